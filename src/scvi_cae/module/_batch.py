@@ -1,0 +1,27 @@
+"""What a network sees of one modality for one set of cells."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch  # noqa: TC002 (the annotations of a NamedTuple are read at run time)
+
+
+class Observation(NamedTuple):
+    """One modality of a batch of cells, with what is missing said explicitly.
+
+    Parameters
+    ----------
+    values
+        ``(n_cells, n_features)`` standardised values, finite everywhere: what stands at a missing entry
+        is never read, because every statistic, loss and first layer multiplies it by its mask.
+    observed
+        Boolean ``(n_cells, n_features)`` mask of measured values, or ``(n_cells, 1)`` where a cell has
+        either all features of the modality or none.
+    present
+        Boolean ``(n_cells,)`` mask of the cells with at least one measured value.
+    """
+
+    values: torch.Tensor
+    observed: torch.Tensor
+    present: torch.Tensor

@@ -1,0 +1,117 @@
+"""Arms and the couplings between them: what is computed for one batch."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import torch
+from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
+from torch import nn
+
+from ._arm import Arm, ArmConfig
+from ._coupling import min_variance_coupling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._batch import Observation
+
+
+class CoupledModule(BaseModuleClass):
+    r"""Coupled autoencoders of any number of modalities.
+
+    For modalities :math:`m` with weights :math:`\alpha_m`, pairs :math:`(i, j)` with weights
+    :math:`\lambda_{ij}`, encoders :math:`e`, decoders :math:`d` and latents :math:`z_m = e_m(x_m)`:
+
+    .. math::
+
+        L = \sum_m \alpha_m \Big[ R_m(d_m(z_m)) + \sum_{s:\,\lambda_{sm} > 0} R_m(d_m(\mathrm{sg}[z_s])) \Big]
+            + \sum_{i<j} \lambda_{ij} C(z_i, z_j)
+
+    :math:`R_m` is the reconstruction loss over the observed values of modality :math:`m`, taken over the
+    cells that have it (and also have :math:`s`, in the second term); :math:`C` is the coupling loss over the
+    cells that have both. :math:`\mathrm{sg}` stops the gradient: a decoder learns to read the other
+    modality's latent, while the encoders answer only for their own reconstruction and the coupling.
+
+    Parameters
+    ----------
+    n_features
+        Number of features of each modality.
+    n_latent
+        Number of latent dimensions.
+    arms
+        Configuration of each modality's arm.
+    coupling
+        Weight :math:`\lambda` of each pair of modalities; a pair left out is not coupled.
+    """
+
+    def __init__(
+        self,
+        n_features: Mapping[str, int],
+        n_latent: int,
+        arms: Mapping[str, ArmConfig],
+        coupling: Mapping[tuple[str, str], float],
+    ) -> None:
+        super().__init__()
+        self.modalities = tuple(n_features)
+        self.n_latent = n_latent
+        # A list, since modality names may be anything, also names that a ModuleDict refuses.
+        self._arms = nn.ModuleList(Arm(n, n_latent, arms[name]) for name, n in n_features.items())
+        weights = {frozenset(pair): weight for pair, weight in coupling.items()}
+        pairs = {pair: weights.get(frozenset(pair), 0.0) for pair in combinations(self.modalities, 2)}
+        self.coupling = {pair: weight for pair, weight in pairs.items() if weight > 0}
+        self.sources = {
+            target: tuple(s for s in self.modalities if s != target and weights.get(frozenset((s, target)), 0) > 0)
+            for target in self.modalities
+        }
+
+    def arm(self, modality: str) -> Arm:
+        """The arm of a modality."""
+        return self._arms[self.modalities.index(modality)]
+
+    def _get_inference_input(self, tensors: dict[str, Observation]) -> dict:
+        return {"observations": tensors}
+
+    @auto_move_data
+    def inference(self, observations: dict[str, Observation]) -> dict[str, dict[str, torch.Tensor]]:
+        """Latent of each modality in ``observations``: ``(n_cells, n_latent)``."""
+        return {"latents": {name: self.arm(name).encode(x) for name, x in observations.items()}}
+
+    def _get_generative_input(
+        self, tensors: dict[str, Observation], inference_outputs: dict[str, dict[str, torch.Tensor]]
+    ) -> dict:
+        return inference_outputs
+
+    @auto_move_data
+    def generative(self, latents: dict[str, torch.Tensor]) -> dict[tuple[str, str], torch.Tensor]:
+        """Standardised predictions by (source, target); other modalities' latents do not learn from them."""
+        predictions = {}
+        for target in self.modalities:
+            sources = (target, *self.sources[target])
+            # One pass through the decoder for all sources is one wide product instead of several.
+            z = torch.cat([latents[target], *(latents[source].detach() for source in sources[1:])])
+            decoded = self.arm(target).decode(z).chunk(len(sources))
+            predictions.update({(s, target): x for s, x in zip(sources, decoded, strict=True)})
+        return predictions
+
+    def loss(
+        self,
+        tensors: dict[str, Observation],
+        inference_outputs: dict[str, dict[str, torch.Tensor]],
+        generative_outputs: dict[tuple[str, str], torch.Tensor],
+    ) -> LossOutput:
+        """The objective of the class docstring, with its terms unweighted in ``extra_metrics``."""
+        latents = inference_outputs["latents"]
+        terms: dict[str, torch.Tensor] = {}
+        total = torch.zeros((), device=next(iter(latents.values())).device)
+        for (source, target), prediction in generative_outputs.items():
+            arm, observation = self.arm(target), tensors[target]
+            error = arm.reconstruction_loss(prediction, observation, tensors[source].present)
+            terms[f"{target}_from_{source}"] = error.detach()
+            total = total + arm.config.weight * error
+        for (i, j), weight in self.coupling.items():
+            coupling = min_variance_coupling(latents[i], latents[j], tensors[i].present, tensors[j].present)
+            terms[f"coupling_{i}_{j}"] = coupling.detach()
+            total = total + weight * coupling
+        return LossOutput(loss=total, n_obs_minibatch=len(next(iter(tensors.values())).present), extra_metrics=terms)

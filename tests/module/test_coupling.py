@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scvi_cae.module import min_variance_coupling, smallest_variance
+from scvi_cae.module._coupling import VARIANCE_FLOOR
+
+ZI = torch.tensor([[0.0, 0], [1, 0], [0, 2], [1, 2], [3, 1]], dtype=torch.float64)
+ZJ = torch.tensor([[0.0, 1], [1, 1], [0, 3], [2, 2], [2, 0]], dtype=torch.float64)
+ALL = torch.ones(5, dtype=torch.bool)
+
+
+def reference(zi: np.ndarray, zj: np.ndarray, weight: np.ndarray) -> float:
+    """The published formula by a singular value decomposition, in numpy."""
+    pairs = weight > 1e-2
+    distance = (weight * ((zi - zj) ** 2).sum(1))[pairs].sum() / weight[pairs].sum()
+    variances = [np.linalg.svd(z - z.mean(0), compute_uv=False)[-1] ** 2 / (len(z) - 1) for z in (zi, zj)]
+    return distance / max(min(variances), 1e-2)
+
+
+def test_published_values():
+    assert smallest_variance(ZI, ALL).item() == pytest.approx(1.0)
+    assert smallest_variance(ZJ, ALL).item() == pytest.approx(0.62798467)
+    assert min_variance_coupling(ZI, ZJ, ALL, ALL).item() == pytest.approx(1.91087466)
+    weight = torch.tensor([1, 1, 0, 0.5, 1], dtype=torch.float64)
+    assert min_variance_coupling(ZI, ZJ, ALL, ALL, weight).item() == pytest.approx(2.04736570)
+
+
+def test_floor_is_active_for_shrunken_latents():
+    assert min_variance_coupling(0.01 * ZI, 0.01 * ZJ, ALL, ALL).item() == pytest.approx(0.012)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(6, 40), st.integers(1, 5))
+def test_equals_the_published_formula(seed, n, d):
+    rng = np.random.default_rng(seed)
+    zi, zj, weight = rng.normal(size=(n, d)), rng.normal(size=(n, d)), rng.random(n)
+    everyone = torch.ones(n, dtype=torch.bool)
+    loss = min_variance_coupling(*(torch.from_numpy(x) for x in (zi, zj)), everyone, everyone, torch.from_numpy(weight))
+    assert loss.item() == pytest.approx(reference(zi, zj, weight), rel=1e-8)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.5, 1e3))
+def test_shrinking_or_growing_the_latents_changes_nothing(seed, scale):
+    zi, zj = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, 30, 3)))
+    everyone = torch.ones(30, dtype=torch.bool)
+    loss = min_variance_coupling(zi, zj, everyone, everyone)
+    assert min_variance_coupling(scale * zi, scale * zj, everyone, everyone).item() == pytest.approx(loss.item())
+
+
+def test_gradient_flows_through_distance_and_variance():
+    zi, zj = ZI.clone().requires_grad_(), ZJ.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda a, b: min_variance_coupling(a, b, ALL, ALL), (zi, zj))
+    min_variance_coupling(zi, zj, ALL, ALL).backward()
+    # Scaling both latents alike leaves the loss alone: the gradient is orthogonal to that direction.
+    assert ((zi.grad * ZI).sum() + (zj.grad * ZJ).sum()).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_unpaired_cells_count_in_the_variance_only():
+    present_j = torch.tensor([True, True, True, False, False])
+    loss = min_variance_coupling(ZI, ZJ, ALL, present_j)
+    distance = (ZI - ZJ)[:3].square().sum(1).mean()
+    variance = min(smallest_variance(ZI, ALL), smallest_variance(ZJ[:3], ALL[:3]))
+    assert loss.item() == pytest.approx((distance / max(variance, VARIANCE_FLOOR)).item())
+
+
+@pytest.mark.parametrize("value", [1e6, -1e6])
+def test_cells_without_a_modality_have_no_influence(value):
+    present = torch.tensor([True, True, True, True, False])
+    zi = ZI.clone().requires_grad_()
+    other = torch.where(present[:, None], ZI, value).requires_grad_()
+    loss, changed = (min_variance_coupling(z, ZJ, present, ALL) for z in (zi, other))
+    assert torch.equal(loss, changed)
+    loss.backward()
+    assert torch.equal(zi.grad[4], torch.zeros(2, dtype=torch.float64))
+
+
+def test_no_pairs_give_zero_loss_and_zero_gradient():
+    zi = ZI.clone().requires_grad_()
+    loss = min_variance_coupling(zi, ZJ, ALL, torch.zeros(5, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(zi.grad, torch.zeros_like(ZI))
+
+
+def test_latents_that_are_not_finite_meet_the_floor():
+    assert smallest_variance(torch.full((4, 2), torch.inf), ALL[:4]).item() == 0
+
+
+def test_identical_latents_have_a_finite_gradient():
+    zi = torch.ones(5, 2, requires_grad=True)
+    min_variance_coupling(zi, ZJ.float(), ALL, ALL).backward()
+    assert zi.grad.isfinite().all()

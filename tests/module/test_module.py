@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from scvi_cae.module import ArmConfig, CoupledModule, Observation, min_variance_coupling
+
+N_FEATURES = {"a": 6, "b": 4, "keys.of": 5}
+PAIRS = {("a", "b"): 1.0, ("keys.of", "a"): 2.0, ("b", "keys.of"): 0.5}
+
+
+def make_batch(n: int = 30, gaps: bool = True, seed: int = 0) -> dict[str, Observation]:
+    generator = torch.Generator().manual_seed(seed)
+    batch = {}
+    for name, n_features in N_FEATURES.items():
+        observed = torch.rand(n, n_features, generator=generator) < (0.8 if gaps else 1.1)
+        observed &= (torch.rand(n, 1, generator=generator) < (0.8 if gaps else 1.1))
+        values = torch.randn(n, n_features, generator=generator) * observed
+        batch[name] = Observation(values, observed, observed.any(1))
+    return batch
+
+
+def make_module(coupling: dict[tuple[str, str], float] = PAIRS, **config: object) -> CoupledModule:
+    torch.manual_seed(0)
+    settings = {"dropout": 0.0, "noise": 0.0, "hidden": (8,), **config}
+    return CoupledModule(N_FEATURES, 2, dict.fromkeys(N_FEATURES, ArmConfig(**settings)), coupling)
+
+
+def gradients(module: CoupledModule, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+    parameters = dict(module.named_parameters())
+    grads = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return dict(zip(parameters, grads, strict=True))
+
+
+def test_loss_is_the_documented_sum():
+    module, batch = make_module(weight=3.0), make_batch()
+    inference, generative, output = module(batch)
+    z = inference["latents"]
+    total = 0.0
+    for target, x in batch.items():
+        for source in batch:
+            cells = batch[source].present[:, None] & x.observed
+            latent = z[source] if source == target else z[source].detach()
+            total += 3.0 * (module.arm(target).decode(latent) - x.values)[cells].square().mean()
+    for (i, j), weight in PAIRS.items():
+        total += weight * min_variance_coupling(z[i], z[j], batch[i].present, batch[j].present)
+    assert output.loss.item() == pytest.approx(total.item(), rel=1e-5)
+    assert set(output.extra_metrics) == {f"{t}_from_{s}" for t in batch for s in batch} | {
+        "coupling_a_b",
+        "coupling_a_keys.of",
+        "coupling_b_keys.of",
+    }
+
+
+def test_cross_modal_losses_do_not_reach_the_encoders():
+    module, batch = make_module(), make_batch()
+    inference, generative, _ = module(batch)
+    cross = module.arm("a").reconstruction_loss(generative["b", "a"], batch["a"], batch["b"].present)
+    grads = gradients(module, cross)
+    reached = {name for name, grad in grads.items() if grad is not None and grad.abs().sum() > 0}
+    assert reached
+    assert all(name.startswith("_arms.0.decoder") for name in reached)
+
+
+def test_uncoupled_pairs_do_not_exist():
+    module = make_module({("a", "b"): 1.0, ("a", "keys.of"): 0.0})
+    _, generative, output = module(make_batch())
+    assert module.coupling == {("a", "b"): 1.0}
+    assert set(generative) == {("a", "a"), ("b", "a"), ("b", "b"), ("a", "b"), ("keys.of", "keys.of")}
+    assert [name for name in output.extra_metrics if name.startswith("coupling")] == ["coupling_a_b"]
+
+
+def test_values_behind_the_mask_have_no_influence():
+    module, batch = make_module(), make_batch()
+    # The data floor leaves zeros behind the mask; encoders are the only readers of values without a mask.
+    corrupted = {
+        name: x._replace(values=torch.where(x.present[:, None], x.values, 1e6)) for name, x in batch.items()
+    }
+    losses = [module.train()(data)[2].loss for data in (batch, corrupted)]
+    grads = [gradients(module, loss) for loss in losses]
+    assert torch.equal(*losses)
+    for name in grads[0]:
+        torch.testing.assert_close(grads[0][name], grads[1][name], rtol=0, atol=0)
+
+
+def test_a_batch_without_pairs_or_without_a_modality_has_finite_gradients():
+    module, batch = make_module(), make_batch()
+    batch["b"] = Observation(*(torch.zeros_like(part) for part in batch["b"]))
+    grads = gradients(module, module(batch)[2].loss)
+    assert all(grad is None or grad.isfinite().all() for grad in grads.values())
+    assert all(grad is None or not grad.any() for name, grad in grads.items() if name.startswith("_arms.1."))
+
+
+def test_every_cell_trains_its_own_arm():
+    module, batch = make_module(), make_batch(gaps=False)
+    alone = torch.arange(30) < 10
+    nothing = torch.zeros(30, dtype=torch.bool)
+    batch["b"] = Observation(torch.zeros(30, 4), torch.zeros(30, 1, dtype=torch.bool), nothing)
+    batch["a"] = batch["a"]._replace(present=alone, observed=alone[:, None])
+    _, generative, output = module(batch)
+    expected = (generative["a", "a"] - batch["a"].values)[:10].square().mean()
+    assert output.extra_metrics["a_from_a"].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_names_of_modalities_are_free():
+    names = {"keys": 3, "type": 3, "a.b": 3}
+    module = CoupledModule(names, 2, dict.fromkeys(names, ArmConfig()), {("keys", "type"): 1.0})
+    assert module.arm("type").encoder is not module.arm("keys").encoder
