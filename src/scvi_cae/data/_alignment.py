@@ -1,0 +1,94 @@
+"""MuData to arrays aligned by cell: the only place that knows which row of a modality is which cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from ._checks import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mudata import MuData
+
+
+def modality_matrix(mdata: MuData, modality: str, layer: str | None) -> Any:
+    """The matrix of a modality as it is stored: its ``X``, or a layer."""
+    adata = mdata.mod[modality]
+    return adata.X if layer is None else adata.layers[layer]
+
+
+class AlignedModality:
+    """One modality of a MuData, addressed by the MuData's own cells.
+
+    Cells are matched by name, so the order of cells in a modality is free, and a cell may lack it. Nothing is
+    copied until :meth:`values` is called.
+
+    Parameters
+    ----------
+    mdata
+        The MuData.
+    modality
+        Key of the modality; it may be absent, then no cell has it.
+    layer
+        Layer to read, ``None`` for ``X``.
+    features
+        Names of the features to read, in this order.
+
+    Raises
+    ------
+    ValueError
+        If features are missing from the modality or it has others.
+    """
+
+    def __init__(self, mdata: MuData, modality: str, layer: str | None, features: Sequence[str]) -> None:
+        self.n_features = len(features)
+        self._columns: np.ndarray | None = None
+        if modality not in mdata.mod:
+            self._rows = np.full(mdata.n_obs, -1)
+            self._matrix = None
+            return
+        adata = mdata.mod[modality]
+        self._rows = adata.obs_names.get_indexer(mdata.obs_names)
+        self._matrix = modality_matrix(mdata, modality, layer)
+        columns = adata.var_names.get_indexer(features)
+        missing = [name for name, column in zip(features, columns, strict=True) if column < 0]
+        unknown = adata.var_names.difference(features)
+        if missing or len(unknown):
+            problems = [f"lacks {len(missing)} features of the model: {shorten(missing)}"] if missing else []
+            problems += [f"has {len(unknown)} features unknown to it: {shorten(unknown)}"] if len(unknown) else []
+            raise ValueError(
+                f"Modality {modality!r} {' and '.join(problems)}. Its features must be the {self.n_features} that "
+                "the model was set up with, in any order; select or rename them by var_names."
+            )
+        if not np.array_equal(columns, np.arange(self.n_features)):
+            self._columns = columns
+
+    @property
+    def present(self) -> np.ndarray:
+        """Boolean ``(n_cells,)``: which cells of the MuData have the modality."""
+        return self._rows >= 0
+
+    def values(self, cells: np.ndarray) -> np.ndarray:
+        """Values of some cells.
+
+        Parameters
+        ----------
+        cells
+            Positions of cells in the MuData.
+
+        Returns
+        -------
+        ``(len(cells), n_features)`` float32 array, NaN where a cell lacks the modality or the value.
+        """
+        rows = self._rows[cells]
+        present = rows >= 0
+        out = np.full((len(rows), self.n_features), np.nan, dtype=np.float32)
+        if self._matrix is not None and present.any():
+            block = self._matrix[rows[present]]
+            block = block.toarray() if sparse.issparse(block) else np.asarray(block)
+            out[present] = block if self._columns is None else block[:, self._columns]
+        return out

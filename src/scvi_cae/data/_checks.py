@@ -1,0 +1,174 @@
+"""What must hold of a MuData before a model sees it; every message names the place and the fix."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from mudata import MuData
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: From here on, integers only are taken for counts rather than, say, numbers of branches.
+_COUNTS_MAX = 50
+
+
+def shorten(names: Sequence[Any] | np.ndarray | pd.Index, most: int = 5) -> str:
+    """The first names of a list, and how many more there are."""
+    shown = ", ".join(repr(str(name)) for name in list(names)[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _check_unique(names: pd.Index, what: str, fix: str) -> None:
+    if not names.is_unique:
+        duplicated = names[names.duplicated()].unique()
+        raise ValueError(f"{what} has duplicate names: {shorten(duplicated)}. {fix}")
+
+
+def check_mudata(mdata: MuData) -> None:
+    """Check that ``mdata`` is a MuData of cells with unique names."""
+    if not isinstance(mdata, MuData):
+        raise TypeError(
+            f"Expected a MuData, got {type(mdata).__name__}. Wrap modalities by name, also a single one: "
+            'mudata.MuData({"rna": adata}).'
+        )
+    if getattr(mdata, "axis", 0) != 0:
+        raise ValueError("The MuData's modalities share features, not cells (axis=1); build it with axis=0.")
+    _check_unique(mdata.obs_names, "mdata.obs", "Make cell names unique in every modality and rebuild the MuData.")
+
+
+def check_modalities(mdata: MuData, modalities: Sequence[str], layers: Mapping[str, str]) -> None:
+    """Check the names of modalities and layers that a user asks for."""
+    available = list(mdata.mod)
+    unknown = [name for name in modalities if name not in available]
+    if unknown:
+        raise ValueError(f"No modality {shorten(unknown)} in the MuData; it has {shorten(available)}.")
+    if len(set(modalities)) < len(modalities):
+        raise ValueError(f"A modality is named twice in modalities={list(modalities)}.")
+    if len(modalities) < 2:
+        raise ValueError(
+            f"A coupled autoencoder needs at least two modalities, got {shorten(modalities) or 'none'}. "
+            f"The MuData has {shorten(available)}."
+        )
+    stray = [name for name in layers if name not in modalities]
+    if stray:
+        raise ValueError(f"layers names {shorten(stray)}, which is not among the modalities {shorten(modalities)}.")
+
+
+def check_modality(mdata: MuData, modality: str, layer: str | None) -> None:
+    """Check names and shape of one modality, and that the MuData's index of cells is up to date."""
+    adata = mdata.mod[modality]
+    if layer is not None and layer not in adata.layers:
+        known = shorten(list(adata.layers)) or "none"
+        raise ValueError(f"Modality {modality!r} has no layer {layer!r}; its layers: {known}.")
+    if layer is None and adata.X is None:
+        raise ValueError(f"Modality {modality!r} has no X; fill it, or name a layer: layers={{{modality!r}: ...}}.")
+    _check_unique(
+        adata.obs_names, f"Modality {modality!r} (cells)", f"See mdata[{modality!r}].obs_names_make_unique()."
+    )
+    _check_unique(
+        adata.var_names, f"Modality {modality!r} (features)", f"See mdata[{modality!r}].var_names_make_unique()."
+    )
+    strange = adata.obs_names.difference(mdata.obs_names)
+    if len(strange):
+        raise ValueError(
+            f"Cells of modality {modality!r} are not in mdata.obs: {shorten(strange)}. Run mdata.update() "
+            "after changing a modality."
+        )
+
+
+def check_not_empty(mdata: MuData, modality: str) -> None:
+    """Check that a modality has cells and features to learn from."""
+    n_cells, n_features = mdata.mod[modality].shape
+    if n_cells == 0 or n_features == 0:
+        raise ValueError(
+            f"Modality {modality!r} is empty ({n_cells} cells, {n_features} features). Leave it out: "
+            "modalities=[...]."
+        )
+
+
+def check_values(values: Any, modality: str, obs_names: pd.Index, var_names: pd.Index) -> None:
+    """Check that a matrix holds finite numbers or NaN."""
+    dtype = getattr(values, "dtype", None)
+    if dtype is None or dtype.kind not in "fiub":
+        raise TypeError(
+            f"Modality {modality!r} must hold real numbers, not {dtype}. Convert it, with NaN for missing values: "
+            "adata.X = adata.X.astype('float32')."
+        )
+    # Values are computed with as float32, where larger ones become infinite.
+    with np.errstate(over="ignore"):
+        entries = (values.data if sparse.issparse(values) else np.asarray(values)).astype(np.float32, copy=False)
+    infinite = np.isinf(entries)
+    if not infinite.any():
+        return
+    if sparse.issparse(values):
+        coordinates = values.tocsr(copy=True)
+        coordinates.data = infinite
+        row, column = (int(index[0]) for index in coordinates.nonzero())
+    else:
+        row, column = np.argwhere(infinite)[0]
+    raise ValueError(
+        f"Modality {modality!r} has {infinite.sum()} infinite values; the first: cell {str(obs_names[row])!r}, "
+        f"feature {str(var_names[column])!r}. Replace them by NaN if they are missing."
+    )
+
+
+def check_features_vary(values: Any, modality: str, var_names: pd.Index) -> None:
+    """Check that every feature is measured in some cell and differs between cells."""
+    if sparse.issparse(values):
+        low, high = (np.asarray(x.todense()).ravel() for x in (values.tocsc().nanmin(0), values.tocsc().nanmax(0)))
+    else:
+        low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
+    missing, constant = np.isnan(low), low == high
+    for which, problem in ((missing, "measured in no cell (all NaN)"), (constant, "the same in every cell")):
+        if which.any():
+            raise ValueError(
+                f"Modality {modality!r}: {which.sum()} of {len(var_names)} features are {problem}: "
+                f"{shorten(var_names[which])}. They carry nothing to learn; remove them, "
+                f"for example mdata.mod[{modality!r}] = mdata[{modality!r}][:, keep].copy(); mdata.update()."
+            )
+
+
+def warn_if_counts(values: Any, modality: str) -> None:
+    """Warn where log-transformed values are expected and the matrix holds counts."""
+    entries = values.data if sparse.issparse(values) else np.asarray(values)
+    if entries.size == 0 or np.isnan(np.min(entries)) or np.min(entries) < 0 or np.max(entries) < _COUNTS_MAX:
+        return
+    if values.dtype.kind in "iu" or not np.any(entries % 1):
+        warnings.warn(
+            f"Modality {modality!r} looks like raw counts (whole numbers from 0 to {np.max(entries):g}), but the "
+            "model fits standardised values by squared error. Normalise first: sc.pp.normalize_total(adata, "
+            "target_sum=1e6); sc.pp.log1p(adata).",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def check_paired(present: Mapping[str, np.ndarray]) -> None:
+    """Check that every modality shares cells with another one.
+
+    Parameters
+    ----------
+    present
+        Boolean mask over all cells for each modality.
+    """
+    for name, mask in present.items():
+        if not any((mask & other).any() for key, other in present.items() if key != name):
+            raise ValueError(
+                f"No cell of modality {name!r} has another modality: nothing couples it to the others. Cells are "
+                "matched by obs_names; check that modalities use the same ones, for example "
+                f"{shorten(present)} in mdata[...].obs_names."
+            )
+    unpaired = [pair for pair in combinations(present, 2) if not (present[pair[0]] & present[pair[1]]).any()]
+    if unpaired:
+        warnings.warn(
+            "No cell has both modalities of " + " or ".join(f"{i!r} and {j!r}" for i, j in unpaired) + "; they are "
+            "coupled only through other modalities.",
+            UserWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,201 @@
+"""How a MuData is registered with scvi-tools: what the model will read, and what it was trained on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import rich.table
+from scvi.data.fields import BaseAnnDataField
+
+from ._alignment import AlignedModality, modality_matrix
+from ._checks import (
+    check_features_vary,
+    check_modality,
+    check_mudata,
+    check_not_empty,
+    check_values,
+    shorten,
+    warn_if_counts,
+)
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+
+def _table(title: str, column: str, names: list[str]) -> rich.table.Table:
+    table = rich.table.Table(title=title)
+    table.add_column(column)
+    table.add_row(shorten(names))
+    return table
+
+
+class ModalityField(BaseAnnDataField):
+    """One modality's matrix, whichever cells it covers.
+
+    scvi-tools' own MuData fields assume that every cell has every modality, and number a modality's rows by
+    the MuData's cells. This one registers the feature names only; :class:`AlignedModality` reads the values.
+
+    Parameters
+    ----------
+    modality
+        Key of the modality.
+    layer
+        Layer to read, ``None`` for ``X``.
+    """
+
+    def __init__(self, modality: str, layer: str | None) -> None:
+        super().__init__()
+        self.modality = modality
+        self.layer = layer
+
+    @property
+    def registry_key(self) -> str:
+        """Key in scvi-tools' registry; the prefix keeps a modality named "batch" apart from the batch."""
+        return f"modality_{self.modality}"
+
+    @property
+    def attr_name(self) -> str:
+        """Attribute of the modality's AnnData."""
+        return "X" if self.layer is None else "layers"
+
+    @property
+    def attr_key(self) -> str | None:
+        """Key within the attribute."""
+        return self.layer
+
+    @property
+    def mod_key(self) -> str:
+        """Key of the modality."""
+        return self.modality
+
+    @property
+    def is_empty(self) -> bool:
+        """Never: a model has the modalities it was set up with."""
+        return False
+
+    def validate_field(self, mdata: MuData) -> None:
+        """Check names and values of the modality."""
+        check_modality(mdata, self.modality, self.layer)
+        adata = mdata.mod[self.modality]
+        matrix = modality_matrix(mdata, self.modality, self.layer)
+        check_values(matrix, self.modality, adata.obs_names, adata.var_names)
+
+    def register_field(self, mdata: MuData) -> dict:
+        """Check the modality as training data and remember its features."""
+        check_modality(mdata, self.modality, self.layer)
+        check_not_empty(mdata, self.modality)
+        self.validate_field(mdata)
+        var_names = mdata.mod[self.modality].var_names
+        matrix = modality_matrix(mdata, self.modality, self.layer)
+        check_features_vary(matrix, self.modality, var_names)
+        warn_if_counts(matrix, self.modality)
+        return {"column_names": [str(name) for name in var_names]}
+
+    def transfer_field(self, state_registry: dict, mdata_target: MuData, **kwargs: Any) -> dict:
+        """Check that another MuData has the same features, if it has the modality at all."""
+        check_mudata(mdata_target)
+        if self.modality in mdata_target.mod:
+            self.validate_field(mdata_target)
+        AlignedModality(mdata_target, self.modality, self.layer, state_registry["column_names"])
+        return state_registry
+
+    def get_summary_stats(self, state_registry: dict) -> dict:
+        """Number of features."""
+        return {f"n_{self.modality}_features": len(state_registry["column_names"])}
+
+    def view_state_registry(self, state_registry: dict) -> rich.table.Table:
+        """Table of the features."""
+        return _table(f"Modality {self.modality}", "Features", state_registry["column_names"])
+
+
+def obs_column(mdata: MuData, key: str) -> pd.Series:
+    """A column of cells' annotations: of the MuData, or else of its modalities.
+
+    Parameters
+    ----------
+    mdata
+        The MuData.
+    key
+        Name of a column in ``mdata.obs``, else in any modality's ``.obs`` (the first that knows a cell wins).
+
+    Returns
+    -------
+    Series over ``mdata.obs_names``, missing where no modality that has the column has the cell.
+
+    Raises
+    ------
+    KeyError
+        If no table has the column.
+    """
+    if key in mdata.obs:
+        return mdata.obs[key]
+    tables = [adata.obs[key].astype(object) for adata in mdata.mod.values() if key in adata.obs]
+    if not tables:
+        known = sorted({*mdata.obs, *(name for adata in mdata.mod.values() for name in adata.obs)})
+        raise KeyError(f"No column {key!r} in mdata.obs or in a modality's .obs; there are: {shorten(known, 20)}.")
+    column = tables[0].reindex(mdata.obs_names)
+    for other in tables[1:]:
+        column = column.where(column.notna(), other.reindex(mdata.obs_names))
+    return column
+
+
+class ObsField(BaseAnnDataField):
+    """A categorical annotation of cells, which may be missing for some of them, and from a query altogether.
+
+    Parameters
+    ----------
+    registry_key
+        Key in scvi-tools' registry.
+    column
+        Name of the column.
+    """
+
+    def __init__(self, registry_key: str, column: str) -> None:
+        super().__init__()
+        self._registry_key = registry_key
+        self._column = column
+
+    @property
+    def registry_key(self) -> str:
+        """Key in scvi-tools' registry."""
+        return self._registry_key
+
+    @property
+    def attr_name(self) -> str:
+        """Attribute of the MuData."""
+        return "obs"
+
+    @property
+    def attr_key(self) -> str:
+        """Name of the column."""
+        return self._column
+
+    @property
+    def is_empty(self) -> bool:
+        """Never: without a column there is no field."""
+        return False
+
+    def validate_field(self, mdata: MuData) -> None:
+        """Check that the column exists and annotates some cell."""
+        if obs_column(mdata, self._column).isna().all():
+            raise ValueError(f"Column {self._column!r} is missing for every cell.")
+
+    def register_field(self, mdata: MuData) -> dict:
+        """Remember the categories."""
+        self.validate_field(mdata)
+        categories = np.unique(obs_column(mdata, self._column).dropna().astype(str))
+        return {"categories": categories.tolist()}
+
+    def transfer_field(self, state_registry: dict, mdata_target: MuData, **kwargs: Any) -> dict:
+        """Keep the categories; another MuData need not have the column."""
+        return state_registry
+
+    def get_summary_stats(self, state_registry: dict) -> dict:
+        """Number of categories."""
+        return {f"n_{self._registry_key}": len(state_registry.get("categories", ()))}
+
+    def view_state_registry(self, state_registry: dict) -> rich.table.Table:
+        """Table of the categories."""
+        return _table(self._column, "Categories", state_registry["categories"])

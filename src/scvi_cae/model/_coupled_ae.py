@@ -1,0 +1,507 @@
+"""The model that users call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from uuid import uuid4
+
+import mudata
+import numpy as np
+import pandas as pd
+import torch
+from scvi import REGISTRY_KEYS, settings
+from scvi.data import AnnDataManager
+from scvi.data import AnnDataManagerValidationCheck as ValidationCheck
+from scvi.model._utils import parse_device_args
+from scvi.model.base import BaseModelClass
+
+from scvi_cae.data import (
+    AlignedModality,
+    ModalityField,
+    ObsField,
+    check_modalities,
+    check_mudata,
+    check_paired,
+    shorten,
+)
+from scvi_cae.module import ArmConfig, CoupledModule
+
+from ._saving import ATTRIBUTES, FEATURES, STATE, history_from_plain, plain, read_payload, write_atomically
+from ._training import TrainingMixin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+
+def default_arm(n_features: int) -> ArmConfig:
+    """The arm of a modality about which nothing else is said.
+
+    A wide modality, such as gene expression, measures everything many times over, and its encoder overfits
+    unless most of it is dropped at random; a narrow one has nothing to spare. Input dropout therefore leaves
+    256 features on average, and between a fifth and nine tenths of them.
+    """
+    return ArmConfig(dropout=float(np.clip(1 - 256 / n_features, 0.1, 0.8)))
+
+
+class CoupledAE(TrainingMixin, BaseModelClass):
+    """Coupled autoencoder of the modalities of a MuData.
+
+    Each modality has an encoder into a common low-dimensional space and a decoder out of it. Latents of cells
+    that have two modalities are pulled together, relative to the smallest variance of the latents, and each
+    decoder also learns to read the other modalities' latents: the space identifies cells consistently across
+    modalities and predicts one modality from another :cite:p:`Gala19,Gala21`. Cells may lack any modality, and
+    any value (NaN); what is missing enters no loss and no statistic.
+
+    Parameters
+    ----------
+    mdata
+        MuData set up by :meth:`setup_mudata`. ``None`` only together with ``registry``.
+    n_latent
+        Number of latent dimensions.
+    arms
+        For each modality, settings that differ from the defaults:
+        any of the arguments of :class:`~scvi_cae.module.ArmConfig`.
+    coupling
+        Weight of the coupling loss, one for all pairs of modalities or one for each:
+        ``{("rna", "ephys"): 1.0}``. Pairs of weight 0, and pairs that a dictionary leaves out, are not
+        coupled, and neither of the two decoders learns from the other's latent.
+    registry
+        Registry of an earlier set-up, for a model without data; :meth:`load` gives it.
+
+    Raises
+    ------
+    ValueError
+        If a setting is not valid, or a coupled pair of modalities has fewer cells in common than there are
+        latent dimensions.
+
+    Examples
+    --------
+    >>> import scvi_cae
+    >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
+    >>> scvi_cae.CoupledAE.setup_mudata(mdata)
+    >>> model = scvi_cae.CoupledAE(mdata, n_latent=5)
+    >>> model.train(max_epochs=20, enable_progress_bar=False)
+    >>> model.write_latent(mdata)
+    >>> mdata.obsm["X_cae"].shape
+    (200, 5)
+    >>> ephys = model.predict(source="rna", target="ephys")
+
+    References
+    ----------
+    Gala et al., "A coupled autoencoder approach for multi-modal analysis of cell types", NeurIPS 2019.
+
+    Gala et al., "Consistent cross-modal identification of cortical neurons with coupled autoencoders", Nature
+    Computational Science 2021.
+    """
+
+    _module_cls = CoupledModule
+
+    def __init__(
+        self,
+        mdata: MuData | None = None,
+        n_latent: int = 10,
+        arms: Mapping[str, Mapping[str, Any]] | None = None,
+        coupling: float | Mapping[tuple[str, str], float] = 1.0,
+        registry: dict | None = None,
+    ) -> None:
+        super().__init__(mdata, registry)
+        features = {name: self._features(name) for name in self.modalities}
+        if not isinstance(n_latent, (int, np.integer)) or n_latent < 1:
+            raise ValueError(f"n_latent={n_latent!r} must be a whole number of at least 1.")
+        configs = self._arm_configs({name: len(names) for name, names in features.items()}, arms or {})
+        weights = self._coupling_weights(coupling)
+        self.module = self._module_cls(
+            {name: len(names) for name, names in features.items()}, int(n_latent), configs, weights
+        )
+        sizes = ", ".join(f"{name}: {len(names)} features" for name, names in features.items())
+        self._model_summary_string = f"CoupledAE with n_latent: {n_latent}, {sizes}."
+        self.init_params_ = self._get_init_params(locals())
+
+    @property
+    def modalities(self) -> list[str]:
+        """Keys of the modalities, in the order of the set-up."""
+        return list(self.registry_["setup_args"]["modalities"])
+
+    def _features(self, modality: str) -> list[str]:
+        return self.registry_["field_registries"][f"modality_{modality}"]["state_registry"]["column_names"]
+
+    def _check_modality(self, modality: str) -> None:
+        if modality not in self.modalities:
+            raise ValueError(f"The model has no modality {modality!r}; it has {shorten(self.modalities)}.")
+
+    def _arm_configs(
+        self, n_features: Mapping[str, int], arms: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, ArmConfig]:
+        for name in arms:
+            self._check_modality(name)
+        configs = {}
+        for name, n in n_features.items():
+            try:
+                configs[name] = replace(default_arm(n), **arms.get(name, {}))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"arms[{name!r}]: {error}") from error
+        return configs
+
+    def _coupling_weights(
+        self, coupling: float | Mapping[tuple[str, str], float]
+    ) -> dict[tuple[str, str], float]:
+        if not isinstance(coupling, Mapping):
+            coupling = dict.fromkeys(combinations(self.modalities, 2), coupling)
+        for pair, weight in coupling.items():
+            if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(self.modalities):
+                raise ValueError(f"coupling: {pair!r} is not a pair of the modalities {shorten(self.modalities)}.")
+            if not (np.isreal(weight) and np.isfinite(weight) and weight >= 0):
+                raise ValueError(f"coupling: the weight of {pair!r} is {weight!r}; it must be a number of at least 0.")
+        if len({frozenset(pair) for pair in coupling}) < len(coupling):
+            raise ValueError(f"coupling names a pair twice: {list(coupling)}.")
+        return dict(coupling)
+
+    @classmethod
+    def setup_anndata(cls, adata: AnnData, **kwargs: Any) -> NoReturn:
+        """Refuse an AnnData: there is nothing to couple in a single modality."""
+        raise TypeError(
+            "CoupledAE couples modalities. Put them in a MuData and call setup_mudata: "
+            'mudata.MuData({"rna": rna, "ephys": ephys}).'
+        )
+
+    @classmethod
+    def setup_mudata(
+        cls,
+        mdata: MuData,
+        modalities: Sequence[str] | None = None,
+        layers: Mapping[str, str] | None = None,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Register a MuData: what to couple, and where it is.
+
+        Cells are matched by ``obs_names`` and may lack any modality; values may be NaN; matrices may be sparse
+        or dense. Nothing is copied or changed, but for scvi-tools' identifiers in ``mdata.uns``.
+
+        Parameters
+        ----------
+        mdata
+            MuData with at least two modalities, not a view.
+        modalities
+            Keys of the modalities to couple; all by default.
+        layers
+            Layer to read of a modality, ``{"rna": "logcounts"}``; ``X`` of those not named.
+        batch_key
+            Column of cells' technical batch, in ``mdata.obs`` or a modality's ``.obs``. Random splits of
+            :meth:`train` keep its proportions.
+        labels_key
+            Column of cells' labels, likewise. Random splits of :meth:`train` keep its proportions.
+        **kwargs
+            Passed on by scvi-tools when it transfers a set-up to other data.
+
+        Raises
+        ------
+        TypeError
+            If ``mdata`` is not a MuData, or a modality does not hold numbers.
+        ValueError
+            If fewer than two modalities are left, or one is unknown, empty, or shares no cell with the others;
+            if names of cells or features are not unique; if values are infinite; if a feature is all NaN or the
+            same in every cell; if ``mdata`` is a view.
+        KeyError
+            If no table has a named column.
+
+        Examples
+        --------
+        >>> import scvi_cae
+        >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=100)
+        >>> scvi_cae.CoupledAE.setup_mudata(mdata, labels_key="cell_type")
+        """
+        check_mudata(mdata)
+        chosen = list(mdata.mod) if modalities is None else [modalities] if isinstance(modalities, str) else list(modalities)
+        layers = dict(layers or {})
+        if "source_registry" not in kwargs:
+            check_modalities(mdata, chosen, layers)
+        fields: list[Any] = [ModalityField(name, layers.get(name)) for name in chosen]
+        fields += [
+            ObsField(key, column)
+            for key, column in ((REGISTRY_KEYS.BATCH_KEY, batch_key), (REGISTRY_KEYS.LABELS_KEY, labels_key))
+            if column is not None
+        ]
+        manager = AnnDataManager(
+            fields=fields,
+            setup_method_args=cls._get_setup_method_args(
+                cls=cls, mdata=mdata, modalities=chosen, layers=layers, batch_key=batch_key, labels_key=labels_key
+            ),
+            # scvi-tools refuses cells that lack a modality; here they are the normal case.
+            validation_checks=ValidationCheck(check_fully_paired_mudata=False),
+        )
+        known = cls._setup_adata_manager_store.get(mdata.uns.get("_scvi_uuid"))
+        if known is not None and known.adata is not mdata:
+            # A copy carries its original's identifier, and would take its place.
+            mdata.uns["_scvi_uuid"] = str(uuid4())
+        manager.register_fields(mdata, **kwargs)
+        if "source_registry" not in kwargs:
+            check_paired({name: mdata.obs_names.isin(mdata[name].obs_names) for name in chosen})
+        cls.register_manager(manager)
+
+    def get_var_names(self, legacy_mudata_format: bool = False) -> dict[str, list[str]]:
+        """Feature names of each modality."""
+        return {name: list(self._features(name)) for name in self.modalities}
+
+    def _aligned(self, mdata: MuData) -> dict[str, AlignedModality]:
+        layers = self.registry_["setup_args"]["layers"]
+        return {
+            name: AlignedModality(mdata, name, layers.get(name), self._features(name)) for name in self.modalities
+        }
+
+    def _query(self, adata: MuData | None, indices: Sequence[int] | None) -> tuple[MuData, np.ndarray]:
+        """A registered MuData and positions of cells in it, for inference."""
+        self._check_if_trained(warn=False)
+        if adata is not None:
+            check_mudata(adata)
+        elif self.adata is None:
+            raise ValueError("The model was loaded without data; give some: adata=mdata.")
+        mdata = self._validate_anndata(adata)
+        cells = np.arange(mdata.n_obs) if indices is None else np.asarray(indices)
+        if cells.dtype == bool:
+            cells = np.flatnonzero(cells)
+        return mdata, cells.astype(np.int64)
+
+    @torch.inference_mode()
+    def _encode(self, mdata: MuData, modality: str, cells: np.ndarray, batch_size: int | None) -> torch.Tensor:
+        """Latents of cells in one modality; NaN where a cell lacks it."""
+        self.module.eval()
+        aligned, arm = self._aligned(mdata)[modality], self.module.arm(modality)
+        latents = []
+        for chunk in np.array_split(cells, max(-(-len(cells) // (batch_size or settings.batch_size)), 1)):
+            observation = arm.standardiser(torch.from_numpy(aligned.values(chunk)).to(self.device))
+            latents.append(torch.where(observation.present[:, None], arm.encode(observation), torch.nan))
+        return torch.cat(latents)
+
+    def get_latent_representation(
+        self,
+        adata: MuData | None = None,
+        modality: str | None = None,
+        indices: Sequence[int] | None = None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """Latents of cells.
+
+        Parameters
+        ----------
+        adata
+            MuData with the model's features; the one the model was made with by default. Modalities may be
+            absent from it.
+        modality
+            Key of the modality whose latent is wanted. By default the joint one: the mean over the modalities
+            that a cell has.
+        indices
+            Positions of cells; all by default.
+        batch_size
+            Number of cells encoded at once, ``scvi.settings.batch_size`` by default.
+
+        Returns
+        -------
+        ``(n_cells, n_latent)`` float32 array. A modality's latent is NaN for cells without it; the joint latent
+        is finite for every cell with at least one of the model's modalities.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not trained.
+        ValueError
+            If there is no such modality, or the data have other features.
+        """
+        mdata, cells = self._query(adata, indices)
+        if modality is not None:
+            self._check_modality(modality)
+            return self._encode(mdata, modality, cells, batch_size).cpu().numpy()
+        return self._joint([self._encode(mdata, name, cells, batch_size) for name in self.modalities]).cpu().numpy()
+
+    @staticmethod
+    def _joint(latents: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.nanmean(torch.stack(list(latents)), dim=0)
+
+    def write_latent(self, mdata: MuData | None = None, key: str = "X_cae") -> None:
+        """Write latents where scanpy looks for them.
+
+        Parameters
+        ----------
+        mdata
+            MuData to embed and to write to; the one the model was made with by default.
+        key
+            Key in ``.obsm``.
+
+        Notes
+        -----
+        The joint latent goes to ``mdata.obsm[key]``, ready for ``sc.pp.neighbors(mdata, use_rep=key)``; that of
+        each modality ``m`` that the MuData has to ``mdata.obsm[f"{key}_{m}"]``, NaN for cells without it, and to
+        ``mdata[m].obsm[key]``, where features can colour it. What stood under these keys is replaced.
+        """
+        mdata, cells = self._query(mdata, None)
+        latents = {name: self._encode(mdata, name, cells, None) for name in self.modalities}
+        mdata.obsm[key] = self._joint(list(latents.values())).cpu().numpy()
+        for name, z in latents.items():
+            if name not in mdata.mod:
+                continue
+            mdata.obsm[f"{key}_{name}"] = z.cpu().numpy()
+            adata = mdata.mod[name]
+            adata.obsm[key] = mdata.obsm[f"{key}_{name}"][mdata.obs_names.get_indexer(adata.obs_names)]
+
+    @torch.inference_mode()
+    def predict(
+        self,
+        source: str,
+        target: str,
+        adata: MuData | None = None,
+        indices: Sequence[int] | None = None,
+        batch_size: int | None = None,
+    ) -> pd.DataFrame:
+        """Predict one modality from another; ``source == target`` reconstructs it.
+
+        Parameters
+        ----------
+        source
+            Key of the modality to predict from.
+        target
+            Key of the modality to predict. The data need not have it.
+        adata
+            MuData with the model's features; the one the model was made with by default.
+        indices
+            Positions of cells; all by default.
+        batch_size
+            Number of cells computed at once, ``scvi.settings.batch_size`` by default.
+
+        Returns
+        -------
+        Data frame of cells by features of ``target``, in the units of the training data; NaN for cells without
+        ``source``.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not trained.
+        ValueError
+            If there is no such modality, the two are not coupled, or the data have other features.
+
+        Examples
+        --------
+        >>> import scvi_cae
+        >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
+        >>> scvi_cae.CoupledAE.setup_mudata(mdata)
+        >>> model = scvi_cae.CoupledAE(mdata, n_latent=5)
+        >>> model.train(max_epochs=20, enable_progress_bar=False)
+        >>> model.predict(source="rna", target="ephys").shape == (200, mdata["ephys"].n_vars)
+        True
+        """
+        self._check_modality(source)
+        self._check_modality(target)
+        if source != target and source not in self.module.sources[target]:
+            raise ValueError(
+                f"{source!r} and {target!r} are not coupled in this model: its decoder of {target!r} never saw "
+                f"{source!r}. Give the pair a weight: CoupledAE(mdata, coupling={{({source!r}, {target!r}): 1.0}})."
+            )
+        mdata, cells = self._query(adata, indices)
+        arm = self.module.arm(target)
+        z = self._encode(mdata, source, cells, batch_size)
+        values = torch.cat([arm.standardiser.inverse(arm.decode(part)) for part in z.split(batch_size or settings.batch_size)])
+        return pd.DataFrame(values.cpu().numpy(), index=mdata.obs_names[cells], columns=self._features(target))
+
+    def save(
+        self,
+        dir_path: str | Path,
+        prefix: str | None = None,
+        overwrite: bool = False,
+        save_anndata: bool = False,
+    ) -> None:
+        """Save the model to a folder.
+
+        Parameters
+        ----------
+        dir_path
+            Folder, made if need be. Files in it appear complete or not at all.
+        prefix
+            Prefix of file names.
+        overwrite
+            Whether ``dir_path`` may exist.
+        save_anndata
+            Whether to save the data too, as ``mdata.h5mu``.
+
+        Raises
+        ------
+        ValueError
+            If ``dir_path`` exists and ``overwrite`` is false.
+        """
+        folder = Path(dir_path)
+        if folder.exists() and not overwrite:
+            raise ValueError(f"{folder} already exists. Choose another folder, or pass overwrite=True.")
+        folder.mkdir(parents=True, exist_ok=True)
+        if save_anndata:
+            if self.adata is None:
+                raise ValueError("save_anndata=True, but the model was loaded without data.")
+            write_atomically(folder / f"{prefix or ''}mdata.h5mu", self.adata.write)
+        attributes = {name: plain(value) for name, value in self._get_user_attributes() if name.endswith("_")}
+        payload = {
+            STATE: {name: x.cpu() for name, x in self.module.state_dict().items()},
+            FEATURES: self.get_var_names(),
+            ATTRIBUTES: attributes,
+        }
+        write_atomically(folder / f"{prefix or ''}model.pt", lambda path: torch.save(payload, path))
+
+    @classmethod
+    def load(
+        cls,
+        dir_path: str | Path,
+        adata: MuData | Literal[False] | None = None,
+        accelerator: str = "auto",
+        device: int | str = "auto",
+        prefix: str | None = None,
+    ) -> CoupledAE:
+        """Load a saved model; no code from the file is run.
+
+        Parameters
+        ----------
+        dir_path
+            Folder that :meth:`save` wrote.
+        adata
+            MuData to attach; it need not be set up. ``None`` looks for data saved with the model, ``False`` loads
+            the model alone, which embeds and predicts any data given to it.
+        accelerator, device
+            Where to put the weights, as in scvi-tools.
+        prefix
+            Prefix of file names.
+
+        Returns
+        -------
+        The model.
+
+        Raises
+        ------
+        ValueError
+            If there is no complete model of this class in the folder, or ``adata`` has other features.
+        """
+        _, _, torch_device = parse_device_args(accelerator, device, return_device="torch", validate_single_device=True)
+        folder = Path(dir_path)
+        payload = read_payload(folder / f"{prefix or ''}model.pt", torch_device, cls.__name__)
+        attributes = payload[ATTRIBUTES]
+        registry = attributes.pop("registry_")
+        if adata is None:
+            saved = folder / f"{prefix or ''}mdata.h5mu"
+            adata = mudata.read_h5mu(saved) if saved.is_file() else False
+        if adata is not False:
+            cls.setup_mudata(adata, source_registry=registry, **registry["setup_args"])
+        settings_ = attributes.pop("init_params_")["non_kwargs"]
+        settings_.pop("mdata", None)
+        model = cls(adata or None, registry=registry, **settings_)
+        attributes["history_"] = history_from_plain(attributes["history_"])
+        for name in ("train_indices_", "validation_indices_", "test_indices_"):
+            attributes[name] = None if attributes[name] is None else attributes[name].cpu().numpy()
+        for name, value in attributes.items():
+            setattr(model, name, value)
+        model.module.load_state_dict(payload[STATE])
+        model.to_device(torch_device)
+        model.module.eval()
+        return model

@@ -1,0 +1,200 @@
+"""Training a model: which cells, which steps, which weights are kept."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scvi import settings
+
+from scvi_cae.data import (
+    ResidentData,
+    Split,
+    check_split,
+    draw_split,
+    given_split,
+    obs_column,
+    presence_pattern,
+    shorten,
+)
+from scvi_cae.train import (
+    CoupledDataSplitter,
+    CoupledTrainingPlan,
+    InterruptibleRunner,
+    KeepBestWeights,
+    StopOnDivergence,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mudata import MuData
+
+    from scvi_cae.data import AlignedModality
+
+#: Steps after which the default schedule ends, and the least number of passes over large data.
+DEFAULT_STEPS, LEAST_EPOCHS = 1000, 10
+
+
+class TrainingMixin:
+    """The ``train`` method of a model."""
+
+    _training_plan_cls = CoupledTrainingPlan
+    _data_splitter_cls = CoupledDataSplitter
+    _train_runner_cls = InterruptibleRunner
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        train_size: float | None = None,
+        validation_size: float | None = None,
+        batch_size: int = 200,
+        early_stopping: bool = False,
+        stratify_by: str | None = None,
+        external_indexing: Sequence[np.ndarray | Sequence[int] | None] | None = None,
+        plan_kwargs: Mapping[str, Any] | None = None,
+        **trainer_kwargs: Any,
+    ) -> None:
+        """Train the model.
+
+        The first call fits the standardisation of features, to its training cells; later calls go on from the
+        weights and the standardisation there are. At the end the model has the weights of the epoch with the least
+        validation loss, or of the last epoch if there are no validation cells. Ctrl-C ends training early, in the
+        same way. With ``scvi.settings.seed`` set before the model is made, runs on a CPU repeat bit for bit.
+
+        Parameters
+        ----------
+        max_epochs
+            Number of passes over the training cells. By default as many as make 1,000 steps, but at least 10.
+        accelerator, devices
+            Where to train, as in scvi-tools.
+        train_size
+            Fraction of cells that train; 0.9 by default.
+        validation_size
+            Fraction of cells that choose the best epoch; all others by default. What is left is for testing.
+        batch_size
+            Largest number of cells in a batch; each batch gets its share of every pattern of measured modalities.
+        early_stopping
+            Whether to stop when ``early_stopping_monitor`` (``"validation_loss"``) has not improved for
+            ``early_stopping_patience`` epochs.
+        stratify_by
+            Column of cells' annotations, in ``mdata.obs`` or a modality's ``.obs``, whose proportions the random
+            split keeps; by default those given to ``setup_mudata``. Proportions of cells with each
+            combination of modalities are always kept.
+        external_indexing
+            Positions of training, validation and test cells, the last two optional, instead of a random split.
+            Cells that are not named are test cells.
+        plan_kwargs
+            Arguments of :class:`~scvi_cae.train.CoupledTrainingPlan`, such as ``lr``.
+        **trainer_kwargs
+            Arguments of :class:`scvi.train.Trainer`, such as ``enable_progress_bar`` or ``callbacks``.
+
+        Raises
+        ------
+        ValueError
+            If a batch is too small for the coupling, or the split leaves a modality or a coupled pair without
+            cells, or a feature without values.
+        FloatingPointError
+            If training diverges; the model keeps its best weights before that.
+        """
+        mdata = self._training_data()
+        aligned = self._aligned(mdata)
+        present = {name: x.present for name, x in aligned.items()}
+        split = self._split(mdata, present, train_size, validation_size, stratify_by, external_indexing)
+        n_latent = self.module.n_latent
+        check_split(split, present, tuple(self.module.coupling), n_latent)
+        n_batches = self._check_batches(split, present, batch_size)
+        if not self.is_trained_:
+            for name, x in aligned.items():
+                self._fit_standardiser(name, x, split.train)
+
+        data = ResidentData(aligned, {name: self.module.arm(name).standardiser for name in aligned})
+        best = KeepBestWeights()
+        trainer_kwargs = {
+            "early_stopping_monitor": "validation_loss",
+            "check_val_every_n_epoch": 1,
+            **trainer_kwargs,
+            "callbacks": [*trainer_kwargs.get("callbacks", ()), StopOnDivergence(), best],
+        }
+        runner = self._train_runner_cls(
+            self,
+            training_plan=self._training_plan_cls(self.module, **(plan_kwargs or {})),
+            data_splitter=self._data_splitter_cls(data, split, batch_size),
+            max_epochs=max_epochs or max(-(-DEFAULT_STEPS // n_batches), LEAST_EPOCHS),
+            accelerator=accelerator,
+            devices=devices,
+            early_stopping=early_stopping,
+            **trainer_kwargs,
+        )
+        was_trained = self.is_trained_
+        # Lightning keeps the mode it finds, and inference leaves evaluation mode.
+        self.module.train()
+        runner()
+        if runner.trainer.interrupted:
+            self.is_trained_ = was_trained or best.n_epochs > 0
+            warnings.warn(
+                f"Training was interrupted after {best.n_epochs} of {runner.trainer.max_epochs} epochs; the model has "
+                + (f"the weights of epoch {best.best_epoch}." if best.n_epochs else "the weights it started with."),
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def _training_data(self) -> MuData:
+        if self.adata is None:
+            raise ValueError("The model was loaded without data; load it with some to train it: load(dir, adata=mdata).")
+        return self._validate_anndata(self.adata, copy_if_view=False)
+
+    def _split(
+        self,
+        mdata: MuData,
+        present: Mapping[str, np.ndarray],
+        train_size: float | None,
+        validation_size: float | None,
+        stratify_by: str | None,
+        external_indexing: Sequence[np.ndarray | Sequence[int] | None] | None,
+    ) -> Split:
+        if external_indexing is not None:
+            if (train_size, validation_size, stratify_by) != (None, None, None):
+                raise ValueError(
+                    "external_indexing names the cells itself; leave out train_size, validation_size and stratify_by."
+                )
+            return given_split(mdata.n_obs, external_indexing)
+        setup_args = self.registry_["setup_args"]
+        keys = [setup_args["labels_key"], setup_args["batch_key"]] if stratify_by is None else [stratify_by]
+        strata = [presence_pattern(present), *(obs_column(mdata, key) for key in keys if key is not None)]
+        return draw_split(strata, train_size, validation_size, np.random.RandomState(settings.seed))
+
+    def _check_batches(self, split: Split, present: Mapping[str, np.ndarray], batch_size: int) -> int:
+        """Check that the coupling's covariances can be computed; the number of batches in an epoch."""
+        least = self.module.n_latent + 2
+        if batch_size < least:
+            raise ValueError(
+                f"batch_size={batch_size} is too small: the coupling needs the covariance of {self.module.n_latent} "
+                f"latent dimensions in every batch, so at least {least} cells (n_latent + 2)."
+            )
+        n_batches = -(-len(split.train) // batch_size)
+        for pair in self.module.coupling:
+            for name in pair:
+                n_cells = int(present[name][split.train].sum()) // n_batches
+                if n_cells < least:
+                    warnings.warn(
+                        f"A batch has about {n_cells} cells with modality {name!r}, fewer than n_latent + 2 = {least}: "
+                        f"its coupling loss will be coarse. Use larger batches: batch_size={batch_size * least // max(n_cells, 1)}.",
+                        UserWarning,
+                        stacklevel=3,
+                    )
+        return n_batches
+
+    def _fit_standardiser(self, modality: str, aligned: AlignedModality, cells: np.ndarray) -> None:
+        values = aligned.values(cells[aligned.present[cells]])
+        unmeasured = np.isnan(values).all(0)
+        if unmeasured.any():
+            names = np.asarray(self._features(modality))[unmeasured]
+            raise ValueError(
+                f"Modality {modality!r}: features measured in no training cell: {shorten(names)}. Choose another "
+                "split, or remove them."
+            )
+        self.module.arm(modality).standardiser.fit(values)

@@ -1,0 +1,14 @@
+"""How a module is trained: batches, updates, best weights, interruption."""
+
+from ._batches import CoupledDataSplitter
+from ._callbacks import KeepBestWeights, StopOnDivergence
+from ._plan import CoupledTrainingPlan
+from ._runner import InterruptibleRunner
+
+__all__ = [
+    "CoupledDataSplitter",
+    "CoupledTrainingPlan",
+    "InterruptibleRunner",
+    "KeepBestWeights",
+    "StopOnDivergence",
+]

@@ -1,0 +1,85 @@
+"""Small MuData with a known shared latent, and models fitted to them."""
+
+from __future__ import annotations
+
+import anndata
+import mudata
+import numpy as np
+import pandas as pd
+import pytest
+import scvi
+
+import scvi_cae
+
+if hasattr(mudata, "set_options"):
+    # mudata 0.3 warns that 0.4 no longer copies annotations of modalities; take the newer behaviour everywhere.
+    mudata.set_options(pull_on_update=False)
+
+QUIET = {"enable_progress_bar": False, "logger": None}
+
+
+def make_modality(values: np.ndarray, cells: np.ndarray, prefix: str) -> anndata.AnnData:
+    """An AnnData with named cells and features."""
+    return anndata.AnnData(
+        values.astype(np.float32),
+        obs=pd.DataFrame(index=pd.Index(cells.astype(str))),
+        var=pd.DataFrame(index=pd.Index([f"{prefix}{i}" for i in range(values.shape[1])])),
+    )
+
+
+def make_mdata(
+    n_cells: int = 120,
+    n_features: dict[str, int] | None = None,
+    fraction: dict[str, float] | None = None,
+    missing: dict[str, float] | None = None,
+    seed: int = 0,
+) -> mudata.MuData:
+    """Modalities that are linear in 4 shared dimensions, each with its own cells, cell order and gaps.
+
+    At least a third of the cells, the first ones, have every modality.
+    """
+    rng = np.random.default_rng(seed)
+    n_features = n_features or {"rna": 30, "ephys": 8}
+    names = np.array([f"cell{i}" for i in range(n_cells)])
+    latent = rng.normal(size=(n_cells, 4))
+    modalities = {}
+    for name, n in n_features.items():
+        values = 5 + 3 * (latent @ rng.normal(size=(4, n)) + 0.3 * rng.normal(size=(n_cells, n)))
+        values[rng.random(values.shape) < (missing or {}).get(name, 0)] = np.nan
+        has = rng.random(n_cells) < (fraction or {}).get(name, 0.8)
+        has[: n_cells // 3] = True
+        cells = rng.permutation(np.flatnonzero(has))
+        modalities[name] = make_modality(values[cells], names[cells], f"{name}_")
+    mdata = mudata.MuData(modalities)
+    mdata.obs["kind"] = pd.Categorical(np.where(np.arange(mdata.n_obs) % 3 == 0, "a", "b"))
+    return mdata
+
+
+@pytest.fixture
+def mdata() -> mudata.MuData:
+    """Two partially paired modalities, one with missing values; set up."""
+    out = make_mdata(missing={"ephys": 0.05})
+    scvi_cae.CoupledAE.setup_mudata(out)
+    return out
+
+
+def fit(mdata: mudata.MuData, *, n_latent: int = 3, max_epochs: int = 3, seed: int = 0, **kwargs: object):
+    """A model trained for a moment."""
+    scvi.settings.seed = seed
+    model = scvi_cae.CoupledAE(mdata, n_latent=n_latent)
+    model.train(max_epochs=max_epochs, **{**QUIET, **kwargs})
+    return model
+
+
+@pytest.fixture(scope="session")
+def trained_mdata() -> mudata.MuData:
+    """Data of :func:`trained`; not to be changed."""
+    out = make_mdata(missing={"ephys": 0.05})
+    scvi_cae.CoupledAE.setup_mudata(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def trained(trained_mdata: mudata.MuData):
+    """A model that has learnt something; not to be changed."""
+    return fit(trained_mdata, max_epochs=60)
