@@ -11,10 +11,6 @@ import scvi
 
 import scvi_cae
 
-if hasattr(mudata, "set_options"):
-    # mudata 0.3 warns that 0.4 no longer copies annotations of modalities; take the newer behaviour everywhere.
-    mudata.set_options(pull_on_update=False)
-
 QUIET = {"enable_progress_bar": False, "logger": None}
 
 

@@ -1,0 +1,38 @@
+"""From counts and tables to a MuData."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import mudata
+import numpy as np
+import scanpy as sc
+from mudata import MuData
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from anndata import AnnData
+    from scipy import sparse
+
+
+def rna_modality(counts: sparse.csr_matrix, obs: pd.DataFrame, var: pd.DataFrame) -> AnnData:
+    """Cells x genes: raw counts in ``layers["counts"]``, log1p counts per million of these genes in ``X``."""
+    rna = anndata.AnnData(counts.astype(np.float32), obs=obs, var=var, layers={"counts": counts})
+    sc.pp.normalize_total(rna, target_sum=1e6)
+    sc.pp.log1p(rna)
+    return rna
+
+
+def join_modalities(modalities: Mapping[str, AnnData], obs: pd.DataFrame) -> MuData:
+    """Join modalities by cell name; the rows of ``obs`` are matched to the joined cells by name."""
+    # mudata 0.3 copies every modality's obs columns to the top, with a warning, unless told not to;
+    # 0.4 has no such option, because it never does.
+    set_options: Any = getattr(mudata, "set_options", None)
+    with set_options(pull_on_update=False) if set_options else nullcontext():
+        mdata = MuData(dict(modalities))
+    mdata.obs = obs.loc[mdata.obs_names]
+    return mdata

@@ -1,0 +1,298 @@
+"""Mouse motor cortex Patch-seq of Scala et al. (2021)."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+import pandas as pd
+from anndata.utils import make_index_unique
+from scipy import sparse
+
+from ._assemble import join_modalities, rna_modality
+from ._fetch import Registry, locate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+    from mudata import MuData
+
+COUNTS = "m1_patchseq_exon_counts.csv.gz"
+EPHYS = "m1_patchseq_ephys_features.csv"
+MORPH = "m1_patchseq_morph_features.csv"
+METADATA = "m1_patchseq_meta_data.csv"
+
+REGISTRY = Registry(
+    name="scala2020",
+    base_url="https://raw.githubusercontent.com/berenslab/mini-atlas/3bf98a524b8e48aa8647e1b9ae8f2351d9c712c9/data/",
+    blobs={
+        METADATA: "16948473ef9a41f37c2b7718c5b8224c5164f2af",
+        EPHYS: "0808b5ec2580ed74b0d559ac441671e511281374",
+        MORPH: "6aca3e71e6cda538964b143f8c42c30087a2a200",
+        COUNTS: "dd33649f48d873be55553f60ff33986594d3d967",
+    },
+)
+
+WRONG_MORPHOLOGY = "20171207_sample_1"  # known erratum: the reconstruction is not of this cell
+UNKNOWN = ["", "?", "Slice Lost"]  # how the metadata write a number that was not measured
+
+METADATA_TEXT = [
+    "Slice",
+    "Date",
+    "Sample",
+    "Mouse",
+    "Mouse date of birth",
+    "Mouse gender",
+    "Mouse genotype",
+    "Targeted layer",
+    "Inferred layer",
+    "Cre",
+    "Sequencing batch",
+    "RNA family",
+    "RNA type",
+    "RNA type top-3",
+    "ALM/VISp top-3",
+    "User",
+    "Traced",
+    "Exclusion reasons",
+]
+METADATA_NUMBERS = [
+    "Number",
+    "Mouse age",
+    "Exon reads",
+    "Intron reads",
+    "Intergenic reads",
+    "Number of genes detected",
+    "RNA type confidence",
+    "Length (bp)",
+    "Yield (pg/µl)",
+    "Hold Time (min)",
+    "Soma depth (µm)",
+    "Soma depth (4x)",
+    "Cortical thickness (4x)",
+    "Cortical thickness (µm)",
+]
+MORPH_TEXT = ["normalized layer", "cell class"]
+
+
+def scala2020(directory: str | Path | None = None) -> MuData:
+    """Patch-seq of mouse primary motor cortex (Scala et al., 2021).
+
+    Neurons of adult mouse M1, recorded at room temperature, sequenced (Smart-seq2) and partly reconstructed.
+    The data set is partially paired: not every cell has every modality, and the modalities list their cells
+    in different orders. Every cell with counts is kept, "low quality" ones too: select by ``rna_family``.
+
+    Parameters
+    ----------
+    directory
+        Folder that holds the four files ``m1_patchseq_meta_data.csv``, ``m1_patchseq_ephys_features.csv``,
+        ``m1_patchseq_morph_features.csv`` and ``m1_patchseq_exon_counts.csv.gz``, which may be subsets of the
+        published ones in cells and genes. ``None`` (default) looks in ``$SCVI_CAE_DATA/scala2020`` if that
+        environment variable is set. Otherwise the published files are downloaded from
+        github.com/berenslab/mini-atlas at a fixed commit, verified by their git blob ids and kept in the
+        user's cache folder or, if that variable is set, in ``$SCVI_CAE_CACHE/scala2020``.
+
+    Returns
+    -------
+    MuData
+        The cells of all modalities, joined by name; ``.obs_names`` are the cells of ``rna`` in their order,
+        then those that ``ephys`` and ``morph`` add, in theirs. The published files hold 1329 cells.
+
+        Modalities, each in its file's order:
+
+        ``rna``
+            1329 cells x 42,466 genes as published. ``layers["counts"]``: raw exon counts (CSR, int32). ``X``:
+            log1p of the counts per million of the genes in the file (CSR, float32). The totals are those of
+            the counts, since ``exon_reads`` disagrees with them by 100-fold and more in a few cells.
+        ``ephys``
+            1328 cells x 29 features (dense, float32), in natural units; NaN where a feature is undefined,
+            which is for cells that fire too few action potentials. ``var["unit"]``: mV, ms, s, mV*s, pA,
+            MOhm; empty for ratios, indices and numbers of action potentials.
+        ``morph``
+            645 cells x 61 features (dense, float32), lengths in µm; NaN where not defined, e.g. of axons that
+            were not reconstructed. ``obs``: ``normalized_layer`` and ``cell_class`` (exc, inh). Left out is
+            ``20171207_sample_1``, whose published reconstruction is known to be wrong.
+
+        The metadata are in ``.obs``; text is categorical, and what is unknown is NaN:
+
+        ``number``
+            Row of the metadata file, from 1.
+        ``slice``, ``date``, ``sample``
+            Brain slice, day of recording (YYYY-MM-DD), and cell within the day.
+        ``mouse``, ``mouse_date_of_birth``, ``mouse_age``, ``mouse_gender``, ``mouse_genotype``
+            The animal; age in days, gender M or F. Split by ``mouse`` to test across animals.
+        ``targeted_layer``, ``inferred_layer``
+            Cortical layer aimed at, and inferred from depth: 1, 2/3, 5 or 6.
+        ``cre``
+            Cre line and whether the cell was labelled, e.g. PV+, PV-; WT for wild type.
+        ``exon_reads``, ``intron_reads``, ``intergenic_reads``, ``number_of_genes_detected``
+            As published, of all genes. A few are off by 100-fold and more; compute from the counts instead.
+        ``sequencing_batch``
+            "1" to "12".
+        ``rna_family``, ``rna_type``
+            Transcriptomic family and type, after the mouse M1 taxonomy of Yao et al. (2021). Family "low
+            quality" has no type.
+        ``rna_type_confidence``, ``rna_type_top_3``, ``alm_visp_top_3``
+            Bootstrap confidence of the type (0 to 1); the three likeliest types with theirs, in the M1
+            taxonomy and in the ALM and VISp taxonomy of Tasic et al. (2018).
+        ``length_bp``, ``yield_pg_ul``
+            Mean length (base pairs) and yield (pg/µl) of the cDNA.
+        ``user``, ``hold_time_min``
+            Experimenter, and minutes for which the cell was held.
+        ``soma_depth_um``, ``soma_depth_4x``, ``cortical_thickness_um``, ``cortical_thickness_4x``
+            Depth of the soma below the pia and thickness of the cortex, in µm and as measured at 4x
+            magnification.
+        ``traced``
+            "y": reconstructed; "no axon"; "?".
+        ``exclusion_reasons``
+            Why the authors left a cell out of their analyses; for 7 cells, which are kept here.
+
+    Raises
+    ------
+    FileNotFoundError
+        The local folder lacks one of the files.
+    ConnectionError
+        The files cannot be downloaded.
+    ValueError
+        A downloaded file is not the published one; or a file is not laid out as the published one: a column
+        is missing or not numeric, a count is not a whole number, a cell is listed twice or has no metadata.
+
+    Warns
+    -----
+    UserWarning
+        Metadata rows are left out, because no modality has these cells.
+
+    References
+    ----------
+    Scala F, Kobak D, et al. Phenotypic variation of transcriptomic cell types in mouse motor cortex.
+    Nature 598, 144-150 (2021). https://doi.org/10.1038/s41586-020-2907-3
+
+    Examples
+    --------
+    >>> from scvi_cae.datasets import scala2020
+    >>> mdata = scala2020()  # doctest: +SKIP
+    >>> mdata["ephys"].var_names[0]  # doctest: +SKIP
+    'AP Fano factor'
+    """
+    files = locate(REGISTRY, directory)
+    modalities = {
+        "rna": _read_counts(files[COUNTS]),
+        "ephys": _read_features(files[EPHYS]),
+        "morph": _read_features(files[MORPH], obs_columns=MORPH_TEXT, wrong=WRONG_MORPHOLOGY),
+    }
+    metadata = _read_metadata(files[METADATA])
+
+    for name, modality in modalities.items():
+        if len(unknown := modality.obs_names.difference(metadata.index)):
+            raise ValueError(
+                f"{files[METADATA]}: no row for {len(unknown)} cells of {name}, e.g. {unknown[0]!r}. Use the "
+                "metadata file that belongs to the other files, or remove these cells from them."
+            )
+    mdata = join_modalities(modalities, metadata)
+    if unmeasured := len(metadata) - mdata.n_obs:
+        warnings.warn(
+            f"{files[METADATA]}: {unmeasured} rows left out, because no modality has these cells.",
+            stacklevel=2,
+        )
+    return mdata
+
+
+def _read_counts(path: Path) -> AnnData:
+    """Genes x cells in the file, cells x genes here; never the whole file as a dense table."""
+    blocks: list[sparse.csr_matrix] = []
+    genes: list[str] = []
+    cells: list[str] = []
+    with pd.read_csv(path, index_col=0, chunksize=1000, keep_default_na=False) as chunks:
+        for chunk in chunks:
+            if chunk.empty:
+                raise ValueError(
+                    f"{path}: no counts. Give raw counts, genes x cells, with a header of cell names."
+                )
+            counts = chunk.to_numpy()
+            if counts.dtype.kind not in "iuf" or (counts < 0).any() or (counts != np.rint(counts)).any():
+                raise ValueError(
+                    f"{path}: the counts of genes {chunk.index[0]!r} to {chunk.index[-1]!r} are not all whole "
+                    "numbers >= 0. Give raw counts, genes x cells, with a header of cell names."
+                )
+            blocks.append(sparse.csr_matrix(counts.astype(np.int32)))
+            genes += chunk.index.astype(str).tolist()
+            cells = chunk.columns.astype(str).tolist()
+    return rna_modality(
+        sparse.vstack(blocks).T.tocsr(),
+        obs=pd.DataFrame(index=cells),
+        var=pd.DataFrame(index=make_index_unique(pd.Index(genes))),
+    )
+
+
+def _read_features(path: Path, obs_columns: list[str] | None = None, wrong: str = "") -> AnnData:
+    """Cells but ``wrong`` x features, all numeric but ``obs_columns``, which describe the cells."""
+    obs_columns = obs_columns or []
+    table = _read_table(path, "cell id", obs_columns).drop(index=wrong, errors="ignore")
+    features = table.drop(columns=obs_columns)
+    for name, column in features.items():
+        if not pd.api.types.is_numeric_dtype(column):
+            raise ValueError(
+                f"{path}: column {name!r} is not numeric. Leave cells empty that were not measured."
+            )
+    units = features.columns.str.extract(r"\(([^()]*)\)$", expand=False).fillna("")
+    return anndata.AnnData(
+        features.to_numpy(np.float32),
+        obs=_categorical(table[obs_columns]).rename(columns=_python_name),
+        var=pd.DataFrame({"unit": pd.Categorical(units)}, index=features.columns),
+    )
+
+
+def _read_metadata(path: Path) -> pd.DataFrame:
+    table = _read_table(
+        path, "Cell", METADATA_TEXT + METADATA_NUMBERS, sep="\t", dtype=str, keep_default_na=False
+    )
+    table = table.apply(lambda column: column.str.strip())
+    numbers = {}
+    for name in METADATA_NUMBERS:
+        try:
+            numbers[name] = pd.to_numeric(table[name].mask(table[name].isin(UNKNOWN)))
+        except ValueError as error:
+            raise ValueError(f"{path}: column {name!r} is not numeric: {error}") from error
+    # the file computes micrometres from 4x measurements, and so has 0 where there is none
+    thickness = "Cortical thickness (µm)"
+    numbers[thickness] = numbers[thickness].mask(numbers["Cortical thickness (4x)"].isna())
+
+    text = table.drop(columns=METADATA_NUMBERS)
+    columns = {**_categorical(text.mask(text == "")), **numbers}
+    return pd.DataFrame({_python_name(name): columns[name] for name in table}, index=table.index)
+
+
+def _read_table(path: Path, key: str, required: list[str], **options: Any) -> pd.DataFrame:
+    """Read a table of one row per cell, named by column ``key``."""
+    table = pd.read_csv(path, **{"dtype": {key: str}, **options})
+    if missing := [name for name in [key, *required] if name not in table]:
+        raise ValueError(
+            f"{path}: no column {', '.join(map(repr, missing))}. Lay the file out as published; "
+            f"its columns are {', '.join(map(repr, table))}."
+        )
+    table = table.set_index(key).rename_axis(index=None)
+    if not table.index.is_unique:
+        twice = table.index[table.index.duplicated()][0]
+        raise ValueError(f"{path}: cell {twice!r} is listed more than once. Keep one row per cell.")
+    return table
+
+
+def _categorical(table: pd.DataFrame) -> pd.DataFrame:
+    """Every column categorical, numbered categories in the order of their numbers (1, 2/3, 5, 10)."""
+
+    def key(label: str) -> tuple[float, str]:
+        number = re.match(r"\d+", label)
+        return (int(number[0]) if number else np.inf, label)
+
+    return table.apply(
+        lambda column: column.astype(pd.CategoricalDtype(sorted(column.dropna().unique(), key=key)))
+    )
+
+
+def _python_name(name: str) -> str:
+    """'Yield (pg/µl)' -> 'yield_pg_ul'."""
+    return re.sub(r"\W+", "_", name.lower().replace("µ", "u")).strip("_")
