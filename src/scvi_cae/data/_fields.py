@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import rich.pretty  # scvi-tools uses it in view_anndata_setup, and relies on someone to import it
 import rich.table
 from scvi.data.fields import BaseAnnDataField
 

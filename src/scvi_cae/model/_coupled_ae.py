@@ -44,10 +44,11 @@ def default_arm(n_features: int) -> ArmConfig:
     """The arm of a modality about which nothing else is said.
 
     A wide modality, such as gene expression, measures everything many times over, and its encoder overfits
-    unless most of it is dropped at random; a narrow one has nothing to spare. Input dropout therefore leaves
-    256 features on average, and between a fifth and nine tenths of them.
+    unless most of it is dropped at random; a narrow one has little to spare, and gets noise instead. Input
+    dropout leaves 256 features on average, and between a fifth and nine tenths of them.
     """
-    return ArmConfig(dropout=float(np.clip(1 - 256 / n_features, 0.1, 0.8)))
+    dropout = float(np.clip(1 - 256 / n_features, 0.1, 0.8))
+    return ArmConfig(dropout=dropout, noise=0.1 if dropout == 0.1 else 0.0)
 
 
 class CoupledAE(TrainingMixin, BaseModelClass):

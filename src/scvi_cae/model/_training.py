@@ -107,6 +107,8 @@ class TrainingMixin:
         n_latent = self.module.n_latent
         check_split(split, present, tuple(self.module.coupling), n_latent)
         n_batches = self._check_batches(split, present, batch_size)
+        if early_stopping and not len(split.validation):
+            raise ValueError("early_stopping needs validation cells: leave some by train_size or external_indexing.")
         if not self.is_trained_:
             for name, x in aligned.items():
                 self._fit_standardiser(name, x, split.train)
@@ -116,6 +118,8 @@ class TrainingMixin:
         trainer_kwargs = {
             "early_stopping_monitor": "validation_loss",
             "check_val_every_n_epoch": 1,
+            "log_every_n_steps": 1,
+            "limit_val_batches": 1.0 if len(split.validation) else 0,
             **trainer_kwargs,
             "callbacks": [*trainer_kwargs.get("callbacks", ()), StopOnDivergence(), best],
         }

@@ -110,9 +110,9 @@ class CoupledDataSplitter(pl.LightningDataModule):
         patterns = presence_pattern(self.data.present)[self.train_idx]
         return TrainingBatches(self.data, self.train_idx, patterns, self.data_loader_kwargs["batch_size"])
 
-    def val_dataloader(self) -> ValidationBatches | list[Any]:
-        """Batches of validation cells; none without them."""
-        return ValidationBatches(self.data, self.val_idx) if self.n_val else []
+    def val_dataloader(self) -> ValidationBatches:
+        """Batches of validation cells."""
+        return ValidationBatches(self.data, self.val_idx)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Return the batch: it is on the device already."""

@@ -6,7 +6,6 @@ import signal
 import threading
 from typing import Any
 
-from lightning.pytorch.trainer.states import TrainerStatus
 from scvi.train import Trainer, TrainRunner
 
 
@@ -15,24 +14,27 @@ class InterruptibleTrainer(Trainer):
 
     Lightning shuts down in good order after a ``KeyboardInterrupt``, but then ends the process and leaves
     Ctrl-C switched off.
+
+    Attributes
+    ----------
+    interrupted
+        Whether Ctrl-C ended the training.
     """
+
+    interrupted = False
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Fit the model; after Ctrl-C, return with :attr:`interrupted` set."""
         handler = signal.getsignal(signal.SIGINT)
         try:
             super().fit(*args, **kwargs)
-        except (KeyboardInterrupt, SystemExit):
+        except SystemExit as error:
+            self.interrupted = isinstance(error.__context__, KeyboardInterrupt)
             if not self.interrupted:
                 raise
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, handler)
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether Ctrl-C ended the training."""
-        return self.state.status == TrainerStatus.INTERRUPTED
 
 
 class InterruptibleRunner(TrainRunner):

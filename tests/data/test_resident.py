@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from conftest import make_mdata
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scvi_cae.data import AlignedModality, ResidentData
+from scvi_cae.module import Standardiser
+
+
+def resident(mdata):
+    aligned = {name: AlignedModality(mdata, name, None, list(mdata[name].var_names)) for name in mdata.mod}
+    return aligned, ResidentData(aligned, {name: Standardiser(x.n_features) for name, x in aligned.items()})
+
+
+@given(st.integers(0, 1000), st.floats(0, 0.5))
+def test_a_batch_is_what_the_aligned_modality_says(seed, missing):
+    mdata = make_mdata(40, missing={"ephys": missing}, seed=seed)
+    aligned, data = resident(mdata)
+    cells = np.random.default_rng(seed).integers(mdata.n_obs, size=12)
+    for name, x in data.batch(torch.from_numpy(cells)).items():
+        values = aligned[name].values(cells)
+        observed = x.observed.expand(x.values.shape).numpy()
+        np.testing.assert_array_equal(observed, ~np.isnan(values))
+        np.testing.assert_array_equal(x.values.numpy()[observed], values[observed])
+        assert (x.values.numpy()[~observed] == 0).all()
+        np.testing.assert_array_equal(x.present.numpy(), observed.any(1))
+
+
+def test_a_modality_without_gaps_has_a_mask_of_cells():
+    _, data = resident(make_mdata(30, missing={"ephys": 0.2}))
+    batch = data.batch(torch.arange(10))
+    assert batch["rna"].observed.shape == (10, 1)
+    assert batch["ephys"].observed.shape == (10, 8)
+
+
+def test_a_cell_without_any_value_lacks_the_modality():
+    mdata = make_mdata(30)
+    mdata["ephys"].X[3] = np.nan
+    _, data = resident(mdata)
+    cell = mdata.obs_names.get_loc(mdata["ephys"].obs_names[3])
+    assert not data.present["ephys"][cell]
+    assert not data.batch(torch.tensor([cell]))["ephys"].present.any()

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import inspect
+
+import anndata
+import mudata
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from conftest import fit, make_mdata, make_modality
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scvi_cae import CoupledAE
+
+
+def has(mdata, modality):
+    return mdata.obs_names.isin(mdata[modality].obs_names)
+
+
+def test_default_arms_follow_the_number_of_features(mdata):
+    module = CoupledAE(mdata).module
+    assert module.arm("ephys").config.dropout == 0.1
+    assert module.arm("ephys").config.noise == 0.1
+    wide = make_mdata(60, {"rna": 1000, "ephys": 8})
+    CoupledAE.setup_mudata(wide)
+    config = CoupledAE(wide).module.arm("rna").config
+    assert config.dropout == pytest.approx(0.744)
+    assert config.noise == 0
+
+
+def test_settings_of_arms(mdata):
+    model = CoupledAE(mdata, arms={"rna": {"hidden": [7], "dropout": 0.3}})
+    assert model.module.arm("rna").config.hidden == (7,)
+    assert model.module.arm("rna").config.dropout == 0.3
+    assert model.module.arm("ephys").config.hidden == (64,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_latent": 0}, "n_latent=0"),
+        ({"n_latent": 2.5}, "n_latent=2.5"),
+        ({"arms": {"atac": {}}}, "no modality 'atac'"),
+        ({"arms": {"rna": {"width": 3}}}, r"arms\['rna'\].*width"),
+        ({"arms": {"rna": {"dropout": 2}}}, r"arms\['rna'\].*dropout=2"),
+        ({"coupling": -1.0}, "the weight of .* is -1.0"),
+        ({"coupling": float("nan")}, "must be a number"),
+        ({"coupling": {("rna", "atac"): 1}}, "not a pair of the modalities"),
+        ({"coupling": {("rna", "rna"): 1}}, "not a pair of the modalities"),
+        ({"coupling": {("rna", "ephys"): 1, ("ephys", "rna"): 1}}, "names a pair twice"),
+    ],
+)
+def test_wrong_arguments(mdata, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        CoupledAE(mdata, **arguments)
+
+
+def test_not_set_up():
+    with pytest.raises(ValueError, match="set up"):
+        CoupledAE(make_mdata())
+
+
+def test_latents(trained, trained_mdata):
+    mdata = trained_mdata
+    joint = trained.get_latent_representation()
+    assert joint.shape == (mdata.n_obs, 3)
+    assert joint.dtype == np.float32
+    assert np.isfinite(joint).all()
+    own = {name: trained.get_latent_representation(modality=name) for name in mdata.mod}
+    for name, z in own.items():
+        np.testing.assert_array_equal(np.isfinite(z).all(1), has(mdata, name))
+        np.testing.assert_array_equal(np.isnan(z).all(1), ~has(mdata, name))
+    np.testing.assert_allclose(joint, np.nanmean([own["rna"], own["ephys"]], axis=0), rtol=1e-5)
+
+
+def test_indices_and_batches(trained):
+    z = trained.get_latent_representation()
+    np.testing.assert_allclose(trained.get_latent_representation(indices=[5, 2, 5]), z[[5, 2, 5]], atol=1e-6)
+    mask = np.arange(len(z)) % 2 == 0
+    np.testing.assert_allclose(trained.get_latent_representation(indices=mask, batch_size=7), z[mask], atol=1e-6)
+    assert trained.get_latent_representation(indices=[]).shape == (0, 3)
+
+
+def test_inference_is_deterministic(trained):
+    np.testing.assert_array_equal(trained.get_latent_representation(), trained.get_latent_representation())
+
+
+def test_prediction_is_in_natural_units_and_beats_the_mean(trained, trained_mdata):
+    mdata = trained_mdata
+    for source, target in (("rna", "ephys"), ("ephys", "rna"), ("rna", "rna")):
+        prediction = trained.predict(source, target)
+        truth = mdata[target].to_df().reindex(mdata.obs_names)
+        assert prediction.index.equals(mdata.obs_names)
+        assert list(prediction.columns) == list(truth.columns)
+        np.testing.assert_array_equal(prediction.notna().all(axis=1), has(mdata, source))
+        cells = mdata.obs_names[trained.validation_indices]
+        error = ((prediction - truth).loc[cells] ** 2).stack().mean()
+        assert error < 0.5 * ((truth - truth.mean()).loc[cells] ** 2).stack().mean()
+
+
+def test_query_cells_with_the_source_only(trained, trained_mdata):
+    rna = trained_mdata["rna"][:20].copy()
+    atac = make_modality(rna.X, rna.obs_names.to_numpy(), "peak_")
+    expected = trained.predict("rna", "ephys").loc[rna.obs_names]
+    for query in (
+        mudata.MuData({"rna": rna}),
+        mudata.MuData({"rna": rna[:, ::-1].copy()}),
+        mudata.MuData({"rna": rna, "ephys": trained_mdata["ephys"][:0].copy()}),
+        mudata.MuData({"rna": rna, "ephys": trained_mdata["ephys"][:3].copy(), "atac": atac}),
+    ):
+        prediction = trained.predict("rna", "ephys", adata=query).loc[rna.obs_names]
+        np.testing.assert_allclose(prediction, expected, rtol=1e-4, atol=1e-4)
+        assert np.isfinite(trained.get_latent_representation(query)[:20]).all()
+
+
+def test_a_query_without_the_source(trained, trained_mdata):
+    query = mudata.MuData({"ephys": trained_mdata["ephys"][:5].copy()})
+    assert trained.predict("rna", "ephys", adata=query).isna().all(axis=None)
+
+
+def test_a_view_is_a_query(trained, trained_mdata):
+    view = trained_mdata[:10]
+    np.testing.assert_allclose(
+        trained.get_latent_representation(view), trained.get_latent_representation()[:10], atol=1e-6
+    )
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1000), st.sampled_from(["drop", "rename", "add"]), st.sampled_from(["rna", "ephys"]))
+def test_queries_with_other_features_are_refused(trained, trained_mdata, seed, fault, modality):
+    adata = trained_mdata[modality][:10].copy()
+    i = seed % adata.n_vars
+    if fault == "drop":
+        adata = adata[:, np.arange(adata.n_vars) != i].copy()
+        message = f"lacks 1 features of the model: '{modality}_{i}'"
+    elif fault == "rename":
+        adata.var_names = [name if k != i else "other" for k, name in enumerate(adata.var_names)]
+        message = f"lacks 1 features of the model: '{modality}_{i}' and has 1 features unknown to it: 'other'"
+    else:
+        extra = adata[:, :1].copy()
+        extra.var_names = ["other"]
+        adata = anndata.concat([adata, extra], axis=1)
+        message = "has 1 features unknown to it: 'other'"
+    with pytest.raises(ValueError, match=message):
+        trained.predict(modality, "ephys", adata=mudata.MuData({modality: adata}))
+
+
+def test_queries_are_checked(trained, trained_mdata):
+    with pytest.raises(TypeError, match="Expected a MuData, got AnnData"):
+        trained.predict("rna", "ephys", adata=trained_mdata["rna"])
+    rna = trained_mdata["rna"][:5].copy()
+    rna.X[2, 3] = np.inf
+    with pytest.raises(ValueError, match="infinite.*'rna_3'"):
+        trained.predict("rna", "ephys", adata=mudata.MuData({"rna": rna}))
+
+
+def test_values_behind_a_missing_mask_do_not_matter(trained, trained_mdata):
+    """A cell's missing value may be stored as any NaN; neighbours' values never enter its latent."""
+    query = mudata.MuData({"ephys": trained_mdata["ephys"][:10].copy()})
+    z = trained.get_latent_representation(query)
+    query["ephys"].X[5:] += 100
+    np.testing.assert_array_equal(trained.get_latent_representation(query)[:5], z[:5])
+
+
+def test_unknown_modalities(trained):
+    for call in (
+        lambda: trained.get_latent_representation(modality="atac"),
+        lambda: trained.predict("atac", "rna"),
+        lambda: trained.predict("rna", "atac"),
+    ):
+        with pytest.raises(ValueError, match="no modality 'atac'; it has 'rna', 'ephys'"):
+            call()
+
+
+def test_uncoupled_modalities_do_not_predict_each_other(mdata):
+    model = CoupledAE(mdata, n_latent=2, coupling=0.0)
+    model.train(max_epochs=1, enable_progress_bar=False)
+    model.predict("rna", "rna")
+    with pytest.raises(ValueError, match="not coupled.*Give the pair a weight"):
+        model.predict("rna", "ephys")
+
+
+def test_untrained(mdata):
+    model = CoupledAE(mdata, n_latent=2)
+    for call in (model.get_latent_representation, model.write_latent, lambda: model.predict("rna", "ephys")):
+        with pytest.raises(RuntimeError, match="untrained"):
+            call()
+
+
+def test_written_latents_work_in_scanpy(mdata):
+    model = fit(mdata, max_epochs=5)
+    model.write_latent(mdata)
+    np.testing.assert_array_equal(mdata.obsm["X_cae"], model.get_latent_representation())
+    for name in ("rna", "ephys"):
+        z = pd.DataFrame(mdata.obsm[f"X_cae_{name}"], index=mdata.obs_names)
+        np.testing.assert_array_equal(z, model.get_latent_representation(modality=name))
+        np.testing.assert_array_equal(mdata[name].obsm["X_cae"], z.loc[mdata[name].obs_names])
+    sc.pp.neighbors(mdata, use_rep="X_cae", n_neighbors=5)
+    assert mdata.obsp["connectivities"].shape == (mdata.n_obs, mdata.n_obs)
+
+
+def test_latents_of_a_query_are_written_to_it(trained, trained_mdata):
+    query = mudata.MuData({"rna": trained_mdata["rna"][:8].copy()})
+    trained.write_latent(query, key="X_other")
+    assert set(query.obsm) >= {"X_other", "X_other_rna"}
+    assert "X_other_ephys" not in query.obsm
+    assert query["rna"].obsm["X_other"].shape == (8, 3)
+
+
+def test_a_copy_does_not_take_its_original_s_place():
+    mdata = make_mdata()
+    CoupledAE.setup_mudata(mdata)
+    copy = mdata.copy()
+    CoupledAE.setup_mudata(copy)
+    assert CoupledAE(mdata, n_latent=2).adata is mdata
+    assert CoupledAE(copy, n_latent=2).adata is copy
+
+
+def test_chosen_modalities_and_layers():
+    mdata = make_mdata(60, {"a": 6, "b": 5, "c": 4})
+    mdata["b"].layers["scaled"] = mdata["b"].X * 100
+    CoupledAE.setup_mudata(mdata, modalities=["c", "b"], layers={"b": "scaled"})
+    model = fit(mdata)
+    assert model.modalities == ["c", "b"]
+    assert model.module.arm("b").standardiser.mean.abs().mean() > 100
+    alone = ~(has(mdata, "b") | has(mdata, "c"))
+    np.testing.assert_array_equal(np.isnan(model.get_latent_representation()).all(1), alone)
+
+
+def test_representation_says_what_it_is(trained, capsys):
+    print(trained)
+    out = capsys.readouterr().out
+    assert "n_latent: 3" in out
+    assert "ephys: 8 features" in out
+    assert "Trained" in out
+
+
+@pytest.mark.parametrize("name", [n for n, f in inspect.getmembers(CoupledAE, callable) if n in CoupledAE.__dict__])
+def test_documentation_has_no_placeholders(name):
+    assert "%(" not in (inspect.getdoc(getattr(CoupledAE, name)) or "")

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scvi_cae.data import ResidentData, Split
+from scvi_cae.train import CoupledDataSplitter
+from scvi_cae.train._batches import TrainingBatches, ValidationBatches
+
+
+class FakeData:
+    """Batches that are the positions themselves."""
+
+    device = torch.device("cpu")
+
+    def batch(self, cells):
+        return cells
+
+
+@given(st.integers(1, 200), st.integers(1, 64), st.integers(1, 4), st.integers(0, 100))
+def test_an_epoch_has_every_cell_once_in_even_batches(n, batch_size, n_patterns, seed):
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    cells, patterns = rng.permutation(1000)[:n], rng.integers(n_patterns, size=n)
+    batches = TrainingBatches(FakeData(), cells, patterns, batch_size)
+    epoch = [batch.numpy() for batch in batches]
+    assert len(epoch) == len(batches)
+    np.testing.assert_array_equal(np.sort(np.concatenate(epoch)), np.sort(cells))
+    sizes = [len(batch) for batch in epoch]
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+    for pattern in range(n_patterns):
+        members = cells[patterns == pattern]
+        counts = [np.isin(batch, members).sum() for batch in epoch]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_order_is_new_in_each_epoch_and_repeats_with_the_seed():
+    batches = TrainingBatches(FakeData(), np.arange(100), np.zeros(100, int), 10)
+    torch.manual_seed(0)
+    first, second = (torch.cat(list(batches)) for _ in range(2))
+    torch.manual_seed(0)
+    assert torch.equal(first, torch.cat(list(batches)))
+    assert not torch.equal(first, second)
+
+
+def test_validation_cells_come_in_order():
+    batches = ValidationBatches(FakeData(), np.arange(25), batch_size=10)
+    assert [len(batch) for batch in batches] == [10, 10, 5]
+    assert torch.equal(torch.cat(list(batches)), torch.arange(25))
+
+
+def test_splitter_says_what_scvi_asks():
+    split = Split(np.arange(60), np.arange(60, 80), np.arange(80, 100))
+    splitter = CoupledDataSplitter(ResidentData({}, {}), split, batch_size=30)
+    assert (splitter.n_train, splitter.n_val, splitter.train_size) == (60, 20, 0.6)
+    assert splitter.data_loader_kwargs == {"batch_size": 30}
+    assert splitter.test_idx is split.test

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from conftest import QUIET, fit
+
+from scvi_cae import CoupledAE
+
+
+class Record(pl.Callback):
+    """Weights after each epoch, with the validation loss."""
+
+    def __init__(self):
+        self.weights, self.losses = [], []
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.weights.append({name: x.clone() for name, x in pl_module.module.state_dict().items()})
+        self.losses.append(float(trainer.callback_metrics.get("validation_loss", np.nan)))
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Break(pl.Callback):
+    """Spoil a weight in an epoch."""
+
+    def __init__(self, epoch, value):
+        self.epoch, self.value = epoch, value
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == self.epoch:
+            with torch.no_grad():
+                next(pl_module.module.parameters()).fill_(self.value)
+
+
+def test_weights_of_the_best_epoch_are_restored(mdata):
+    record = Record()
+    model = fit(mdata, max_epochs=10, callbacks=[record, Break(8, 50.0)])
+    best = int(np.argmin(record.losses))
+    assert best < 8
+    assert same(model.module.state_dict(), record.weights[best])
+
+
+def test_without_validation_cells_the_last_weights_stay(mdata):
+    record = Record()
+    model = fit(mdata, max_epochs=4, callbacks=[record], train_size=1.0)
+    assert same(model.module.state_dict(), record.weights[-1])
+
+
+@pytest.mark.parametrize("train_size", [0.8, 1.0])
+def test_divergence_is_an_error_and_leaves_finite_weights(mdata, train_size):
+    record = Record()
+    model = CoupledAE(mdata, n_latent=2)
+    with pytest.raises(FloatingPointError, match=r"diverged in epoch 3.*plan_kwargs=\{'lr'"):
+        model.train(max_epochs=5, callbacks=[record, Break(2, torch.nan)], train_size=train_size, **QUIET)
+    assert all(x.isfinite().all() for x in model.module.state_dict().values())
+    assert any(same(model.module.state_dict(), weights) for weights in record.weights[:2])
