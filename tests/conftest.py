@@ -11,7 +11,7 @@ import scvi
 
 import scvi_cae
 
-QUIET = {"enable_progress_bar": False, "logger": None}
+QUIET = {"enable_progress_bar": False}
 
 
 def make_modality(values: np.ndarray, cells: np.ndarray, prefix: str) -> anndata.AnnData:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import mudata
 import numpy as np
 import pytest
-from conftest import make_mdata
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
+from conftest import make_mdata
 from scvi_cae.data import AlignedModality
 
 
@@ -35,7 +35,9 @@ def test_a_layer_is_read():
     mdata = make_mdata(30)
     mdata["rna"].layers["twice"] = 2 * mdata["rna"].X
     features = list(mdata["rna"].var_names)
-    twice, once = (AlignedModality(mdata, "rna", layer, features).values(np.arange(20)) for layer in ("twice", None))
+    twice, once = (
+        AlignedModality(mdata, "rna", layer, features).values(np.arange(20)) for layer in ("twice", None)
+    )
     np.testing.assert_array_equal(twice, 2 * once)
 
 
@@ -49,7 +51,9 @@ def test_an_absent_modality_is_missing_everywhere():
 def test_modality_without_cells():
     mdata = make_mdata(30)
     query = mudata.MuData({"rna": mdata["rna"].copy(), "ephys": mdata["ephys"][:0].copy()})
-    assert np.isnan(AlignedModality(query, "ephys", None, list(mdata["ephys"].var_names)).values(np.arange(3))).all()
+    assert np.isnan(
+        AlignedModality(query, "ephys", None, list(mdata["ephys"].var_names)).values(np.arange(3))
+    ).all()
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import mudata
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_mdata, make_modality
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
+from conftest import make_mdata, make_modality
 from scvi_cae import CoupledAE
 from scvi_cae.data import shorten
 
@@ -59,13 +59,22 @@ def test_an_annotation_missing_everywhere():
 
 def test_no_shared_cells():
     mdata = make_mdata()
-    apart = make_modality(mdata["ephys"].X, np.array([f"other{i}" for i in range(mdata["ephys"].n_obs)]), "ephys_")
-    refused(mudata.MuData({"rna": mdata["rna"], "ephys": apart}), ValueError, "No cell of modality 'rna' has another")
+    apart = make_modality(
+        mdata["ephys"].X, np.array([f"other{i}" for i in range(mdata["ephys"].n_obs)]), "ephys_"
+    )
+    refused(
+        mudata.MuData({"rna": mdata["rna"], "ephys": apart}),
+        ValueError,
+        "No cell of modality 'rna' has another",
+    )
 
 
 def test_two_modalities_coupled_through_a_third_only():
     mdata = make_mdata(60, {"a": 5, "b": 5, "c": 5}, {"a": 1, "b": 1, "c": 1})
-    parts = {"a": mdata["a"], "b": mdata["b"][mdata["b"].obs_names.isin([f"cell{i}" for i in range(30)])].copy()}
+    parts = {
+        "a": mdata["a"],
+        "b": mdata["b"][mdata["b"].obs_names.isin([f"cell{i}" for i in range(30)])].copy(),
+    }
     parts["c"] = mdata["c"][~mdata["c"].obs_names.isin(parts["b"].obs_names)].copy()
     with pytest.warns(UserWarning, match="both modalities of 'b' and 'c'"):
         CoupledAE.setup_mudata(mudata.MuData(parts))
@@ -94,7 +103,9 @@ def test_infinite_values(as_sparse, value):
 
 
 @pytest.mark.parametrize("as_sparse", [False, True])
-@pytest.mark.parametrize(("value", "message"), [(np.nan, "in no cell"), (0.0, "the same in every"), (3.5, "the same")])
+@pytest.mark.parametrize(
+    ("value", "message"), [(np.nan, "in no cell"), (0.0, "the same in every"), (3.5, "the same")]
+)
 def test_features_that_carry_nothing(as_sparse, value, message):
     mdata = make_mdata()
     X = mdata["rna"].X.copy()
@@ -143,7 +154,12 @@ def test_raw_counts_warn(as_sparse):
 
 
 @given(
-    st.lists(st.sampled_from(["inf", "constant", "unmeasured", "empty", "duplicate"]), min_size=1, max_size=3, unique=True),
+    st.lists(
+        st.sampled_from(["inf", "constant", "unmeasured", "empty", "duplicate"]),
+        min_size=1,
+        max_size=3,
+        unique=True,
+    ),
     st.sampled_from(["rna", "ephys"]),
 )
 def test_any_combination_of_faults_is_refused_and_changes_nothing(faults, where):

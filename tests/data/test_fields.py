@@ -4,8 +4,8 @@ import mudata
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_mdata
 
+from conftest import make_mdata
 from scvi_cae import CoupledAE
 from scvi_cae.data import ModalityField, ObsField, obs_column
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from conftest import make_mdata
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import make_mdata
 from scvi_cae.data import AlignedModality, ResidentData
 from scvi_cae.module import Standardiser
 

@@ -14,7 +14,9 @@ def test_every_cell_is_in_one_set_and_strata_keep_their_proportions(n, n_strata,
     strata = rng.randint(n_strata, size=n)
     validation_size = share * (1 - train_size)
     split = draw_split([strata], train_size, validation_size, rng)
-    np.testing.assert_array_equal(np.sort(np.concatenate([split.train, split.validation, split.test])), np.arange(n))
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([split.train, split.validation, split.test])), np.arange(n)
+    )
     assert abs(len(split.train) - n * train_size) < 1 + 1e-6
     assert abs(len(split.validation) - n * validation_size) < 2
     for stratum in range(n_strata):
@@ -49,7 +51,12 @@ def test_same_seed_same_split():
 
 @pytest.mark.parametrize(
     ("train_size", "validation_size", "message"),
-    [(0, None, "train_size=0"), (1.5, None, "train_size"), (0.9, 0.2, "validation_size=0.2"), (0.5, -0.1, "validation_size")],
+    [
+        (0, None, "train_size=0"),
+        (1.5, None, "train_size"),
+        (0.9, 0.2, "validation_size=0.2"),
+        (0.5, -0.1, "validation_size"),
+    ],
 )
 def test_fractions_are_checked(train_size, validation_size, message):
     with pytest.raises(ValueError, match=message):

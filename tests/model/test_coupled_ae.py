@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
-from conftest import fit, make_mdata, make_modality
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import fit, make_mdata, make_modality
 from scvi_cae import CoupledAE
 
 
@@ -79,7 +79,9 @@ def test_indices_and_batches(trained):
     z = trained.get_latent_representation()
     np.testing.assert_allclose(trained.get_latent_representation(indices=[5, 2, 5]), z[[5, 2, 5]], atol=1e-6)
     mask = np.arange(len(z)) % 2 == 0
-    np.testing.assert_allclose(trained.get_latent_representation(indices=mask, batch_size=7), z[mask], atol=1e-6)
+    np.testing.assert_allclose(
+        trained.get_latent_representation(indices=mask, batch_size=7), z[mask], atol=1e-6
+    )
     assert trained.get_latent_representation(indices=[]).shape == (0, 3)
 
 
@@ -237,6 +239,8 @@ def test_representation_says_what_it_is(trained, capsys):
     assert "Trained" in out
 
 
-@pytest.mark.parametrize("name", [n for n, f in inspect.getmembers(CoupledAE, callable) if n in CoupledAE.__dict__])
+@pytest.mark.parametrize(
+    "name", [n for n, f in inspect.getmembers(CoupledAE, callable) if n in CoupledAE.__dict__]
+)
 def test_documentation_has_no_placeholders(name):
     assert "%(" not in (inspect.getdoc(getattr(CoupledAE, name)) or "")

@@ -8,8 +8,8 @@ import mudata
 import numpy as np
 import pytest
 import torch
-from conftest import QUIET, fit, make_mdata
 
+from conftest import QUIET, fit, make_mdata
 from scvi_cae import CoupledAE
 from scvi_cae.model._saving import write_atomically
 
@@ -25,7 +25,9 @@ def test_round_trip_is_exact(trained, trained_mdata, saved):
     for adata in (trained_mdata.copy(), False):
         model = CoupledAE.load(saved, adata=adata)
         query = None if adata else trained_mdata.copy()
-        np.testing.assert_array_equal(model.get_latent_representation(query), trained.get_latent_representation())
+        np.testing.assert_array_equal(
+            model.get_latent_representation(query), trained.get_latent_representation()
+        )
         assert model.predict("rna", "ephys", adata=query).equals(trained.predict("rna", "ephys"))
         assert model.is_trained
         assert model.history.keys() == trained.history.keys()
@@ -37,7 +39,9 @@ def test_round_trip_is_exact(trained, trained_mdata, saved):
 
 
 def test_settings_come_back(mdata, tmp_path):
-    model = CoupledAE(mdata, n_latent=2, arms={"rna": {"hidden": (9, 5), "weight": 2.0}}, coupling={("ephys", "rna"): 0.5})
+    model = CoupledAE(
+        mdata, n_latent=2, arms={"rna": {"hidden": (9, 5), "weight": 2.0}}, coupling={("ephys", "rna"): 0.5}
+    )
     model.train(max_epochs=1, **QUIET)
     model.save(tmp_path / "model")
     loaded = CoupledAE.load(tmp_path / "model", adata=False)
@@ -67,7 +71,9 @@ def test_a_model_without_data(trained_mdata, saved, tmp_path):
     model.save(tmp_path / "again")
     again = CoupledAE.load(tmp_path / "again", adata=False)
     query = mudata.MuData({"rna": trained_mdata["rna"][:9].copy()})
-    np.testing.assert_array_equal(model.predict("rna", "ephys", query), again.predict("rna", "ephys", query.copy()))
+    np.testing.assert_array_equal(
+        model.predict("rna", "ephys", query), again.predict("rna", "ephys", query.copy())
+    )
 
 
 def test_two_queries_one_after_the_other(trained, trained_mdata, saved):
@@ -90,7 +96,9 @@ def test_data_are_saved_with_the_model(mdata, tmp_path):
     model.save(tmp_path / "model", save_anndata=True)
     loaded = CoupledAE.load(tmp_path / "model")
     assert loaded.adata.n_obs == mdata.n_obs
-    np.testing.assert_allclose(loaded.get_latent_representation(), model.get_latent_representation(), atol=1e-6)
+    np.testing.assert_allclose(
+        loaded.get_latent_representation(), model.get_latent_representation(), atol=1e-6
+    )
 
 
 def test_nothing_is_overwritten_unasked(trained, saved):
@@ -100,7 +108,7 @@ def test_nothing_is_overwritten_unasked(trained, saved):
     assert (saved / "model.pt").read_bytes() == before
     trained.save(saved, overwrite=True)
     trained.save(saved, overwrite=True, prefix="second_")
-    assert sorted(os.listdir(saved)) == ["model.pt", "second_model.pt"]
+    assert sorted(path.name for path in saved.iterdir()) == ["model.pt", "second_model.pt"]
     assert CoupledAE.load(saved, adata=False, prefix="second_").is_trained
 
 
@@ -109,14 +117,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     path.write_text("old")
 
     def half(name):
-        with open(name, "w") as file:
-            file.write("ne")
+        Path(name).write_text("ne")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
         write_atomically(path, half)
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["file.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
 
 
 def test_no_model(tmp_path):

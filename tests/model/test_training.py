@@ -4,8 +4,8 @@ import mudata
 import numpy as np
 import pytest
 import scvi
-from conftest import QUIET, fit, make_mdata
 
+from conftest import QUIET, fit, make_mdata
 from scvi_cae import CoupledAE
 
 
@@ -38,7 +38,9 @@ def test_split_sizes_mean_what_they_mean_in_scvi(mdata):
 
 def test_splits_keep_patterns_and_labels():
     mdata = make_mdata(300, fraction={"rna": 0.5, "ephys": 0.3})
-    mdata.obs["type"] = np.random.default_rng(0).choice(["x", "y", "z"], size=mdata.n_obs, p=[0.8, 0.15, 0.05])
+    mdata.obs["type"] = np.random.default_rng(0).choice(
+        ["x", "y", "z"], size=mdata.n_obs, p=[0.8, 0.15, 0.05]
+    )
     CoupledAE.setup_mudata(mdata)
     model = fit(mdata, stratify_by="type", train_size=0.8)
     has = {name: mdata.obs_names.isin(mdata[name].obs_names) for name in mdata.mod}
@@ -98,7 +100,9 @@ def test_missing_values_are_not_zeros():
 
 def test_cells_without_a_modality_train_the_other_arm(mdata):
     """Without its rna-only cells, the same model becomes another one; the coupling has the same pairs."""
-    pairs = np.flatnonzero(mdata.obs_names.isin(mdata["rna"].obs_names) & mdata.obs_names.isin(mdata["ephys"].obs_names))
+    pairs = np.flatnonzero(
+        mdata.obs_names.isin(mdata["rna"].obs_names) & mdata.obs_names.isin(mdata["ephys"].obs_names)
+    )
     assert not weights_equal(fit(mdata), fit(mdata, external_indexing=[pairs]))
 
 
@@ -134,7 +138,9 @@ def test_continued_training_trains_in_training_mode(mdata):
     model.get_latent_representation()
     assert not model.module.training
     modes = []
-    model.module.register_forward_pre_hook(lambda module, _: modes.append(all(m.training for m in module.modules())))
+    model.module.register_forward_pre_hook(
+        lambda module, _: modes.append(all(m.training for m in module.modules()))
+    )
     model.train(max_epochs=1, train_size=1.0, **QUIET)
     assert all(modes)
 
@@ -172,7 +178,9 @@ def test_fewer_pairs_than_latent_dimensions():
     few = ephys[~ephys.obs_names.isin(mdata["rna"].obs_names[4:])].copy()
     mdata = mudata.MuData({"rna": mdata["rna"], "ephys": few})
     CoupledAE.setup_mudata(mdata)
-    with pytest.raises(ValueError, match="training cells has both 'rna' and 'ephys', fewer than the 8 latent"):
+    with pytest.raises(
+        ValueError, match="training cells has both 'rna' and 'ephys', fewer than the 8 latent"
+    ):
         fit(mdata, n_latent=8, train_size=1.0)
 
 
@@ -188,7 +196,9 @@ def test_three_modalities_with_any_subset_of_them():
     mdata = make_mdata(200, sizes, {"rna": 0.8, "ephys": 0.6, "morph": 0.2}, {"ephys": 0.1, "morph": 0.3})
     CoupledAE.setup_mudata(mdata)
     model = fit(mdata, max_epochs=5)
-    assert {f"coupling_{pair}_train" for pair in ("rna_ephys", "rna_morph", "ephys_morph")} <= set(model.history)
+    assert {f"coupling_{pair}_train" for pair in ("rna_ephys", "rna_morph", "ephys_morph")} <= set(
+        model.history
+    )
     z = model.get_latent_representation()
     assert np.isfinite(z).all()
     assert model.predict("morph", "rna").shape == (mdata.n_obs, 20)

@@ -30,7 +30,9 @@ def test_missing_values_change_nothing():
     reconstruction = arm.decode(arm.encode(first))
     loss = arm.reconstruction_loss(reconstruction, first, present)
     second = Observation(torch.where(observed, values, 0.0), observed, present)
-    changed = arm.reconstruction_loss(reconstruction, second._replace(values=torch.where(observed, values, 99.0)), present)
+    changed = arm.reconstruction_loss(
+        reconstruction, second._replace(values=torch.where(observed, values, 99.0)), present
+    )
     assert torch.equal(arm.encode(first), arm.encode(second))
     assert torch.equal(loss, changed)
 

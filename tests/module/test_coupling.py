@@ -39,7 +39,9 @@ def test_equals_the_published_formula(seed, n, d):
     rng = np.random.default_rng(seed)
     zi, zj, weight = rng.normal(size=(n, d)), rng.normal(size=(n, d)), rng.random(n)
     everyone = torch.ones(n, dtype=torch.bool)
-    loss = min_variance_coupling(*(torch.from_numpy(x) for x in (zi, zj)), everyone, everyone, torch.from_numpy(weight))
+    loss = min_variance_coupling(
+        *(torch.from_numpy(x) for x in (zi, zj)), everyone, everyone, torch.from_numpy(weight)
+    )
     assert loss.item() == pytest.approx(reference(zi, zj, weight), rel=1e-8)
 
 
@@ -48,7 +50,9 @@ def test_shrinking_or_growing_the_latents_changes_nothing(seed, scale):
     zi, zj = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, 30, 3)))
     everyone = torch.ones(30, dtype=torch.bool)
     loss = min_variance_coupling(zi, zj, everyone, everyone)
-    assert min_variance_coupling(scale * zi, scale * zj, everyone, everyone).item() == pytest.approx(loss.item())
+    assert min_variance_coupling(scale * zi, scale * zj, everyone, everyone).item() == pytest.approx(
+        loss.item()
+    )
 
 
 def test_gradient_flows_through_distance_and_variance():

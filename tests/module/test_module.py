@@ -14,7 +14,7 @@ def make_batch(n: int = 30, gaps: bool = True, seed: int = 0) -> dict[str, Obser
     batch = {}
     for name, n_features in N_FEATURES.items():
         observed = torch.rand(n, n_features, generator=generator) < (0.8 if gaps else 1.1)
-        observed &= (torch.rand(n, 1, generator=generator) < (0.8 if gaps else 1.1))
+        observed &= torch.rand(n, 1, generator=generator) < (0.8 if gaps else 1.1)
         values = torch.randn(n, n_features, generator=generator) * observed
         batch[name] = Observation(values, observed, observed.any(1))
     return batch

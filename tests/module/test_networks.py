@@ -12,7 +12,10 @@ def test_linear_path_is_added_to_the_perceptron():
     torch.testing.assert_close(network(x), network.mlp(x) + x @ network.linear.weight.T)
 
 
-@pytest.mark.parametrize(("hidden", "linear", "n_parameters"), [((), True, 15), ((), False, 15), ((6,), False, 51), ((6,), True, 63)])
+@pytest.mark.parametrize(
+    ("hidden", "linear", "n_parameters"),
+    [((), True, 15), ((), False, 15), ((6,), False, 51), ((6,), True, 63)],
+)
 def test_number_of_parameters(hidden, linear, n_parameters):
     assert sum(p.numel() for p in SkipMLP(4, hidden, 3, "relu", linear).parameters()) == n_parameters
 
@@ -27,7 +30,9 @@ def test_augmentation_leaves_missing_values_and_inference_alone():
 
 
 def test_dropout_rate():
-    corrupted = Augmentation(noise=0.0, dropout=0.8)(torch.ones(200, 50), torch.ones(200, 1, dtype=torch.bool))
+    corrupted = Augmentation(noise=0.0, dropout=0.8)(
+        torch.ones(200, 50), torch.ones(200, 1, dtype=torch.bool)
+    )
     assert 0.17 < (corrupted != 0).float().mean() < 0.23
     assert corrupted.max().item() == pytest.approx(5.0)
 

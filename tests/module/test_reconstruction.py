@@ -12,7 +12,11 @@ from scvi_cae.module import masked_squared_error
 @given(st.integers(0, 2**32 - 1), st.integers(1, 10), st.integers(1, 6))
 def test_is_the_mean_over_observed_entries(seed, n, n_features):
     rng = np.random.default_rng(seed)
-    x, y, observed = rng.normal(size=(n, n_features)), rng.normal(size=(n, n_features)), rng.random((n, n_features)) < 0.7
+    x, y, observed = (
+        rng.normal(size=(n, n_features)),
+        rng.normal(size=(n, n_features)),
+        rng.random((n, n_features)) < 0.7,
+    )
     expected = ((x - y)[observed] ** 2).mean() if observed.any() else 0.0
     loss = masked_squared_error(*(torch.from_numpy(a) for a in (x, y, observed)))
     assert loss.item() == pytest.approx(expected)

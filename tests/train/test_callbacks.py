@@ -4,8 +4,8 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import QUIET, fit
 
+from conftest import QUIET, fit
 from scvi_cae import CoupledAE
 
 

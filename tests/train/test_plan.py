@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import fit
 
+from conftest import fit
 from scvi_cae import CoupledAE
 from scvi_cae.train import CoupledTrainingPlan
 
@@ -30,7 +30,9 @@ def test_logged_loss_is_the_weighted_mean_over_batches(mdata):
     """With a vanishing learning rate, no noise and no dropout, all batches see the same network."""
     mild = {"dropout": 0.0, "noise": 0.0}
     model = CoupledAE(mdata, n_latent=2, arms={"rna": mild, "ephys": mild}, coupling=0.0)
-    model.train(max_epochs=1, train_size=1.0, batch_size=200, plan_kwargs={"lr": 1e-12}, enable_progress_bar=False)
+    model.train(
+        max_epochs=1, train_size=1.0, batch_size=200, plan_kwargs={"lr": 1e-12}, enable_progress_bar=False
+    )
     terms = [model.history[f"{name}_from_{name}_train"].iloc[0, 0] for name in model.modalities]
     assert model.history["train_loss"].iloc[0, 0] == pytest.approx(sum(terms), rel=1e-5)
 
@@ -54,7 +56,9 @@ def test_learning_rate_goes_up_and_down(mdata):
 
 
 def test_optimiser_and_its_settings(mdata):
-    model = fit(mdata, plan_kwargs={"optimizer": "Adam", "weight_decay": 0.0, "eps": 1e-7, "schedule": "constant"})
+    model = fit(
+        mdata, plan_kwargs={"optimizer": "Adam", "weight_decay": 0.0, "eps": 1e-7, "schedule": "constant"}
+    )
     optimizer = model.trainer.optimizers[0]
     assert type(optimizer) is torch.optim.Adam
     assert (optimizer.defaults["eps"], optimizer.defaults["weight_decay"]) == (1e-7, 0.0)

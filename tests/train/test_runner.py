@@ -6,8 +6,8 @@ import signal
 import lightning.pytorch as pl
 import numpy as np
 import pytest
-from conftest import QUIET, fit
 
+from conftest import QUIET, fit
 from scvi_cae import CoupledAE
 
 
@@ -25,7 +25,9 @@ class CtrlC(pl.Callback):
 def test_ctrl_c_leaves_a_usable_model_and_says_how_far_it_got(mdata, tmp_path):
     handler = signal.getsignal(signal.SIGINT)
     model = CoupledAE(mdata, n_latent=2)
-    with pytest.warns(UserWarning, match=r"interrupted after 3 of 50 epochs; the model has the weights of epoch \d"):
+    with pytest.warns(
+        UserWarning, match=r"interrupted after 3 of 50 epochs; the model has the weights of epoch \d"
+    ):
         model.train(max_epochs=50, batch_size=20, callbacks=[CtrlC(3)], **QUIET)
     assert model.is_trained
     assert len(model.history["train_loss"]) == 3

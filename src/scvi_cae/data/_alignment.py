@@ -59,7 +59,9 @@ class AlignedModality:
         unknown = adata.var_names.difference(features)
         if missing or len(unknown):
             problems = [f"lacks {len(missing)} features of the model: {shorten(missing)}"] if missing else []
-            problems += [f"has {len(unknown)} features unknown to it: {shorten(unknown)}"] if len(unknown) else []
+            problems += (
+                [f"has {len(unknown)} features unknown to it: {shorten(unknown)}"] if len(unknown) else []
+            )
             raise ValueError(
                 f"Modality {modality!r} {' and '.join(problems)}. Its features must be the {self.n_features} that "
                 "the model was set up with, in any order; select or rename them by var_names."

@@ -7,19 +7,28 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from mudata import MuData
 from scipy import sparse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
+
 #: From here on, integers only are taken for counts rather than, say, numbers of branches.
 _COUNTS_MAX = 50
 
 
 def shorten(names: Sequence[Any] | np.ndarray | pd.Index, most: int = 5) -> str:
-    """The first names of a list, and how many more there are."""
+    """The first names of a list, and how many more there are.
+
+    Parameters
+    ----------
+    names
+        Names; anything that prints as one.
+    most
+        How many to show.
+    """
     shown = ", ".join(repr(str(name)) for name in list(names)[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
@@ -39,11 +48,28 @@ def check_mudata(mdata: MuData) -> None:
         )
     if getattr(mdata, "axis", 0) != 0:
         raise ValueError("The MuData's modalities share features, not cells (axis=1); build it with axis=0.")
-    _check_unique(mdata.obs_names, "mdata.obs", "Make cell names unique in every modality and rebuild the MuData.")
+    _check_unique(
+        mdata.obs_names, "mdata.obs", "Make cell names unique in every modality and rebuild the MuData."
+    )
 
 
 def check_modalities(mdata: MuData, modalities: Sequence[str], layers: Mapping[str, str]) -> None:
-    """Check the names of modalities and layers that a user asks for."""
+    """Check the names of modalities and layers that a user asks for.
+
+    Parameters
+    ----------
+    mdata
+        The MuData.
+    modalities
+        Keys of the modalities to couple.
+    layers
+        Layer of each modality that is not read from ``X``.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two modalities, or a key is unknown or named twice.
+    """
     available = list(mdata.mod)
     unknown = [name for name in modalities if name not in available]
     if unknown:
@@ -57,7 +83,9 @@ def check_modalities(mdata: MuData, modalities: Sequence[str], layers: Mapping[s
         )
     stray = [name for name in layers if name not in modalities]
     if stray:
-        raise ValueError(f"layers names {shorten(stray)}, which is not among the modalities {shorten(modalities)}.")
+        raise ValueError(
+            f"layers names {shorten(stray)}, which is not among the modalities {shorten(modalities)}."
+        )
 
 
 def check_modality(mdata: MuData, modality: str, layer: str | None) -> None:
@@ -67,12 +95,16 @@ def check_modality(mdata: MuData, modality: str, layer: str | None) -> None:
         known = shorten(list(adata.layers)) or "none"
         raise ValueError(f"Modality {modality!r} has no layer {layer!r}; its layers: {known}.")
     if layer is None and adata.X is None:
-        raise ValueError(f"Modality {modality!r} has no X; fill it, or name a layer: layers={{{modality!r}: ...}}.")
+        raise ValueError(
+            f"Modality {modality!r} has no X; fill it, or name a layer: layers={{{modality!r}: ...}}."
+        )
     _check_unique(
         adata.obs_names, f"Modality {modality!r} (cells)", f"See mdata[{modality!r}].obs_names_make_unique()."
     )
     _check_unique(
-        adata.var_names, f"Modality {modality!r} (features)", f"See mdata[{modality!r}].var_names_make_unique()."
+        adata.var_names,
+        f"Modality {modality!r} (features)",
+        f"See mdata[{modality!r}].var_names_make_unique().",
     )
     strange = adata.obs_names.difference(mdata.obs_names)
     if len(strange):
@@ -102,7 +134,9 @@ def check_values(values: Any, modality: str, obs_names: pd.Index, var_names: pd.
         )
     # Values are computed with as float32, where larger ones become infinite.
     with np.errstate(over="ignore"):
-        entries = (values.data if sparse.issparse(values) else np.asarray(values)).astype(np.float32, copy=False)
+        entries = (values.data if sparse.issparse(values) else np.asarray(values)).astype(
+            np.float32, copy=False
+        )
     infinite = np.isinf(entries)
     if not infinite.any():
         return
@@ -121,7 +155,9 @@ def check_values(values: Any, modality: str, obs_names: pd.Index, var_names: pd.
 def check_features_vary(values: Any, modality: str, var_names: pd.Index) -> None:
     """Check that every feature is measured in some cell and differs between cells."""
     if sparse.issparse(values):
-        low, high = (np.asarray(x.todense()).ravel() for x in (values.tocsc().nanmin(0), values.tocsc().nanmax(0)))
+        low, high = (
+            np.asarray(x.todense()).ravel() for x in (values.tocsc().nanmin(0), values.tocsc().nanmax(0))
+        )
     else:
         low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
     missing, constant = np.isnan(low), low == high
@@ -162,12 +198,14 @@ def check_paired(present: Mapping[str, np.ndarray]) -> None:
             raise ValueError(
                 f"No cell of modality {name!r} has another modality: nothing couples it to the others. Cells are "
                 "matched by obs_names; check that modalities use the same ones, for example "
-                f"{shorten(present)} in mdata[...].obs_names."
+                f"{shorten(list(present))} in mdata[...].obs_names."
             )
     unpaired = [pair for pair in combinations(present, 2) if not (present[pair[0]] & present[pair[1]]).any()]
     if unpaired:
         warnings.warn(
-            "No cell has both modalities of " + " or ".join(f"{i!r} and {j!r}" for i, j in unpaired) + "; they are "
+            "No cell has both modalities of "
+            + " or ".join(f"{i!r} and {j!r}" for i, j in unpaired)
+            + "; they are "
             "coupled only through other modalities.",
             UserWarning,
             stacklevel=2,

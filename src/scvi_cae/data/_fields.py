@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import rich.pretty  # scvi-tools uses it in view_anndata_setup, and relies on someone to import it
 import rich.table
 from scvi.data.fields import BaseAnnDataField
@@ -22,6 +21,7 @@ from ._checks import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mudata import MuData
 
 
@@ -135,7 +135,9 @@ def obs_column(mdata: MuData, key: str) -> pd.Series:
     tables = [adata.obs[key].astype(object) for adata in mdata.mod.values() if key in adata.obs]
     if not tables:
         known = sorted({*mdata.obs, *(name for adata in mdata.mod.values() for name in adata.obs)})
-        raise KeyError(f"No column {key!r} in mdata.obs or in a modality's .obs; there are: {shorten(known, 20)}.")
+        raise KeyError(
+            f"No column {key!r} in mdata.obs or in a modality's .obs; there are: {shorten(known, 20)}."
+        )
     column = tables[0].reindex(mdata.obs_names)
     for other in tables[1:]:
         column = column.where(column.notna(), other.reindex(mdata.obs_names))

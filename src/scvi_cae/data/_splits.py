@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Split:
-    """Positions of the training, validation and test cells; every cell is in one of them."""
+    """Which cells do what; every cell is in one of the sets.
+
+    Parameters
+    ----------
+    train, validation, test
+        Positions of the cells, ``int64``.
+    """
 
     train: np.ndarray
     validation: np.ndarray
@@ -28,12 +34,17 @@ def presence_pattern(present: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.sum([mask.astype(np.int64) << bit for bit, mask in enumerate(present.values())], axis=0)
 
 
-def _shuffle_within_strata(strata: Sequence[np.ndarray | pd.Series], rng: np.random.RandomState) -> np.ndarray:
+def _shuffle_within_strata(
+    strata: Sequence[np.ndarray | pd.Series], rng: np.random.RandomState
+) -> np.ndarray:
     """Order positions by stratum, at random within each.
 
     Every k-th cell of this order is a sample in which each stratum has its share, up to one cell.
     """
-    keys = [pd.factorize(pd.Series(np.asarray(column, dtype=object)).astype(str), sort=True)[0] for column in strata]
+    keys = [
+        pd.factorize(pd.Series(np.asarray(column, dtype=object)).astype(str), sort=True)[0]
+        for column in strata
+    ]
     return np.lexsort((rng.random_sample(len(keys[0])), *reversed(keys)))
 
 
@@ -101,26 +112,36 @@ def given_split(n_cells: int, external_indexing: Sequence[np.ndarray | Sequence[
     """
     names = ("training", "validation", "test")
     if not 1 <= len(external_indexing) <= 3:
-        raise ValueError(f"external_indexing must hold 1 to 3 arrays of positions, not {len(external_indexing)}.")
+        raise ValueError(
+            f"external_indexing must hold 1 to 3 arrays of positions, not {len(external_indexing)}."
+        )
     sets = []
     for name, positions in zip(names, external_indexing, strict=False):
         array = np.asarray([] if positions is None else positions)
         if array.size and (array.ndim != 1 or array.dtype.kind not in "iu"):
-            raise ValueError(f"The {name} cells must be a list of positions, not {array.dtype} of shape {array.shape}.")
+            raise ValueError(
+                f"The {name} cells must be a list of positions, not {array.dtype} of shape {array.shape}."
+            )
         array = array.astype(np.int64)
         outside = array[(array < 0) | (array >= n_cells)]
         if outside.size:
-            raise ValueError(f"The {name} cells have positions outside 0 to {n_cells - 1}: {shorten(outside)}.")
+            raise ValueError(
+                f"The {name} cells have positions outside 0 to {n_cells - 1}: {shorten(outside)}."
+            )
         sets.append(array)
     count = np.bincount(np.concatenate(sets), minlength=n_cells)
     if (count > 1).any():
-        raise ValueError(f"Cells are named twice in external_indexing: positions {shorten(np.flatnonzero(count > 1))}.")
+        raise ValueError(
+            f"Cells are named twice in external_indexing: positions {shorten(np.flatnonzero(count > 1))}."
+        )
     rest = np.flatnonzero(count == 0)
     sets += [np.empty(0, dtype=np.int64)] * (3 - len(sets))
     return Split(sets[0], sets[1], np.concatenate([sets[2], rest]))
 
 
-def check_split(split: Split, present: Mapping[str, np.ndarray], pairs: Sequence[tuple[str, str]], n_least: int) -> None:
+def check_split(
+    split: Split, present: Mapping[str, np.ndarray], pairs: Sequence[tuple[str, str]], n_least: int
+) -> None:
     """Check that training and validation cells can train and validate every arm and every coupling.
 
     Parameters

@@ -21,25 +21,32 @@ from scvi_cae.data import (
 from scvi_cae.train import (
     CoupledDataSplitter,
     CoupledTrainingPlan,
+    HistoryLogger,
     InterruptibleRunner,
     KeepBestWeights,
     StopOnDivergence,
 )
 
+from ._setup import MuDataModel
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
     from mudata import MuData
 
     from scvi_cae.data import AlignedModality
+    from scvi_cae.module import CoupledModule
 
 #: Steps after which the default schedule ends, and the least number of passes over large data.
 DEFAULT_STEPS, LEAST_EPOCHS = 1000, 10
 
 
-class TrainingMixin:
-    """The ``train`` method of a model."""
+class TrainableModel(MuDataModel):
+    """A model that trains a :class:`~scvi_cae.module.CoupledModule`."""
 
+    module: CoupledModule
+    is_trained_: bool
     _training_plan_cls = CoupledTrainingPlan
     _data_splitter_cls = CoupledDataSplitter
     _train_runner_cls = InterruptibleRunner
@@ -108,7 +115,9 @@ class TrainingMixin:
         check_split(split, present, tuple(self.module.coupling), n_latent)
         n_batches = self._check_batches(split, present, batch_size)
         if early_stopping and not len(split.validation):
-            raise ValueError("early_stopping needs validation cells: leave some by train_size or external_indexing.")
+            raise ValueError(
+                "early_stopping needs validation cells: leave some by train_size or external_indexing."
+            )
         if not self.is_trained_:
             for name, x in aligned.items():
                 self._fit_standardiser(name, x, split.train)
@@ -119,6 +128,7 @@ class TrainingMixin:
             "early_stopping_monitor": "validation_loss",
             "check_val_every_n_epoch": 1,
             "log_every_n_steps": 1,
+            "logger": HistoryLogger(),
             "limit_val_batches": 1.0 if len(split.validation) else 0,
             **trainer_kwargs,
             "callbacks": [*trainer_kwargs.get("callbacks", ()), StopOnDivergence(), best],
@@ -141,14 +151,20 @@ class TrainingMixin:
             self.is_trained_ = was_trained or best.n_epochs > 0
             warnings.warn(
                 f"Training was interrupted after {best.n_epochs} of {runner.trainer.max_epochs} epochs; the model has "
-                + (f"the weights of epoch {best.best_epoch}." if best.n_epochs else "the weights it started with."),
+                + (
+                    f"the weights of epoch {best.best_epoch}."
+                    if best.n_epochs
+                    else "the weights it started with."
+                ),
                 UserWarning,
                 stacklevel=2,
             )
 
     def _training_data(self) -> MuData:
         if self.adata is None:
-            raise ValueError("The model was loaded without data; load it with some to train it: load(dir, adata=mdata).")
+            raise ValueError(
+                "The model was loaded without data; load it with some to train it: load(dir, adata=mdata)."
+            )
         return self._validate_anndata(self.adata, copy_if_view=False)
 
     def _split(
@@ -168,7 +184,10 @@ class TrainingMixin:
             return given_split(mdata.n_obs, external_indexing)
         setup_args = self.registry_["setup_args"]
         keys = [setup_args["labels_key"], setup_args["batch_key"]] if stratify_by is None else [stratify_by]
-        strata = [presence_pattern(present), *(obs_column(mdata, key) for key in keys if key is not None)]
+        strata: list[np.ndarray | pd.Series] = [
+            presence_pattern(present),
+            *(obs_column(mdata, key) for key in keys if key is not None),
+        ]
         return draw_split(strata, train_size, validation_size, np.random.RandomState(settings.seed))
 
     def _check_batches(self, split: Split, present: Mapping[str, np.ndarray], batch_size: int) -> int:

@@ -42,7 +42,7 @@ class ArmConfig:
     activation: str = "gelu"
     linear: bool = True
     dropout: float = 0.1
-    noise: float = 0.1
+    noise: float = 0.0
     weight: float = 1.0
 
     def __post_init__(self) -> None:

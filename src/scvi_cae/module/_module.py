@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
@@ -62,13 +62,15 @@ class CoupledModule(BaseModuleClass):
         pairs = {pair: weights.get(frozenset(pair), 0.0) for pair in combinations(self.modalities, 2)}
         self.coupling = {pair: weight for pair, weight in pairs.items() if weight > 0}
         self.sources = {
-            target: tuple(s for s in self.modalities if s != target and weights.get(frozenset((s, target)), 0) > 0)
+            target: tuple(
+                s for s in self.modalities if s != target and weights.get(frozenset((s, target)), 0) > 0
+            )
             for target in self.modalities
         }
 
     def arm(self, modality: str) -> Arm:
         """The arm of a modality."""
-        return self._arms[self.modalities.index(modality)]
+        return cast("Arm", self._arms[self.modalities.index(modality)])
 
     def _get_inference_input(self, tensors: dict[str, Observation]) -> dict:
         return {"observations": tensors}
@@ -114,4 +116,6 @@ class CoupledModule(BaseModuleClass):
             coupling = min_variance_coupling(latents[i], latents[j], tensors[i].present, tensors[j].present)
             terms[f"coupling_{i}_{j}"] = coupling.detach()
             total = total + weight * coupling
-        return LossOutput(loss=total, n_obs_minibatch=len(next(iter(tensors.values())).present), extra_metrics=terms)
+        return LossOutput(
+            loss=total, n_obs_minibatch=len(next(iter(tensors.values())).present), extra_metrics=terms
+        )

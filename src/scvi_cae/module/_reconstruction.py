@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
-def masked_squared_error(prediction: torch.Tensor, target: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
+def masked_squared_error(
+    prediction: torch.Tensor, target: torch.Tensor, observed: torch.Tensor
+) -> torch.Tensor:
     r"""Mean squared error over the observed entries.
 
     .. math:: \frac{\sum_{cf} m_{cf} (x_{cf} - \hat x_{cf})^2}{\sum_{cf} m_{cf}}

@@ -39,7 +39,9 @@ class KeepBestWeights(pl.Callback):
         self._weights: dict[str, torch.Tensor] | None = None
 
     def _keep(self, pl_module: pl.LightningModule) -> None:
-        self._weights = {name: x.detach().clone() for name, x in pl_module.module.state_dict().items()}
+        self._weights = {
+            name: x.detach().clone() for name, x in pl_module.get_submodule("module").state_dict().items()
+        }
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the initial weights, in case that no epoch completes."""
@@ -57,13 +59,15 @@ class KeepBestWeights(pl.Callback):
 
     def _restore(self, pl_module: pl.LightningModule) -> None:
         if self._weights is not None:
-            pl_module.module.load_state_dict(self._weights)
+            pl_module.get_submodule("module").load_state_dict(self._weights)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the best weights."""
         self._restore(pl_module)
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
         """Restore the best weights after Ctrl-C or an error, too."""
         self._restore(pl_module)
 
@@ -73,7 +77,7 @@ class StopOnDivergence(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Check the epoch's loss and weights."""
-        if not all(x.isfinite().all() for x in pl_module.module.state_dict().values()):
+        if not all(x.isfinite().all() for x in pl_module.get_submodule("module").state_dict().values()):
             raise FloatingPointError(
                 f"Training diverged in epoch {trainer.current_epoch + 1}: weights are no longer finite. The model "
                 "keeps the best weights before it. Try a lower learning rate: train(plan_kwargs={'lr': ...})."

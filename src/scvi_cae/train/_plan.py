@@ -35,6 +35,8 @@ class CoupledTrainingPlan(TrainingPlan):
     schedule
         ``"one_cycle"`` warms up and anneals over all steps of the training
         (:class:`torch.optim.lr_scheduler.OneCycleLR`); ``"constant"`` keeps ``lr``.
+    lr_scheduler_metric
+        Metric that ``reduce_lr_on_plateau`` watches.
     **kwargs
         Further arguments of :class:`scvi.train.TrainingPlan`.
     """
@@ -80,7 +82,12 @@ class CoupledTrainingPlan(TrainingPlan):
     def _log(self, mode: str, loss_name: str) -> None:
         loss, *terms = (self._sums.pop(mode) / self._n_cells.pop(mode)).cpu()
         self.log(loss_name, loss, prog_bar=True)
-        self.log_dict({f"{name}_{mode}": term for name, term in zip(self._names, terms, strict=True)})
+        # self.log costs as much as the rest of a small epoch if it is called for every term.
+        metrics = {f"{name}_{mode}": term for name, term in zip(self._names, terms, strict=True)}
+        self.trainer.callback_metrics.update(metrics)
+        scalars = {name: float(term) for name, term in metrics.items()}
+        for logger in self.trainer.loggers:
+            logger.log_metrics({**scalars, "epoch": self.current_epoch}, step=self.global_step)
 
     def training_step(self, batch: dict[str, Observation], batch_idx: int) -> torch.Tensor:
         """Loss of one batch."""
@@ -109,7 +116,9 @@ class CoupledTrainingPlan(TrainingPlan):
                 raise ValueError("reduce_lr_on_plateau needs schedule='constant'.")
             config["lr_scheduler"] = {
                 "scheduler": torch.optim.lr_scheduler.OneCycleLR(
-                    config["optimizer"], max_lr=self.lr, total_steps=int(self.trainer.estimated_stepping_batches)
+                    config["optimizer"],
+                    max_lr=self.lr,
+                    total_steps=int(self.trainer.estimated_stepping_batches),
                 ),
                 "interval": "step",
             }

@@ -1,0 +1,229 @@
+"""Commands. Whatever imports torch is imported inside them: help and usage errors come at once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path  # typer reads annotations when it runs
+from typing import Annotated, Any
+
+import typer
+
+from ._files import check_output, read_mudata, write_folder
+from ._messages import note, reporting
+
+app = typer.Typer(
+    help="Coupled autoencoders for Patch-seq and other partially paired multimodal single-cell data.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+
+MODEL_FILES = ("model.pt",)
+DEMO_FILES = ("latent.h5mu", "model", "umap.png", "training.png", "scores.csv")
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+
+Input = Annotated[Path, typer.Argument(metavar="IN.h5mu", help="MuData file.", show_default=False)]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that 'fit' wrote.", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of split, weights and batches.")]
+MaxEpochs = Annotated[
+    int | None, typer.Option(min=1, help="Passes over the training cells. [default: 1,000 steps' worth]")
+]
+
+
+class DemoName(StrEnum):
+    """Data sets of the demonstration."""
+
+    simulated = "simulated"
+    scala2020 = "scala2020"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("scvi-cae"))
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Coupled autoencoders for Patch-seq and other partially paired multimodal single-cell data."""
+
+
+def _names(text: str | None) -> list[str] | None:
+    """Names between commas."""
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise typer.BadParameter(f"{text!r} is not a list of names such as rna,ephys.")
+    return names
+
+
+def _pairs(texts: list[str] | None) -> dict[str, str]:
+    """MODALITY=LAYER, any number of times."""
+    pairs: dict[str, str] = {}
+    for text in texts or []:
+        modality, _, layer = text.partition("=")
+        if not modality or not layer:
+            raise typer.BadParameter(f"{text!r} does not read MODALITY=LAYER, such as rna=logcounts.")
+        if modality in pairs:
+            raise typer.BadParameter(f"{modality!r} is given two layers.")
+        pairs[modality] = layer
+    return pairs
+
+
+def _train(model: Any, **kwargs: Any) -> None:
+    """Train with a progress bar on stderr; Ctrl-C is passed on, so that nothing half-trained is written."""
+    from ._progress import TrainingProgress
+
+    model.train(enable_progress_bar=False, callbacks=[TrainingProgress()], **kwargs)
+    if model.trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _load(folder: Path) -> Any:
+    from scvi_cae.model import CoupledAE
+
+    model = CoupledAE.load(folder, adata=False)
+    if not model.is_trained:
+        raise ValueError(f"The model in {folder} is not trained. Train it, and save it again.")
+    return model
+
+
+@app.command()
+@reporting()
+def fit(
+    data: Input,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the model.", show_default=False)],
+    modalities: Annotated[
+        str | None, typer.Option(help="Modalities to couple, such as rna,ephys. [default: all]")
+    ] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(help="Layer to read of a modality, rna=logcounts; can be repeated.")
+    ] = None,
+    labels_key: Annotated[
+        str | None, typer.Option(help="Column of cells' labels, whose proportions the split keeps.")
+    ] = None,
+    n_latent: Annotated[int, typer.Option(min=1, help="Latent dimensions.")] = 10,
+    max_epochs: MaxEpochs = None,
+    train_size: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Fraction of cells that train; the others validate. [default: 0.9]"),
+    ] = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a model on a MuData file and save it to a folder."""
+    names, layers = _names(modalities), _pairs(layer)
+    check_output(out, overwrite, folder_of=MODEL_FILES)
+    mdata = read_mudata(data)
+
+    import scvi
+
+    from scvi_cae.model import CoupledAE
+
+    scvi.settings.seed = seed
+    CoupledAE.setup_mudata(mdata, modalities=names, layers=layers, labels_key=labels_key)
+    model = CoupledAE(mdata, n_latent=n_latent)
+    _train(model, max_epochs=max_epochs, train_size=train_size)
+    write_folder(out, lambda folder: model.save(folder, overwrite=True))
+    note(f"Saved the model to {out}.")
+
+
+@app.command()
+@reporting()
+def embed(
+    model: Model,
+    data: Input,
+    out: Annotated[Path, typer.Argument(metavar="OUT.h5mu", help="File to write.", show_default=False)],
+    key: Annotated[str, typer.Option(help="Key of the latents in .obsm.")] = "X_cae",
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a copy of a MuData file with the cells' latents.
+
+    The joint latent goes to .obsm[KEY], that of each modality M to .obsm[KEY_M] and to .obsm[KEY] of the
+    modality. The data may lack all but one of the model's modalities.
+    """
+    check_output(out, overwrite, suffixes=[".h5mu"])
+    mdata = read_mudata(data)
+    loaded = _load(model)
+    if not set(loaded.modalities) & set(mdata.mod):
+        raise ValueError(
+            f"{data} has none of the model's modalities {loaded.modalities}; it has {list(mdata.mod)}. Rename them."
+        )
+    known = set(mdata.uns)
+    loaded.write_latent(mdata, key=key)
+    for name in set(mdata.uns) - known:  # scvi-tools' identifiers, of use in this process only
+        del mdata.uns[name]
+
+    from scvi_cae.model._saving import write_atomically
+
+    write_atomically(out, mdata.write_h5mu)
+    note(f"Wrote {out}, with latents of {mdata.n_obs} cells in .obsm[{key!r}].")
+
+
+@app.command()
+@reporting()
+def predict(
+    model: Model,
+    data: Input,
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT.csv", help="Table to write, .csv or .tsv.", show_default=False)
+    ],
+    source: Annotated[str, typer.Option(help="Modality to predict from.", show_default=False)],
+    target: Annotated[str, typer.Option(help="Modality to predict.", show_default=False)],
+    overwrite: Overwrite = False,
+) -> None:
+    """Predict one modality from another: a table of cells by features, in the units of the training data.
+
+    Cells that lack the source have empty rows.
+    """
+    check_output(out, overwrite, suffixes=list(SEPARATORS))
+    mdata = read_mudata(data)
+    loaded = _load(model)
+    prediction = loaded.predict(source, target, adata=mdata)
+    empty = int(prediction.isna().all(axis=1).sum())
+    if empty == len(prediction):
+        raise ValueError(
+            f"No cell of {data} has a value of {source!r}; its modalities are {list(mdata.mod)}."
+        )
+
+    from scvi_cae.model._saving import write_atomically
+
+    separator = SEPARATORS[out.suffix]
+    write_atomically(out, lambda path: prediction.to_csv(path, sep=separator, index_label="cell"))
+    lacking = f"; {empty} of them lack {source!r}, and have empty rows" if empty else ""
+    note(f"Wrote {out}: {target!r} of {len(prediction)} cells from {source!r}{lacking}.")
+
+
+@app.command()
+@reporting()
+def demo(
+    data: Annotated[DemoName, typer.Option(help="Data set; scala2020 is downloaded.")] = DemoName.simulated,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo"),
+    max_epochs: MaxEpochs = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fit, embed, plot and score a data set, in a minute or two.
+
+    Writes the latents (latent.h5mu), the model, a UMAP of both modalities' latents (umap.png), training curves
+    (training.png) and scores on held-out cells beside baselines (scores.csv), which it also prints.
+    """
+    check_output(out, overwrite, folder_of=DEMO_FILES)
+    note("Loading ...")
+
+    from scvi_cae import _demo
+
+    mdata, keys = _demo.load(data.value)
+    model = _demo.make_model(mdata, keys, seed)
+    _train(model, max_epochs=max_epochs, **_demo.SPLIT)
+    note("Scoring on held-out cells, embedding and plotting ...")
+    scores = _demo.score_model(model, keys)
+    write_folder(out, lambda folder: _demo.write_results(folder, model, scores, keys, seed))
+    _demo.print_scores(scores)
+    note(f"Wrote {', '.join(DEMO_FILES)} to {out}.")

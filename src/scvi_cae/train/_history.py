@@ -1,0 +1,53 @@
+"""Training history in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class HistoryLogger(Logger):
+    """Collects metrics by epoch; what :attr:`scvi_cae.CoupledAE.history` shows.
+
+    scvi-tools' own logger grows a data frame for each metric in each epoch, which takes longer than a step.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._metrics: dict[str, dict[int, float]] = {}
+
+    @property
+    def name(self) -> str:
+        """Name of the logger."""
+        return "history"
+
+    @property
+    def version(self) -> int:
+        """Version of the run."""
+        return 0
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        """Do nothing: a model keeps its settings itself."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add the metrics of an epoch."""
+        epoch = int(metrics.get("epoch", step or 0))
+        for name, value in metrics.items():
+            if name != "epoch":
+                self._metrics.setdefault(name, {})[epoch] = float(value)
+
+    @property
+    def history(self) -> dict[str, pd.DataFrame]:
+        """A data frame with one column, indexed by epoch, for each metric."""
+        return {
+            name: pd.DataFrame({name: list(values.values())}, index=pd.Index(list(values), name="epoch"))
+            for name, values in self._metrics.items()
+        }

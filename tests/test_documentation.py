@@ -1,0 +1,62 @@
+"""Every public object is documented, and its examples run."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+
+import pytest
+
+import scvi_cae
+from scvi_cae import data, datasets, evaluate, model, module, train
+
+
+def public_objects():
+    for package in (scvi_cae, data, datasets, evaluate, model, module, train):
+        for name in package.__all__:
+            thing = getattr(package, name)
+            if inspect.isclass(thing) or inspect.isfunction(thing):
+                yield pytest.param(thing, id=f"{package.__name__}.{name}")
+
+
+def own_methods(cls):
+    for name, member in vars(cls).items():
+        if not name.startswith("_") and (
+            inspect.isfunction(member) or isinstance(member, (classmethod, property))
+        ):
+            yield name, member
+
+
+@pytest.mark.parametrize("thing", list(public_objects()))
+def test_is_documented(thing):
+    assert inspect.getdoc(thing)
+    if inspect.isclass(thing):
+        for name, _ in own_methods(thing):
+            assert inspect.getdoc(getattr(thing, name)), name
+
+
+@pytest.mark.parametrize("thing", list(public_objects()))
+def test_every_parameter_is_documented(thing):
+    """Parameters stand in the docstring of a function, or of a class for its constructor."""
+    if inspect.isclass(thing) and "__init__" not in vars(thing):
+        return
+    parameters = [name for name in inspect.signature(thing).parameters if name not in ("args", "kwargs")]
+    if len(parameters) > 1:
+        described = inspect.getdoc(thing).partition("Parameters\n")[2]
+        for name in parameters:
+            assert name in described, name
+
+
+@pytest.mark.parametrize("thing", list(public_objects()))
+def test_examples_run(thing):
+    finder = doctest.DocTestFinder(recurse=True)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    tests = [test for test in finder.find(thing, module=inspect.getmodule(thing)) if test.examples]
+    for test in tests:
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+def test_the_model_has_examples():
+    for thing in (scvi_cae.CoupledAE, scvi_cae.CoupledAE.setup_mudata, scvi_cae.CoupledAE.predict):
+        assert ">>>" in inspect.getdoc(thing)
