@@ -1,10 +1,28 @@
 """Coupled autoencoders for partially paired multimodal single-cell data."""
 
+from __future__ import annotations
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from . import datasets
-from .model import CoupledAE
+if TYPE_CHECKING:
+    from . import datasets, evaluate
+    from .model import CoupledAE
 
-__all__ = ["CoupledAE", "__version__", "datasets"]
+__all__ = ["CoupledAE", "__version__", "datasets", "evaluate"]
 
 __version__ = version("scvi-cae")
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: scvi-tools takes seconds, which the command line's help need not."""
+    if name == "CoupledAE":
+        return import_module(".model", __name__).CoupledAE
+    if name in __all__:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

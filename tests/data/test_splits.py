@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,3 +116,11 @@ def test_splits_that_leave_something_empty(train, validation, message):
 
 def test_a_sufficient_split_passes():
     check_split(Split(np.array([4, 5, 0]), np.array([6]), np.array([9])), PRESENT, [("a", "b")], 2)
+
+
+def test_missing_labels_do_not_depend_on_how_they_are_stored():
+    labels = ["z", None, "a", "p"] * 25
+    forms = (np.array(labels, dtype=object), pd.Series(labels), pd.Series(pd.Categorical(labels)))
+    first, *others = (draw_split([form], 0.5, None, np.random.RandomState(0)) for form in forms)
+    for other in others:
+        np.testing.assert_array_equal(first.train, other.train)

@@ -26,7 +26,7 @@ def test_default_arms_follow_the_number_of_features(mdata):
     wide = make_mdata(60, {"rna": 1000, "ephys": 8})
     CoupledAE.setup_mudata(wide)
     config = CoupledAE(wide).module.arm("rna").config
-    assert config.dropout == pytest.approx(0.744)
+    assert config.dropout == pytest.approx(1 - 7 / 1000**0.5)
     assert config.noise == 0
 
 

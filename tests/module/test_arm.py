@@ -14,6 +14,7 @@ from scvi_cae.module import Arm, ArmConfig, Observation
         ({"dropout": 1.0}, "dropout"),
         ({"noise": -0.1}, "noise"),
         ({"weight": 0.0}, "weight"),
+        ({"cross_weight": -1.0}, "cross_weight"),
         ({"noise": float("nan")}, "noise"),
     ],
 )

@@ -33,7 +33,7 @@ def gradients(module: CoupledModule, loss: torch.Tensor) -> dict[str, torch.Tens
 
 
 def test_loss_is_the_documented_sum():
-    module, batch = make_module(weight=3.0), make_batch()
+    module, batch = make_module(weight=3.0, cross_weight=0.5), make_batch()
     inference, generative, output = module(batch)
     z = inference["latents"]
     total = 0.0
@@ -41,11 +41,14 @@ def test_loss_is_the_documented_sum():
         for source in batch:
             cells = batch[source].present[:, None] & x.observed
             latent = z[source] if source == target else z[source].detach()
-            total += 3.0 * (module.arm(target).decode(latent) - x.values)[cells].square().mean()
+            weight = 3.0 if source == target else 1.5
+            total += weight * (module.arm(target).decode(latent) - x.values)[cells].square().mean()
+    assert output.extra_metrics["reconstruction_loss"].item() == pytest.approx(total.item(), rel=1e-5)
     for (i, j), weight in PAIRS.items():
         total += weight * min_variance_coupling(z[i], z[j], batch[i].present, batch[j].present)
     assert output.loss.item() == pytest.approx(total.item(), rel=1e-5)
     assert set(output.extra_metrics) == {f"{t}_from_{s}" for t in batch for s in batch} | {
+        "reconstruction_loss",
         "coupling_a_b",
         "coupling_a_keys.of",
         "coupling_b_keys.of",

@@ -10,14 +10,14 @@ from scvi_cae import CoupledAE
 
 
 class Record(pl.Callback):
-    """Weights after each epoch, with the validation loss."""
+    """Weights after each epoch, with the validation cells' reconstruction loss."""
 
     def __init__(self):
         self.weights, self.losses = [], []
 
     def on_train_epoch_end(self, trainer, pl_module):
         self.weights.append({name: x.clone() for name, x in pl_module.module.state_dict().items()})
-        self.losses.append(float(trainer.callback_metrics.get("validation_loss", np.nan)))
+        self.losses.append(float(trainer.callback_metrics.get("reconstruction_loss_validation", np.nan)))
 
 
 def same(a, b):

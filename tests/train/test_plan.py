@@ -8,7 +8,14 @@ from conftest import fit
 from scvi_cae import CoupledAE
 from scvi_cae.train import CoupledTrainingPlan
 
-TERMS = ["rna_from_rna", "rna_from_ephys", "ephys_from_rna", "ephys_from_ephys", "coupling_rna_ephys"]
+TERMS = [
+    "reconstruction_loss",
+    "rna_from_rna",
+    "rna_from_ephys",
+    "ephys_from_rna",
+    "ephys_from_ephys",
+    "coupling_rna_ephys",
+]
 
 
 def test_history_has_each_term_once_an_epoch(mdata):

@@ -33,7 +33,10 @@ def read_mudata(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return mudata.read_h5mu(path)
+            mdata = mudata.read_h5mu(path)
+            if not mdata.mod:  # mudata 0.4 reads any HDF5 file, a single AnnData too
+                raise ValueError("it has no modalities")
+            return mdata
     except Exception as error:
         raise ValueError(
             f"{path} is not a complete MuData file ({type(error).__name__}: {error}). Give one that MuData.write "

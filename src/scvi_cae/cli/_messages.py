@@ -32,7 +32,7 @@ def _is_ours(error: BaseException) -> bool:
     return where.partition(".")[0] == __name__.partition(".")[0]
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     note(f"Warning: {message}")
 
 

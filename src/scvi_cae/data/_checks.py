@@ -46,6 +46,10 @@ def check_mudata(mdata: MuData) -> None:
             f"Expected a MuData, got {type(mdata).__name__}. Wrap modalities by name, also a single one: "
             'mudata.MuData({"rna": adata}).'
         )
+    if not mdata.mod:
+        raise ValueError(
+            "The MuData has no modalities. If it was read from a file, is that a MuData's (.h5mu)?"
+        )
     if getattr(mdata, "axis", 0) != 0:
         raise ValueError("The MuData's modalities share features, not cells (axis=1); build it with axis=0.")
     _check_unique(
@@ -92,7 +96,9 @@ def check_modality(mdata: MuData, modality: str, layer: str | None) -> None:
     """Check names and shape of one modality, and that the MuData's index of cells is up to date."""
     adata = mdata.mod[modality]
     if layer is not None and layer not in adata.layers:
-        known = shorten(list(adata.layers)) or "none"
+        known = (
+            shorten([name for name in adata.layers if name is not None]) or "none"
+        )  # anndata 0.13 lists X too
         raise ValueError(f"Modality {modality!r} has no layer {layer!r}; its layers: {known}.")
     if layer is None and adata.X is None:
         raise ValueError(

@@ -41,10 +41,11 @@ def _shuffle_within_strata(
 
     Every k-th cell of this order is a sample in which each stratum has its share, up to one cell.
     """
-    keys = [
-        pd.factorize(pd.Series(np.asarray(column, dtype=object)).astype(str), sort=True)[0]
-        for column in strata
-    ]
+    keys = []
+    for column in strata:
+        values = np.asarray(column, dtype=object)
+        names = np.where(pd.isna(values), "", values.astype(str))
+        keys.append(pd.factorize(names, sort=True)[0])
     return np.lexsort((rng.random_sample(len(keys[0])), *reversed(keys)))
 
 

@@ -31,10 +31,10 @@ def default_arm(n_features: int) -> ArmConfig:
     """The arm of a modality about which nothing else is said.
 
     A wide modality, such as gene expression, measures everything many times over, and its encoder overfits
-    unless most of it is dropped at random; a narrow one has little to spare, and gets noise instead. Input
-    dropout leaves 256 features on average, and between a fifth and nine tenths of them.
+    unless most of it is dropped at random; a narrow one has little to spare, and gets noise instead. Of ``n``
+    features, input dropout leaves about ``7 * sqrt(n)``, but at least a fifth and at most nine tenths.
     """
-    dropout = float(np.clip(1 - 256 / n_features, 0.1, 0.8))
+    dropout = float(np.clip(1 - 7 / np.sqrt(n_features), 0.1, 0.8))
     return ArmConfig(dropout=dropout, noise=0.1 if dropout == 0.1 else 0.0)
 
 
@@ -58,8 +58,8 @@ class CoupledAE(TrainableModel):
         For each modality, settings that differ from the defaults: any of the arguments of
         :class:`~scvi_cae.module.ArmConfig`, as in ``{"rna": {"hidden": (128, 64)}}``. By default an encoder
         and a decoder with one hidden layer of 64 units beside a linear path, and an augmentation that depends
-        on the number of features: input dropout that leaves 256 of them on average, within a fifth and nine
-        tenths of all, and where that is nine tenths also noise of 0.1 standard deviations.
+        on the number of features ``n``: input dropout that leaves about ``7 * sqrt(n)`` of them, but at least a
+        fifth and at most nine tenths; where it leaves nine tenths, also noise of 0.1 standard deviations.
     coupling
         Weight of the coupling loss, one for all pairs of modalities or one for each:
         ``{("rna", "ephys"): 1.0}``. Pairs of weight 0, and pairs that a dictionary leaves out, are not

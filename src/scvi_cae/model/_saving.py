@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 #: The keys of a saved model are scvi-tools' own.
 STATE, FEATURES, ATTRIBUTES = "model_state_dict", "var_names", "attr_dict"
@@ -31,7 +30,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(plain(item) for item in value)
     if isinstance(value, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(value)) if value.dtype.kind in "iufb" else value.tolist()
+        return torch.tensor(value) if value.dtype.kind in "iufb" else value.tolist()
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -48,16 +47,14 @@ def history_from_plain(history: Mapping[str, Any] | None) -> dict[str, pd.DataFr
     }
 
 
-def write_atomically(path: Path, write: Any) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write`` with a new file's path and move the result to ``path``: all of it appears, or nothing."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
+    new = path.with_name(f".{uuid4().hex}-{path.name}")
     try:
-        write(name)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        write(new)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def read_payload(path: Path, device: torch.device, model_name: str) -> dict[str, Any]:

@@ -68,8 +68,9 @@ class TrainableModel(MuDataModel):
         """Train the model.
 
         The first call fits the standardisation of features, to its training cells; later calls go on from the
-        weights and the standardisation there are. At the end the model has the weights of the epoch with the least
-        validation loss, or of the last epoch if there are no validation cells. Ctrl-C ends training early, in the
+        weights and the standardisation there are. At the end the model has the weights of the epoch in which it
+        reconstructed and cross-predicted the validation cells best (``"reconstruction_loss_validation"`` in
+        ``history``), or of the last epoch if there are no validation cells. Ctrl-C ends training early, in the
         same way. With ``scvi.settings.seed`` set before the model is made, runs on a CPU repeat bit for bit.
 
         Parameters
@@ -85,7 +86,7 @@ class TrainableModel(MuDataModel):
         batch_size
             Largest number of cells in a batch; each batch gets its share of every pattern of measured modalities.
         early_stopping
-            Whether to stop when ``early_stopping_monitor`` (``"validation_loss"``) has not improved for
+            Whether to stop when ``early_stopping_monitor`` (``"reconstruction_loss_validation"``) has not improved for
             ``early_stopping_patience`` epochs.
         stratify_by
             Column of cells' annotations, in ``mdata.obs`` or a modality's ``.obs``, whose proportions the random
@@ -125,7 +126,7 @@ class TrainableModel(MuDataModel):
         data = ResidentData(aligned, {name: self.module.arm(name).standardiser for name in aligned})
         best = KeepBestWeights()
         trainer_kwargs = {
-            "early_stopping_monitor": "validation_loss",
+            "early_stopping_monitor": "reconstruction_loss_validation",
             "check_val_every_n_epoch": 1,
             "log_every_n_steps": 1,
             "logger": HistoryLogger(),

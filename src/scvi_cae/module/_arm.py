@@ -35,7 +35,9 @@ class ArmConfig:
         Standard deviation of the noise added to the input while training, in units of each feature's
         standard deviation.
     weight
-        Weight of the modality's reconstruction losses (own and cross-modal) in the objective.
+        Weight of the modality's own reconstruction in the objective.
+    cross_weight
+        Weight of predicting the modality from each other one, relative to its own reconstruction.
     """
 
     hidden: tuple[int, ...] = (64,)
@@ -44,6 +46,7 @@ class ArmConfig:
     dropout: float = 0.1
     noise: float = 0.0
     weight: float = 1.0
+    cross_weight: float = 2.0
 
     def __post_init__(self) -> None:
         """Check every setting; the message says which one is wrong."""
@@ -58,6 +61,8 @@ class ArmConfig:
             raise ValueError(f"noise={self.noise} must not be negative.")
         if not self.weight > 0:
             raise ValueError(f"weight={self.weight} must be positive.")
+        if not self.cross_weight >= 0:
+            raise ValueError(f"cross_weight={self.cross_weight} must not be negative.")
 
 
 class Arm(nn.Module):

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 class CoupledModule(BaseModuleClass):
     r"""Coupled autoencoders of any number of modalities.
 
-    For modalities :math:`m` with weights :math:`\alpha_m`, pairs :math:`(i, j)` with weights
+    For modalities :math:`m` with weights :math:`\alpha_m` and :math:`\beta_m`, pairs :math:`(i, j)` with weights
     :math:`\lambda_{ij}`, encoders :math:`e`, decoders :math:`d` and latents :math:`z_m = e_m(x_m)`:
 
     .. math::
 
-        L = \sum_m \alpha_m \Big[ R_m(d_m(z_m)) + \sum_{s:\,\lambda_{sm} > 0} R_m(d_m(\mathrm{sg}[z_s])) \Big]
+        L = \sum_m \alpha_m \Big[ R_m(d_m(z_m)) + \beta_m \sum_{s:\,\lambda_{sm} > 0} R_m(d_m(\mathrm{sg}[z_s])) \Big]
             + \sum_{i<j} \lambda_{ij} C(z_i, z_j)
 
     :math:`R_m` is the reconstruction loss over the observed values of modality :math:`m`, taken over the
@@ -103,7 +103,11 @@ class CoupledModule(BaseModuleClass):
         inference_outputs: dict[str, dict[str, torch.Tensor]],
         generative_outputs: dict[tuple[str, str], torch.Tensor],
     ) -> LossOutput:
-        """The objective of the class docstring, with its terms unweighted in ``extra_metrics``."""
+        """The objective of the class docstring.
+
+        ``extra_metrics`` has its terms, unweighted, and ``reconstruction_loss``, which is the objective without
+        the couplings.
+        """
         latents = inference_outputs["latents"]
         terms: dict[str, torch.Tensor] = {}
         total = torch.zeros((), device=next(iter(latents.values())).device)
@@ -111,7 +115,9 @@ class CoupledModule(BaseModuleClass):
             arm, observation = self.arm(target), tensors[target]
             error = arm.reconstruction_loss(prediction, observation, tensors[source].present)
             terms[f"{target}_from_{source}"] = error.detach()
-            total = total + arm.config.weight * error
+            weight = arm.config.weight * (1.0 if source == target else arm.config.cross_weight)
+            total = total + weight * error
+        terms["reconstruction_loss"] = total.detach()
         for (i, j), weight in self.coupling.items():
             coupling = min_variance_coupling(latents[i], latents[j], tensors[i].present, tensors[j].present)
             terms[f"coupling_{i}_{j}"] = coupling.detach()

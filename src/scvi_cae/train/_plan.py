@@ -50,7 +50,7 @@ class CoupledTrainingPlan(TrainingPlan):
         eps: float = 1e-8,
         optimizer: Literal["Adam", "AdamW", "Custom"] = "AdamW",
         schedule: Literal["one_cycle", "constant"] = "one_cycle",
-        lr_scheduler_metric: str = "validation_loss",
+        lr_scheduler_metric: str = "reconstruction_loss_validation",
         **kwargs: Any,
     ) -> None:
         if schedule not in ("one_cycle", "constant"):

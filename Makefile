@@ -1,0 +1,44 @@
+# make demo   what the package does, on simulated data (DATA=scala2020 for real ones); results in demo/
+# make test   the test suite
+PYTHON ?= python3
+VENV ?= .venv
+DATA ?= simulated
+ARGS ?=
+
+LATEST_VENV ?= $(or $(TMPDIR),/tmp)/scvi_cae-latest
+LATEST_PYTHON ?= $(shell for python in python3.13 python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[23]*/bin/python; do \
+	$$python -c "" 2>/dev/null && echo $$python && break; done)
+
+.PHONY: demo test test-latest lint clean
+
+demo: $(VENV)/installed
+	$(VENV)/bin/scvi-cae demo --data $(DATA) --out demo --overwrite
+
+test: $(VENV)/installed
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+# The same suite on the newest releases of everything, without constraints.
+test-latest: $(LATEST_VENV)/installed
+	$(LATEST_VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --group dev
+	$(VENV)/bin/ruff check src tests
+	$(VENV)/bin/ruff format --check src tests
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV) demo
+
+$(VENV)/installed: pyproject.toml .ci/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --group test --editable .
+	touch $@
+
+$(LATEST_VENV)/installed: pyproject.toml
+	@test -n "$(LATEST_PYTHON)" || { echo "Set LATEST_PYTHON to a Python of at least 3.12."; exit 1; }
+	$(LATEST_PYTHON) -m venv $(LATEST_VENV)
+	$(LATEST_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(LATEST_VENV)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --group test --editable .
+	touch $@

@@ -1,0 +1,140 @@
+"""The metrics against their published formulas, written as loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import r2_score
+
+from scvi_cae.evaluate import _metrics, foscttm, pooled_r2
+
+
+@st.composite
+def measured(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Truth with gaps, prediction, mean, scale."""
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    n, p = draw(st.integers(1, 8)), draw(st.integers(1, 5))
+    truth = rng.normal(3, 2, (n, p))
+    truth[rng.random((n, p)) < draw(st.sampled_from([0.0, 0.4]))] = np.nan
+    truth[0, 0] = 1.5
+    return truth, rng.normal(3, 2, (n, p)), rng.normal(3, 1, p), rng.uniform(0.5, 3, p)
+
+
+@given(measured())
+@settings(deadline=None, max_examples=60)
+def test_r2_is_its_formula(case):
+    truth, prediction, mean, scale = case
+    residual = total = 0.0
+    for i, j in np.ndindex(truth.shape):
+        if not np.isnan(truth[i, j]):
+            y = (truth[i, j] - mean[j]) / scale[j]
+            residual += (y - (prediction[i, j] - mean[j]) / scale[j]) ** 2
+            total += y**2
+    assert pooled_r2(truth, prediction, mean, scale) == pytest.approx(1 - residual / total)
+
+
+def test_r2_of_perfect_mean_and_worse_predictions():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(20, 3))
+    mean, scale = truth.mean(0), truth.std(0)
+    assert pooled_r2(truth, truth, mean, scale) == 1
+    assert pooled_r2(truth, np.tile(mean, (20, 1)), mean, scale) == 0
+    assert pooled_r2(truth, 2 * mean - truth, mean, scale) == pytest.approx(-3)
+
+
+def test_r2_is_sklearns_where_both_are_defined():
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=(30, 4))
+    mean, scale = truth.mean(0), truth.std(0)
+    prediction = truth + rng.normal(size=truth.shape)
+    expected = r2_score(((truth - mean) / scale).ravel(), ((prediction - mean) / scale).ravel())
+    assert pooled_r2(truth, prediction, mean, scale) == pytest.approx(expected)
+
+
+def test_r2_does_not_depend_on_units():
+    rng = np.random.default_rng(2)
+    truth, prediction, mean, scale = *rng.normal(size=(2, 10, 3)), rng.normal(size=3), rng.uniform(1, 2, 3)
+    unit = np.array([1e-3, 1, 1e6])
+    expected = pooled_r2(truth, prediction, mean, scale)
+    assert pooled_r2(truth * unit, prediction * unit, mean * unit, scale * unit) == pytest.approx(expected)
+
+
+def test_r2_asks_for_no_prediction_of_what_is_not_measured():
+    truth = np.array([[1.0, np.nan], [3.0, 2.0]])
+    prediction = np.array([[1.0, np.nan], [3.0, 2.0]])
+    assert pooled_r2(truth, prediction, [2, 1], [1, 1]) == 1
+    prediction[1, 1] = np.nan
+    with pytest.raises(ValueError, match=r"NaN at 1 entries.*row 1, column 1"):
+        pooled_r2(truth, prediction, [2, 1], [1, 1])
+
+
+def test_r2_is_undefined_where_nothing_differs_from_the_mean():
+    assert np.isnan(pooled_r2([[2.0]], [[2.0]], [2], [1]))
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "mean", "match"),
+    [
+        ([[1.0, 2.0]], [[1.0]], [0, 0], r"truth has shape \(1, 2\) and prediction \(1, 1\)"),
+        ([[1.0, 2.0]], [[1.0, 2.0]], [0], "one number for each of the 2 features"),
+        ([[np.nan, np.nan]], [[1.0, 2.0]], [0, 0], "no observed value"),
+    ],
+)
+def test_r2_names_what_is_wrong(truth, prediction, mean, match):
+    with pytest.raises(ValueError, match=match):
+        pooled_r2(truth, prediction, mean, np.ones(len(mean)))
+
+
+def naive_foscttm(a: np.ndarray, b: np.ndarray) -> float:
+    n = len(a)
+    fractions = []
+    for one, other in ((a, b), (b, a)):
+        for i in range(n):
+            own = np.sqrt(((one[i] - other[i]) ** 2).sum())
+            fractions.append(sum(np.sqrt(((one[i] - other[j]) ** 2).sum()) < own for j in range(n)) / n)
+    return float(np.mean(fractions))
+
+
+@given(st.integers(0, 10**6), st.integers(2, 15), st.integers(1, 4))
+@settings(deadline=None, max_examples=60)
+def test_foscttm_is_its_formula(seed, n, d):
+    a, b = np.random.default_rng(seed).normal(size=(2, n, d))
+    assert foscttm(a, b) == pytest.approx(naive_foscttm(a, b))
+
+
+@given(st.integers(0, 10**6), st.integers(2, 15))
+@settings(deadline=None, max_examples=30)
+def test_foscttm_with_ties_is_its_formula(seed, n):
+    a, b = np.random.default_rng(seed).integers(0, 3, size=(2, n, 2)).astype(float)
+    assert foscttm(a, b) == pytest.approx(naive_foscttm(a, b))
+
+
+def test_foscttm_does_not_depend_on_chunks(monkeypatch):
+    a, b = np.random.default_rng(0).normal(size=(2, 23, 3))
+    expected = foscttm(a, b)
+    monkeypatch.setattr(_metrics, "_CHUNK", 5)
+    assert foscttm(a, b) == expected
+
+
+def test_foscttm_of_perfect_worst_and_random_matches():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(300, 4))
+    assert foscttm(z, z) == 0
+    assert foscttm(z, rng.normal(size=z.shape)) == pytest.approx(0.5, abs=0.03)
+    # two cells swapped: each is nearer to the other than to itself
+    assert foscttm([[0.0], [1.0]], [[1.0], [0.0]]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "match"),
+    [
+        ([[1.0]], [[1.0]], "at least 2"),
+        ([[1.0], [2.0]], [[1.0, 2.0], [1.0, 2.0]], "same cells"),
+        ([[1.0], [np.nan]], [[1.0], [2.0]], "not finite"),
+    ],
+)
+def test_foscttm_names_what_is_wrong(a, b, match):
+    with pytest.raises(ValueError, match=match):
+        foscttm(a, b)

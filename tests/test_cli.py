@@ -1,0 +1,365 @@
+"""The command line: what it writes, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mudata
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import scvi_cae
+from conftest import make_mdata
+from scvi_cae.cli import app
+from scvi_cae.cli._files import write_folder
+
+
+def run(*args: object, code: int = 0):
+    """Run a command; ``stdout`` and ``stderr`` are its result's."""
+    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def error_of(*args: object) -> str:
+    """The one line on stderr of a command that fails as expected."""
+    result = run(*args, code=1)
+    assert isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("Error: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "in.h5mu"
+    make_mdata(missing={"ephys": 0.05}).write_h5mu(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    path = data.parent / "model"
+    result = run("fit", data, path, "--n-latent", 3, "--max-epochs", 5)
+    assert result.stdout == ""
+    assert f"Saved the model to {path}." in result.stderr
+    return path
+
+
+def query(data, path, *names):
+    """A file with some of the modalities only."""
+    full = mudata.read_h5mu(data)
+    mudata.MuData({name: full[name] for name in names}).write_h5mu(path)
+    return path
+
+
+def test_version_and_help():
+    assert run("--version").stdout.strip() == scvi_cae.__version__
+    for command in ("fit", "embed", "predict", "demo"):
+        assert command in run("--help").stdout
+        assert "--overwrite" in run(command, "--help").stdout
+
+
+def test_fit_saves_what_the_options_say(data, tmp_path):
+    mdata = mudata.read_h5mu(data)
+    mdata["rna"].layers["half"] = mdata["rna"].X / 2
+    mdata.write_h5mu(tmp_path / "in.h5mu")
+    run(
+        "fit", tmp_path / "in.h5mu", tmp_path / "model", "--modalities", "ephys,rna", "--layer", "rna=half", "--labels-key",
+        "kind", "--n-latent", 4, "--max-epochs", 2, "--train-size", 0.8, "--seed", 3,
+    )  # fmt: skip
+    model = scvi_cae.CoupledAE.load(tmp_path / "model", adata=False)
+    assert model.modalities == ["ephys", "rna"]
+    assert dict(model.get_setup_arg("layers")) == {"rna": "half"}
+    assert model.get_setup_arg("labels_key") == "kind"
+    assert model.module.n_latent == 4
+    assert len(model.history["train_loss"]) == 2
+    assert len(model.train_indices) == pytest.approx(0.8 * mdata.n_obs, abs=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5mu", "model"]
+
+
+def test_the_same_seed_fits_the_same_model(data, tmp_path):
+    latents = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run("fit", data, tmp_path / name, "--n-latent", 3, "--max-epochs", 2, "--seed", seed)
+        run("embed", tmp_path / name, data, tmp_path / f"{name}.h5mu")
+        latents.append(mudata.read_h5mu(tmp_path / f"{name}.h5mu").obsm["X_cae"])
+    np.testing.assert_array_equal(latents[0], latents[1])
+    assert not np.allclose(latents[0], latents[2])
+
+
+def test_embed_adds_latents_and_nothing_else(data, fitted, tmp_path):
+    run("embed", fitted, data, tmp_path / "out.h5mu", "--key", "X_z")
+    before, after = mudata.read_h5mu(data), mudata.read_h5mu(tmp_path / "out.h5mu")
+    model = scvi_cae.CoupledAE.load(fitted, adata=before)
+    np.testing.assert_allclose(after.obsm["X_z"], model.get_latent_representation(), rtol=1e-5)
+    assert after["rna"].obsm["X_z"].shape == (after["rna"].n_obs, 3)
+    assert set(after.uns) == set(mudata.read_h5mu(data).uns)
+    pd.testing.assert_frame_equal(after.obs, before.obs)
+    np.testing.assert_array_equal(after["ephys"].X, before["ephys"].X)
+
+
+def test_embed_and_predict_a_query_with_one_modality(data, fitted, tmp_path):
+    alone = query(data, tmp_path / "rna.h5mu", "rna")
+    run("embed", fitted, alone, tmp_path / "out.h5mu")
+    after = mudata.read_h5mu(tmp_path / "out.h5mu")
+    assert np.isfinite(after.obsm["X_cae"]).all()
+    assert list(after.mod) == ["rna"]
+    run("predict", fitted, alone, tmp_path / "out.csv", "--source", "rna", "--target", "ephys")
+    table = pd.read_csv(tmp_path / "out.csv", index_col="cell")
+    assert table.index.tolist() == after.obs_names.tolist()
+    assert np.isfinite(table.to_numpy()).all()
+    csv = tmp_path / "no.csv"
+    assert "No cell" in error_of("predict", fitted, alone, csv, "--source", "ephys", "--target", "rna")
+    assert not csv.exists()
+
+
+@pytest.mark.parametrize(("suffix", "separator"), [(".csv", ","), (".tsv", "\t")])
+def test_predict_writes_the_models_predictions(data, fitted, tmp_path, suffix, separator):
+    out = tmp_path / f"out{suffix}"
+    result = run("predict", fitted, data, out, "--source", "rna", "--target", "ephys")
+    model = scvi_cae.CoupledAE.load(fitted, adata=mudata.read_h5mu(data))
+    expected = model.predict("rna", "ephys")
+    assert f"{expected.isna().all(axis=1).sum()} of them lack 'rna'" in result.stderr
+    table = pd.read_csv(out, sep=separator, index_col="cell")
+    assert table.columns.tolist() == expected.columns.tolist()
+    np.testing.assert_allclose(table, expected, rtol=1e-4)
+
+
+def outputs(data, fitted, out):
+    """Every command that writes a file or folder there."""
+    return {
+        "fit": ("fit", data, out, "--n-latent", 3, "--max-epochs", 1),
+        "embed": ("embed", fitted, data, out),
+        "predict": ("predict", fitted, data, out, "--source", "rna", "--target", "ephys"),
+        "demo": ("demo", "--out", out),
+    }
+
+
+@pytest.mark.parametrize(("command", "name"), [("embed", "out.h5mu"), ("predict", "out.csv")])
+def test_files_are_refused_before_any_work_and_replaced_when_told(data, fitted, tmp_path, command, name):
+    out = tmp_path / name
+    out.write_bytes(b"precious")
+    args = outputs(tmp_path / "not there", tmp_path / "neither", out)[command]
+    assert "--overwrite" in (message := error_of(*args))  # not: there is no input
+    assert str(out) in message
+    assert out.read_bytes() == b"precious"
+    run(*outputs(data, fitted, out)[command], "--overwrite")
+    assert out.read_bytes() != b"precious"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("command", ["fit", "demo"])
+def test_folders_are_refused_before_any_work(tmp_path, command):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model.pt").write_bytes(b"precious")
+    args = outputs(tmp_path / "not there", None, out)[command]
+    assert "--overwrite" in error_of(*args)
+    (out / "thesis.txt").write_bytes(b"precious")
+    assert "thesis.txt" in error_of(*args, "--overwrite")
+    assert {path.read_bytes() for path in out.iterdir()} == {b"precious"}
+
+
+def test_a_model_is_replaced_when_told(data, tmp_path):
+    out = tmp_path / "model"
+    for n in (2, 3):
+        run("fit", data, out, "--n-latent", n, "--max-epochs", 1, "--overwrite")
+    assert scvi_cae.CoupledAE.load(out, adata=False).module.n_latent == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("command", ["fit", "embed", "predict"])
+def test_a_failure_while_writing_leaves_what_was_there(data, fitted, tmp_path, monkeypatch, command):
+    out = tmp_path / {"fit": "out", "embed": "out.h5mu", "predict": "out.csv"}[command]
+    if command == "fit":
+        out.mkdir()
+    precious = out / "model.pt" if command == "fit" else out
+    precious.write_bytes(b"precious")
+
+    def half(self, path, *args, **kwargs):
+        target = os.path.join(path, "model.pt") if os.path.isdir(path) else path  # noqa: PTH112, PTH118
+        with open(target, "wb") as file:  # noqa: PTH123
+            file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(scvi_cae.CoupledAE, "save", half)
+    monkeypatch.setattr(mudata.MuData, "write_h5mu", half)
+    monkeypatch.setattr(pd.DataFrame, "to_csv", half)
+    result = run(*outputs(data, fitted, out)[command], "--overwrite", code=1)
+    assert "Error: [Errno 28] No space left on device" in result.stderr
+    assert precious.read_bytes() == b"precious"
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_a_folder_whose_place_cannot_be_taken_is_put_back(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "file").write_bytes(b"precious")
+    rename = Path.rename
+
+    def refuse_new(self, target):
+        if self.suffix == ".new":
+            raise PermissionError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_new)
+    with pytest.raises(PermissionError, match="no"):
+        write_folder(out, lambda folder: (folder / "file").write_bytes(b"new"))
+    assert (out / "file").read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_inputs_that_cannot_be_read(data, fitted, tmp_path):
+    out = tmp_path / "out"
+    assert "There is no file" in error_of("fit", tmp_path / "none.h5mu", out)
+    (junk := tmp_path / "junk.h5mu").write_text("hello")
+    assert "not a complete MuData" in error_of("fit", junk, out)
+    (torn := tmp_path / "torn.h5mu").write_bytes(data.read_bytes()[:3000])
+    assert "not a complete MuData" in error_of("embed", fitted, torn, tmp_path / "x.h5mu")
+    mudata.read_h5mu(data)["rna"].write_h5ad(tmp_path / "one.h5ad")
+    assert "mudata.MuData({" in error_of("fit", tmp_path / "one.h5ad", out)
+    assert "No saved model" in error_of("embed", tmp_path, data, tmp_path / "x.h5mu")
+    (tmp_path / "model.pt").write_text("hello")
+    assert "not a complete CoupledAE" in error_of("embed", tmp_path, data, tmp_path / "x.h5mu")
+    assert not out.exists()
+
+
+def test_requests_that_do_not_fit_the_data(data, fitted, tmp_path):
+    out = tmp_path / "out"
+    assert "No modality 'atac'" in error_of("fit", data, out, "--modalities", "rna,atac")
+    assert "No column 'nope'" in error_of("fit", data, out, "--labels-key", "nope")
+    assert "no layer 'nope'" in error_of("fit", data, out, "--layer", "rna=nope")
+    assert "train_size=0.0" in error_of("fit", data, out, "--train-size", 0)
+    assert "latent dimensions" in error_of("fit", data, out, "--n-latent", 500)
+    assert "There is no folder" in error_of("fit", data, out / "deeper", "--max-epochs", 1)
+    csv = ("predict", fitted, data, tmp_path / "x.csv", "--source", "rna")
+    assert "no modality 'morph'" in error_of(*csv, "--target", "morph")
+    xls = ("predict", fitted, data, tmp_path / "x.xls", "--source", "rna", "--target", "ephys")
+    assert ".csv or .tsv" in error_of(*xls)
+    assert ".h5mu" in error_of("embed", fitted, data, tmp_path / "x.h5ad")
+    (tmp_path / "x.csv").mkdir()
+    assert "is a folder" in error_of(*csv, "--target", "ephys")
+    assert "is a file" in error_of("fit", data, data, "--overwrite")
+    renamed = mudata.read_h5mu(data)
+    mudata.MuData({"atac": renamed["rna"]}).write_h5mu(tmp_path / "atac.h5mu")
+    assert "none of the model's modalities" in error_of(
+        "embed", fitted, tmp_path / "atac.h5mu", tmp_path / "x.h5mu"
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"atac.h5mu", "x.csv"}
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("fit", "in.h5mu"),
+        ("fit", "in.h5mu", "out", "--layer", "rna"),
+        ("fit", "in.h5mu", "out", "--layer", "rna=a", "--layer", "rna=b"),
+        ("fit", "in.h5mu", "out", "--modalities", "rna,,ephys"),
+        ("fit", "in.h5mu", "out", "--n-latent", "0"),
+        ("fit", "in.h5mu", "out", "--max-epochs", "many"),
+        ("demo", "--data", "unknown"),
+        ("nothing",),
+    ],
+)
+def test_usage_errors_end_with_2(args):
+    run(*args, code=2)
+
+
+def test_own_warnings_are_shown_in_a_line(tmp_path):
+    counts = make_mdata()
+    counts["rna"].X = np.round(np.abs(counts["rna"].X) * 100)
+    counts.write_h5mu(tmp_path / "in.h5mu")
+    result = run("fit", tmp_path / "in.h5mu", tmp_path / "out", "--n-latent", 3, "--max-epochs", 1)
+    assert result.stderr.startswith("Warning: Modality 'rna' looks like raw counts")
+    assert "FutureWarning" not in result.stderr
+    assert ".py" not in result.stderr
+
+
+def test_a_bug_keeps_its_traceback(data, fitted, tmp_path, monkeypatch):
+    monkeypatch.setattr(scvi_cae.CoupledAE, "predict", lambda *_, **__: np.zeros(2).reshape(3))
+    result = CliRunner().invoke(
+        app,
+        ["predict", str(fitted), str(data), str(tmp_path / "x.csv"), "--source", "rna", "--target", "ephys"],
+    )
+    # raised in this file, which is not the package's
+    assert isinstance(result.exception, ValueError)
+    assert result.exit_code == 1
+
+
+def test_ctrl_c_while_training_writes_nothing(data, tmp_path, monkeypatch):
+    from scvi_cae.cli._progress import TrainingProgress
+
+    end = TrainingProgress.on_train_epoch_end
+
+    def interrupt(self, trainer, pl_module):
+        end(self, trainer, pl_module)
+        if trainer.current_epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(TrainingProgress, "on_train_epoch_end", interrupt)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model.pt").write_bytes(b"precious")
+    result = run("fit", data, out, "--n-latent", 3, "--max-epochs", 50, "--overwrite", code=130)
+    assert "Interrupted: nothing was written." in result.stderr
+    assert (out / "model.pt").read_bytes() == b"precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_process_stopped_in_training_leaves_the_old_model(data, tmp_path, signum, code):
+    """From outside, as a terminal or a cluster does it."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model.pt").write_bytes(b"precious")
+    script = """
+import sys
+from scvi_cae.cli import app
+from scvi_cae.cli._progress import TrainingProgress
+start = TrainingProgress.on_train_start
+def started(self, *args):
+    start(self, *args)
+    print("training", file=sys.stderr, flush=True)
+TrainingProgress.on_train_start = started
+app()
+"""
+    command = [
+        sys.executable,
+        "-c",
+        script,
+        "fit",
+        data,
+        out,
+        "--n-latent",
+        "3",
+        "--max-epochs",
+        "100000",
+        "--overwrite",
+    ]
+    with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) as process:
+        assert any("training" in line for line in process.stderr)
+        time.sleep(0.5)
+        process.send_signal(signum)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    if signum == signal.SIGINT:
+        assert "Interrupted: nothing was written." in stderr
+        assert "Traceback" not in stderr
+    assert (out / "model.pt").read_bytes() == b"precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_help_does_not_import_torch():
+    script = "import sys, scvi_cae.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

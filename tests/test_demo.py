@@ -1,0 +1,62 @@
+"""The demonstration, and that its results are what they say."""
+
+from __future__ import annotations
+
+import os
+
+import matplotlib.image
+import mudata
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from scvi_cae import CoupledAE
+from scvi_cae.cli import app
+from scvi_cae.evaluate import score
+
+FILES = {"latent.h5mu", "model", "umap.png", "training.png", "scores.csv"}
+
+
+def check(out, result, keys) -> None:
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert {path.name for path in out.iterdir()} == FILES
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    for name in ("umap.png", "training.png"):
+        image = matplotlib.image.imread(out / name)
+        assert min(image.shape[:2]) >= 500
+        assert image[..., :3].std() > 0.05  # not blank
+
+    mdata = mudata.read_h5mu(out / "latent.h5mu")
+    assert set(mdata.obs["split"]) == {"train", "validation", "test"}
+    for adata in mdata.mod.values():
+        assert np.isfinite(adata.obsm["X_cae"]).all()
+        assert np.isfinite(adata.obsm["X_umap"]).all()
+        assert adata.obsm["X_umap"].shape == (adata.n_obs, 2)
+
+    model = CoupledAE.load(out / "model", adata=mdata)
+    np.testing.assert_allclose(model.get_latent_representation(), mdata.obsm["X_cae"], rtol=1e-4, atol=1e-5)
+    scores = pd.read_csv(out / "scores.csv")
+    test = np.flatnonzero(mdata.obs["split"] == "test")
+    pd.testing.assert_frame_equal(
+        scores, score(model, test, labels_key=keys), check_exact=False, rtol=1e-4, check_dtype=False
+    )
+    for method in ("CoupledAE", "ridge", "type mean"):
+        assert method in result.stdout
+    for value in scores["value"]:
+        assert f"{value:.3f}" in result.stdout
+
+
+def test_simulated(tmp_path):
+    out = tmp_path / "demo"
+    check(out, CliRunner().invoke(app, ["demo", "--out", str(out), "--max-epochs", "3"]), "cell_type")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "SCVI_CAE_DATA" not in os.environ, reason="SCVI_CAE_DATA does not name the folder of real data"
+)
+def test_scala2020(tmp_path):
+    out = tmp_path / "demo"
+    args = ["demo", "--data", "scala2020", "--out", str(out), "--max-epochs", "20"]
+    check(out, CliRunner().invoke(app, args), "rna_type")
