@@ -12,7 +12,6 @@ import scanpy as sc
 import scvi
 import torch
 from anndata import AnnData
-from matplotlib.ticker import LogLocator, NullFormatter
 from rich.console import Console
 from rich.table import Table
 
@@ -125,19 +124,16 @@ def plot_umap(points: AnnData, colour: str, path: Path) -> None:
 
 
 def plot_training(model: CoupledAE, path: Path) -> None:
-    """Loss of training and validation cells by epoch, and the epoch whose weights were kept."""
+    """Reconstruction loss of training and validation cells by epoch, and the epoch whose weights were kept."""
     figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
     curves = {
-        name: model.history[f"{name}_loss"].iloc[:, 0].astype(float) for name in ("train", "validation")
+        name: model.history[f"reconstruction_loss_{name}"].iloc[:, 0] for name in ("train", "validation")
     }
     for name, loss in curves.items():
         axis.plot(np.arange(1, len(loss) + 1), loss, label=name)
     best = int(np.argmin(curves["validation"].to_numpy())) + 1
     axis.axvline(best, color="0.5", linestyle=":", label=f"kept: epoch {best}")
-    axis.set(xlabel="epoch", ylabel="loss", yscale="log")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.yaxis.set_major_formatter("{x:g}")
-    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.set(xlabel="epoch", ylabel="reconstruction loss, own and cross-modal")
     axis.legend(frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
