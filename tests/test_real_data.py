@@ -14,7 +14,9 @@ from scvi_cae.evaluate import score
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif("SCVI_CAE_DATA" not in os.environ, reason="SCVI_CAE_DATA does not name a folder of real data"),
+    pytest.mark.skipif(
+        "SCVI_CAE_DATA" not in os.environ, reason="SCVI_CAE_DATA does not name a folder of real data"
+    ),
 ]
 
 

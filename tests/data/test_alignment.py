@@ -9,6 +9,7 @@ from scipy import sparse
 
 from conftest import make_mdata
 from scvi_cae.data import AlignedModality
+from scvi_cae.data._alignment import measured_rows
 
 
 def expected(mdata: mudata.MuData, modality: str, features: list[str]) -> np.ndarray:
@@ -29,6 +30,14 @@ def test_values_are_matched_by_cell_and_feature_name(seed, as_sparse, shuffle):
     np.testing.assert_array_equal(aligned.values(cells), expected(mdata, "rna", features)[cells])
     np.testing.assert_array_equal(aligned.present, mdata.obs_names.isin(mdata["rna"].obs_names))
     assert aligned.values(cells).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "kind", [np.asarray, sparse.csr_matrix, sparse.csc_array, lambda x: x.astype(np.float64)]
+)
+def test_rows_without_any_value_are_not_measured(kind):
+    values = np.array([[1, np.nan], [np.nan, np.nan], [0, 0]], dtype=np.float32)
+    assert measured_rows(kind(values)).tolist() == [True, False, True]
 
 
 def test_a_layer_is_read():

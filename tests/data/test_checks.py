@@ -114,6 +114,14 @@ def test_features_that_carry_nothing(as_sparse, value, message):
     refused(mdata, ValueError, f"'rna': 1 of 30 features are .*{message}.*'rna_4'")
 
 
+def test_cells_without_any_value_warn():
+    mdata = make_mdata()
+    mdata["ephys"].X[5] = np.nan
+    cell = mdata["ephys"].obs_names[5]
+    with pytest.warns(UserWarning, match=rf"'ephys': 1 cells have no value \(all NaN\).*'{cell}'"):
+        CoupledAE.setup_mudata(mdata)
+
+
 def test_strings():
     mdata = make_mdata()
     mdata["ephys"].layers["words"] = mdata["ephys"].X.astype(str).astype(object)

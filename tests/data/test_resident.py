@@ -39,7 +39,8 @@ def test_a_modality_without_gaps_has_a_mask_of_cells():
 def test_a_cell_without_any_value_lacks_the_modality():
     mdata = make_mdata(30)
     mdata["ephys"].X[3] = np.nan
-    _, data = resident(mdata)
+    aligned, data = resident(mdata)
     cell = mdata.obs_names.get_loc(mdata["ephys"].obs_names[3])
+    assert not aligned["ephys"].present[cell]
     assert not data.present["ephys"][cell]
     assert not data.batch(torch.tensor([cell]))["ephys"].present.any()

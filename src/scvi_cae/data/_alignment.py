@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,18 @@ def modality_matrix(mdata: MuData, modality: str, layer: str | None) -> Any:
     """The matrix of a modality as it is stored: its ``X``, or a layer."""
     adata = mdata.mod[modality]
     return adata.X if layer is None else adata.layers[layer]
+
+
+def measured_rows(matrix: Any) -> np.ndarray:
+    """Boolean ``(n_rows,)``: which rows of a dense or sparse matrix hold anything but NaN."""
+    stored = matrix.data if sparse.issparse(matrix) else matrix
+    if matrix.dtype.kind != "f" or not np.isnan(stored).any():
+        return np.full(matrix.shape[0], matrix.shape[1] > 0)
+    if sparse.issparse(matrix):
+        missing = matrix.tocsr(copy=True)
+        missing.data = np.isnan(missing.data)
+        return np.asarray(missing.sum(1)).ravel() < matrix.shape[1]
+    return ~np.isnan(matrix).all(1)
 
 
 class AlignedModality:
@@ -69,10 +82,13 @@ class AlignedModality:
         if not np.array_equal(columns, np.arange(self.n_features)):
             self._columns = columns
 
-    @property
+    @cached_property
     def present(self) -> np.ndarray:
-        """Boolean ``(n_cells,)``: which cells of the MuData have the modality."""
-        return self._rows >= 0
+        """Boolean ``(n_cells,)``: which cells of the MuData have a value in the modality."""
+        present = self._rows >= 0
+        if self._matrix is not None:
+            present[present] = measured_rows(self._matrix)[self._rows[present]]
+        return present
 
     def values(self, cells: np.ndarray) -> np.ndarray:
         """Values of some cells.
@@ -87,10 +103,10 @@ class AlignedModality:
         ``(len(cells), n_features)`` float32 array, NaN where a cell lacks the modality or the value.
         """
         rows = self._rows[cells]
-        present = rows >= 0
+        has_row = rows >= 0
         out = np.full((len(rows), self.n_features), np.nan, dtype=np.float32)
-        if self._matrix is not None and present.any():
-            block = self._matrix[rows[present]]
+        if self._matrix is not None and has_row.any():
+            block = self._matrix[rows[has_row]]
             block = block.toarray() if sparse.issparse(block) else np.asarray(block)
-            out[present] = block if self._columns is None else block[:, self._columns]
+            out[has_row] = block if self._columns is None else block[:, self._columns]
         return out

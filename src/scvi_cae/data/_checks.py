@@ -176,6 +176,17 @@ def check_features_vary(values: Any, modality: str, var_names: pd.Index) -> None
             )
 
 
+def warn_if_unmeasured(measured: np.ndarray, modality: str, obs_names: pd.Index) -> None:
+    """Warn of cells that are listed in a modality but have no value in it."""
+    if not measured.all():
+        warnings.warn(
+            f"Modality {modality!r}: {np.sum(~measured)} cells have no value (all NaN) and are taken to lack it: "
+            f"{shorten(obs_names[~measured])}.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
 def warn_if_counts(values: Any, modality: str) -> None:
     """Warn where log-transformed values are expected and the matrix holds counts."""
     entries = values.data if sparse.issparse(values) else np.asarray(values)

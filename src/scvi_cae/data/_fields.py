@@ -9,7 +9,7 @@ import rich.pretty  # scvi-tools uses it in view_anndata_setup, and relies on so
 import rich.table
 from scvi.data.fields import BaseAnnDataField
 
-from ._alignment import AlignedModality, modality_matrix
+from ._alignment import AlignedModality, measured_rows, modality_matrix
 from ._checks import (
     check_features_vary,
     check_modality,
@@ -18,6 +18,7 @@ from ._checks import (
     check_values,
     shorten,
     warn_if_counts,
+    warn_if_unmeasured,
 )
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class ModalityField(BaseAnnDataField):
         matrix = modality_matrix(mdata, self.modality, self.layer)
         check_features_vary(matrix, self.modality, var_names)
         warn_if_counts(matrix, self.modality)
+        warn_if_unmeasured(measured_rows(matrix), self.modality, mdata.mod[self.modality].obs_names)
         return {"column_names": [str(name) for name in var_names]}
 
     def transfer_field(self, state_registry: dict, mdata_target: MuData, **kwargs: Any) -> dict:

@@ -134,7 +134,8 @@ class MuDataModel(BaseModelClass):
             mdata.uns["_scvi_uuid"] = str(uuid4())
         manager.register_fields(mdata, **kwargs)
         if "source_registry" not in kwargs:
-            check_paired({name: mdata.obs_names.isin(mdata[name].obs_names) for name in chosen})
+            aligned = (AlignedModality(mdata, m, layers.get(m), mdata[m].var_names) for m in chosen)
+            check_paired({name: x.present for name, x in zip(chosen, aligned, strict=True)})
         cls.register_manager(manager)
 
     def get_var_names(self, legacy_mudata_format: bool = False) -> dict[str, list[str]]:

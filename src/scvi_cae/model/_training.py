@@ -138,7 +138,9 @@ class TrainableModel(MuDataModel):
             self,
             training_plan=self._training_plan_cls(self.module, **(plan_kwargs or {})),
             data_splitter=self._data_splitter_cls(data, split, batch_size),
-            max_epochs=max_epochs or max(-(-DEFAULT_STEPS // n_batches), LEAST_EPOCHS),
+            max_epochs=max(-(-DEFAULT_STEPS // n_batches), LEAST_EPOCHS)
+            if max_epochs is None
+            else max_epochs,
             accelerator=accelerator,
             devices=devices,
             early_stopping=early_stopping,
