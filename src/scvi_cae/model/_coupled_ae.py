@@ -62,7 +62,8 @@ class CoupledAE(TrainableModel):
         fifth and at most nine tenths; where it leaves nine tenths, also noise of 0.1 standard deviations.
     coupling
         Weight of the coupling loss, one for all pairs of modalities or one for each:
-        ``{("rna", "ephys"): 1.0}``. Pairs of weight 0, and pairs that a dictionary leaves out, are not
+        ``{("rna", "ephys"): 1.0}``. The default, together with a weight of 2 for cross-modal predictions,
+        predicts held-out cells a little better than the papers' weights of 1. Pairs of weight 0, and pairs that a dictionary leaves out, are not
         coupled, and neither of the two decoders learns from the other's latent.
     registry
         Registry of an earlier set-up, for a model without data; :meth:`load` gives it.
@@ -99,7 +100,7 @@ class CoupledAE(TrainableModel):
         mdata: MuData | None = None,
         n_latent: int = 10,
         arms: Mapping[str, Mapping[str, Any]] | None = None,
-        coupling: float | Mapping[tuple[str, str], float] = 1.0,
+        coupling: float | Mapping[tuple[str, str], float] = 0.2,
         registry: dict | None = None,
     ) -> None:
         super().__init__(mdata, registry)

@@ -46,7 +46,7 @@ class ArmConfig:
     dropout: float = 0.1
     noise: float = 0.0
     weight: float = 1.0
-    cross_weight: float = 1.0
+    cross_weight: float = 2.0
 
     def __post_init__(self) -> None:
         """Check every setting; the message says which one is wrong."""
