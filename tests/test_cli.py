@@ -119,7 +119,7 @@ def test_embed_and_predict_a_query_with_one_modality(data, fitted, tmp_path):
     assert table.index.tolist() == after.obs_names.tolist()
     assert np.isfinite(table.to_numpy()).all()
     csv = tmp_path / "no.csv"
-    assert "No cell" in error_of("predict", fitted, alone, csv, "--source", "ephys", "--target", "rna")
+    assert "no modality" in error_of("predict", fitted, alone, csv, "--source", "ephys", "--target", "rna")
     assert not csv.exists()
 
 

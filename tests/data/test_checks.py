@@ -91,13 +91,13 @@ def test_duplicate_names(axis):
     refused(mdata, ValueError, f"duplicate names: '{names[0]}'")
 
 
-@pytest.mark.parametrize("as_sparse", [False, True])
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.csc_array])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300])
-def test_infinite_values(as_sparse, value):
+def test_infinite_values(kind, value):
     mdata = make_mdata()
     X = mdata["ephys"].X.astype(float)
     X[7, 2] = value
-    mdata["ephys"].X = sparse.csr_matrix(X) if as_sparse else X
+    mdata["ephys"].X = kind(X)
     cell = mdata["ephys"].obs_names[7]
     refused(mdata, ValueError, f"'ephys' has 1 infinite values; the first: cell '{cell}', feature 'ephys_2'")
 
@@ -143,7 +143,28 @@ def test_no_x():
 
 
 def test_view():
-    refused(make_mdata()[:50], ValueError, r"copy\(\)")
+    mdata = make_mdata()
+    refused(mdata[:50], ValueError, r"The MuData is a view.*copy\(\)")
+    part = mudata.MuData({"rna": mdata["rna"][:80], "ephys": mdata["ephys"]})
+    refused(part, ValueError, r"Modality 'rna' is a view.*copy\(\)")
+
+
+def test_backed(tmp_path):
+    mdata = make_mdata()
+    mdata["rna"].write_h5ad(tmp_path / "rna.h5ad")
+    backed = mudata.MuData(
+        {"rna": anndata.read_h5ad(tmp_path / "rna.h5ad", backed="r"), "ephys": mdata["ephys"]}
+    )
+    refused(backed, ValueError, r"'rna' is backed by a file.*to_memory\(\)")
+    backed["rna"].file.close()
+
+
+def test_a_feature_constant_in_single_precision():
+    mdata = make_mdata()
+    X = mdata["rna"].X.astype(float)
+    X[:, 4] = 1.7e9 + np.random.default_rng(0).normal(size=len(X))
+    mdata["rna"].X = X
+    refused(mdata, ValueError, "single precision.*'rna_4'")
 
 
 def test_modality_changed_behind_the_mudata():

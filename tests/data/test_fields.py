@@ -15,7 +15,7 @@ def test_a_modality_registers_its_features():
     field = ModalityField("ephys", None)
     state = field.register_field(mdata)
     assert state == {"column_names": [f"ephys_{i}" for i in range(8)]}
-    assert field.get_summary_stats(state) == {"n_ephys_features": 8}
+    assert field.get_summary_stats(state) == {"n_features_modality_ephys": 8}
     assert field.get_data_registry() == {"mod_key": "ephys", "attr_name": "X", "attr_key": None}
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scvi_cae.data import Split, check_split, draw_split, given_split, presence_pattern
+from scvi_cae.data import Split, check_split, draw_split, given_split, positions, presence_pattern
 
 
 @given(st.integers(1, 300), st.integers(1, 6), st.floats(0.05, 1), st.floats(0, 1), st.integers(0, 1000))
@@ -79,7 +79,9 @@ def test_given_cells_and_the_rest():
         ([[6]], "outside 0 to 5: '6'"),
         ([[-1]], "outside"),
         ([[0.5]], "float64"),
-        ([[True, False, True, False, True, True]], "bool"),
+        ([[True, False, True]], "bool"),
+        ([["cell1"]], "list of positions"),
+        ([[[0, 1]]], "shape"),
         ([], "1 to 3 arrays"),
         ([[0], [1], [2], [3]], "1 to 3 arrays"),
     ],
@@ -87,6 +89,12 @@ def test_given_cells_and_the_rest():
 def test_given_cells_are_checked(indexing, message):
     with pytest.raises(ValueError, match=message):
         given_split(6, indexing)
+
+
+def test_masks_are_positions():
+    assert positions([True, False, True], 3).tolist() == [0, 2]
+    assert positions([], 3).tolist() == []
+    assert positions(range(2), 3).tolist() == [0, 1]
 
 
 def test_presence_pattern_tells_combinations_apart():
@@ -101,11 +109,11 @@ PRESENT = {"a": np.arange(10) < 8, "b": np.arange(10) >= 4}
     ("train", "validation", "message"),
     [
         ([], [1], "no training cells"),
-        ([8, 9], [], "None of the 2 training cells has modality 'a'"),
-        ([0, 1, 8, 9], [], "None of the 4 training cells has both 'a' and 'b'"),
-        ([0, 4, 9], [], "Only 1 of the 3 training cells has both 'a' and 'b', fewer than the 2 latent"),
-        ([4, 5, 6], [8], "None of the 1 validation cells has modality 'a'"),
-        ([4, 5, 6], [0, 8], "None of the 2 validation cells has both"),
+        ([8, 9], [], "None of the 2 training cells have modality 'a'"),
+        ([0, 1, 8, 9], [], "None of the 4 training cells have both 'a' and 'b'"),
+        ([0, 4, 9], [], "Only 1 of the 3 training cells have both 'a' and 'b', fewer than the 2 latent"),
+        ([4, 5, 6], [8], "None of the 1 validation cells have modality 'a'"),
+        ([4, 5, 6], [0, 8], "None of the 2 validation cells have both"),
     ],
 )
 def test_splits_that_leave_something_empty(train, validation, message):

@@ -118,8 +118,14 @@ def test_query_cells_with_the_source_only(trained, trained_mdata):
 
 
 def test_a_query_without_the_source(trained, trained_mdata):
-    query = mudata.MuData({"ephys": trained_mdata["ephys"][:5].copy()})
+    ephys = trained_mdata["ephys"][:5].copy()
+    query = mudata.MuData({"ephys": ephys, "rna": trained_mdata["rna"][:0].copy()})
     assert trained.predict("rna", "ephys", adata=query).isna().all(axis=None)
+    other = make_modality(ephys.X, ephys.obs_names.to_numpy(), "x_")
+    with pytest.raises(ValueError, match="The data have no modality 'rna'; they have 'RNA'"):
+        trained.predict("rna", "ephys", adata=mudata.MuData({"RNA": other}))
+    with pytest.raises(ValueError, match="no modality 'rna', 'ephys'; they have 'RNA'"):
+        trained.get_latent_representation(mudata.MuData({"RNA": other}))
 
 
 def test_a_view_is_a_query(trained, trained_mdata):
@@ -158,12 +164,45 @@ def test_queries_are_checked(trained, trained_mdata):
         trained.predict("rna", "ephys", adata=mudata.MuData({"rna": rna}))
 
 
-def test_values_behind_a_missing_mask_do_not_matter(trained, trained_mdata):
-    """A cell's missing value may be stored as any NaN; neighbours' values never enter its latent."""
-    query = mudata.MuData({"ephys": trained_mdata["ephys"][:10].copy()})
-    z = trained.get_latent_representation(query)
-    query["ephys"].X[5:] += 100
-    np.testing.assert_array_equal(trained.get_latent_representation(query)[:5], z[:5])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"indices": [0.5]}, "list of positions"),
+        ({"indices": [True, False]}, "mask of all"),
+        ({"indices": [10_000]}, "outside 0 to"),
+        ({"indices": [-1]}, "outside 0 to"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 2.5}, "batch_size=2.5"),
+    ],
+)
+def test_wrong_cells(trained, arguments, message):
+    for call in (
+        trained.get_latent_representation,
+        lambda **kwargs: trained.predict("rna", "ephys", **kwargs),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call(**arguments)
+
+
+def test_inference_never_augments(trained):
+    z = trained.get_latent_representation()
+    trained.module.train()
+    np.testing.assert_array_equal(trained.get_latent_representation(), z)
+
+
+@pytest.mark.parametrize("key", ["", "a/b", "rna"])
+def test_keys_that_cannot_name_latents(trained, trained_mdata, key):
+    query = mudata.MuData({name: adata[:5].copy() for name, adata in trained_mdata.mod.items()})
+    with pytest.raises(ValueError, match="cannot name latents"):
+        trained.write_latent(query, key=key)
+
+
+def test_names_of_modalities_and_features_are_free():
+    mdata = make_mdata(60, {"rna.v2": 6, "100%": 5})
+    for adata in mdata.mod.values():
+        adata.var.index = pd.Index(range(adata.n_vars))
+    CoupledAE.setup_mudata(mdata)
+    assert fit(mdata).predict("rna.v2", "100%").shape == (mdata.n_obs, 5)
 
 
 def test_unknown_modalities(trained):

@@ -112,6 +112,38 @@ def test_nothing_is_overwritten_unasked(trained, saved):
     assert CoupledAE.load(saved, adata=False, prefix="second_").is_trained
 
 
+def test_data_of_another_model_are_not_taken_for_its_own(mdata, tmp_path):
+    fit(mdata).save(tmp_path / "model", save_anndata=True)
+    other = make_mdata(60)
+    CoupledAE.setup_mudata(other)
+    fit(other).save(tmp_path / "model", overwrite=True)
+    assert CoupledAE.load(tmp_path / "model").adata is None
+
+
+def test_sets_are_found_by_name_in_data_of_another_order(trained, trained_mdata, saved):
+    other = mudata.MuData({name: adata[::-1].copy() for name, adata in trained_mdata.mod.items()})
+    model = CoupledAE.load(saved, adata=other)
+    assert list(other.obs_names) != list(trained_mdata.obs_names)
+    for cells in ("train_indices", "validation_indices"):
+        names = other.obs_names[getattr(model, cells)]
+        assert list(names) == list(trained_mdata.obs_names[getattr(trained, cells)])
+
+
+def test_damaged_weights(saved, tmp_path):
+    payload = torch.load(saved / "model.pt", weights_only=True)
+    payload["model_state_dict"].popitem()
+    torch.save(payload, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="damaged"):
+        CoupledAE.load(tmp_path, adata=False)
+
+
+def test_the_home_folder(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    trained.save("~/model")
+    assert CoupledAE.load("~/model", adata=False).is_trained
+    assert (tmp_path / "model" / "model.pt").exists()
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")

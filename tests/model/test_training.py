@@ -85,25 +85,36 @@ def test_other_cells_change_nothing():
     assert weights_equal(*fits)
 
 
-def test_missing_values_are_not_zeros():
-    """Filling gaps by zero, or by anything else, gives another model; NaN never enters the weights."""
-    gaps = make_mdata(missing={"ephys": 0.3, "rna": 0.1})
-    filled = gaps.copy()
-    filled["ephys"].X = np.nan_to_num(filled["ephys"].X)
+def test_losses_are_means_over_the_observed_values():
+    """What is logged is what a user computes from predictions and data, gaps left out."""
+    mdata = make_mdata(200, missing={"ephys": 0.3, "rna": 0.1})
+    CoupledAE.setup_mudata(mdata)
+    model = fit(mdata, max_epochs=5, train_size=0.6)
+    best = model.history["reconstruction_loss_validation"].iloc[:, 0].argmin()
+    cells = mdata.obs_names[model.validation_indices]
+    total = 0.0
+    for target in mdata.mod:
+        truth = mdata[target].to_df().reindex(cells)
+        scale = model.module.arm(target).standardiser.scale.numpy()
+        for source in mdata.mod:
+            error = ((model.predict(source, target).loc[cells] - truth) / scale) ** 2
+            logged = model.history[f"{target}_from_{source}_validation"].iloc[best, 0]
+            assert logged == pytest.approx(np.nanmean(error.to_numpy()), rel=1e-4)
+            total += logged * (1 if source == target else 2)
+    assert model.history["reconstruction_loss_validation"].iloc[best, 0] == pytest.approx(total, rel=1e-4)
+
+
+@pytest.mark.parametrize("form", ["masked", "float64"])
+def test_missing_values_may_be_masked(form):
+    gaps = make_mdata(missing={"rna": 0.2})
+    other = gaps.copy()
+    X = np.ma.masked_invalid(gaps["rna"].X) if form == "masked" else gaps["rna"].X.astype(np.float64)
+    other["rna"].X = X.filled(0) if form == "zero" else X
     fits = []
-    for mdata in (gaps, filled):
+    for mdata in (gaps, other):
         CoupledAE.setup_mudata(mdata)
         fits.append(fit(mdata))
-    assert not weights_equal(*fits)
-    assert all(p.isfinite().all() for p in fits[0].module.parameters())
-
-
-def test_cells_without_a_modality_train_the_other_arm(mdata):
-    """Without its rna-only cells, the same model becomes another one; the coupling has the same pairs."""
-    pairs = np.flatnonzero(
-        mdata.obs_names.isin(mdata["rna"].obs_names) & mdata.obs_names.isin(mdata["ephys"].obs_names)
-    )
-    assert not weights_equal(fit(mdata), fit(mdata, external_indexing=[pairs]))
+    assert weights_equal(*fits)
 
 
 def test_data_may_be_sparse_and_in_any_order():
@@ -128,8 +139,12 @@ def test_data_may_be_sparse_and_in_any_order():
 def test_continued_training_goes_on(mdata):
     model = fit(mdata, max_epochs=3, train_size=0.8)
     mean = model.module.arm("rna").standardiser.mean.clone()
-    model.train(max_epochs=2, external_indexing=[np.arange(70)], **QUIET)
+    cells = model.train_indices
+    model.train(max_epochs=2, **QUIET)
+    np.testing.assert_array_equal(model.train_indices, cells)
     assert len(model.history["train_loss"]) == 5
+    with pytest.warns(UserWarning, match="cells were trained on before"):
+        model.train(max_epochs=2, external_indexing=[np.arange(70)], **QUIET)
     assert (model.module.arm("rna").standardiser.mean == mean).all()
 
 
@@ -143,6 +158,33 @@ def test_continued_training_trains_in_training_mode(mdata):
     )
     model.train(max_epochs=1, train_size=1.0, **QUIET)
     assert all(modes)
+
+
+@pytest.mark.parametrize("max_epochs", [0, -1, 2.5])
+def test_wrong_number_of_epochs(mdata, max_epochs):
+    with pytest.raises(ValueError, match=f"max_epochs={max_epochs} must be a whole number"):
+        fit(mdata, max_epochs=max_epochs)
+
+
+def test_values_changed_after_the_set_up_are_checked(mdata):
+    model = CoupledAE(mdata, n_latent=2)
+    mdata["rna"].X[3, 5] = np.inf
+    cell = mdata["rna"].obs_names[3]
+    with pytest.raises(
+        ValueError, match=f"'rna' has 1 infinite values; the first: cell '{cell}', feature 'rna_5'"
+    ):
+        model.train(max_epochs=1, **QUIET)
+
+
+def test_modalities_coupled_through_a_third_train():
+    mdata = make_mdata(120, {"a": 5, "b": 5, "c": 5}, {"a": 1, "b": 1, "c": 1})
+    b = mdata["b"][mdata["b"].obs_names.isin([f"cell{i}" for i in range(60)])].copy()
+    c = mdata["c"][~mdata["c"].obs_names.isin(b.obs_names)].copy()
+    chain = mudata.MuData({"a": mdata["a"], "b": b, "c": c})
+    with pytest.warns(UserWarning, match="both modalities of 'b' and 'c'"):
+        CoupledAE.setup_mudata(chain)
+    model = fit(chain)
+    assert set(model.module.coupling) == {("a", "b"), ("a", "c")}
 
 
 def test_early_stopping(mdata):
@@ -179,7 +221,7 @@ def test_fewer_pairs_than_latent_dimensions():
     mdata = mudata.MuData({"rna": mdata["rna"], "ephys": few})
     CoupledAE.setup_mudata(mdata)
     with pytest.raises(
-        ValueError, match="training cells has both 'rna' and 'ephys', fewer than the 8 latent"
+        ValueError, match="training cells have both 'rna' and 'ephys', fewer than the 8 latent"
     ):
         fit(mdata, n_latent=8, train_size=1.0)
 

@@ -46,10 +46,17 @@ def test_order_is_new_in_each_epoch_and_repeats_with_the_seed():
     assert not torch.equal(first, second)
 
 
-def test_validation_cells_come_in_order():
-    batches = ValidationBatches(FakeData(), np.arange(25), batch_size=10)
-    assert [len(batch) for batch in batches] == [10, 10, 5]
-    assert torch.equal(torch.cat(list(batches)), torch.arange(25))
+@given(st.integers(1, 100), st.integers(1, 40), st.integers(0, 100))
+def test_validation_batches_are_even_and_the_same_each_time(n, batch_size, seed):
+    patterns = np.sort(np.random.default_rng(seed).integers(3, size=n))
+    batches = ValidationBatches(FakeData(), np.arange(n), patterns, batch_size)
+    epoch = [batch.numpy() for batch in batches]
+    np.testing.assert_array_equal(np.sort(np.concatenate(epoch)), np.arange(n))
+    assert max(map(len, epoch)) <= batch_size
+    for pattern in range(3):
+        counts = [(patterns[batch] == pattern).sum() for batch in epoch]
+        assert max(counts) - min(counts) <= 1
+    assert all(np.array_equal(a, b) for a, b in zip(epoch, batches, strict=True))
 
 
 def test_splitter_says_what_scvi_asks():

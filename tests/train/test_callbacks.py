@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import lightning.pytorch as pl
 import numpy as np
 import pytest
@@ -44,6 +46,19 @@ def test_weights_of_the_best_epoch_are_restored(mdata):
     assert same(model.module.state_dict(), record.weights[best])
 
 
+def test_the_noisy_coupling_does_not_choose_the_epoch():
+    plan = torch.nn.Module()
+    plan.module = torch.nn.Linear(1, 1)
+    best = KeepBestWeights()
+    for epoch, (reconstruction, total) in enumerate([(3.0, 9.0), (1.0, 30.0), (2.0, 5.0)]):
+        torch.nn.init.constant_(plan.module.weight, epoch)
+        metrics = {"reconstruction_loss_validation": reconstruction, "validation_loss": total}
+        best.on_train_epoch_end(SimpleNamespace(callback_metrics=metrics), plan)
+    best.on_train_end(None, plan)
+    assert plan.module.weight.item() == 1
+    assert (best.best_epoch, best.n_epochs) == (2, 3)
+
+
 def test_without_validation_cells_the_last_weights_stay(mdata):
     record = Record()
     model = fit(mdata, max_epochs=4, callbacks=[record], train_size=1.0)
@@ -56,5 +71,6 @@ def test_divergence_is_an_error_and_leaves_finite_weights(mdata, train_size):
     model = CoupledAE(mdata, n_latent=2)
     with pytest.raises(FloatingPointError, match=r"diverged in epoch 3.*plan_kwargs=\{'lr'"):
         model.train(max_epochs=5, callbacks=[record, Break(2, torch.nan)], train_size=train_size, **QUIET)
+    assert np.isfinite(model.get_latent_representation()).all()
     assert all(x.isfinite().all() for x in model.module.state_dict().values())
     assert any(same(model.module.state_dict(), weights) for weights in record.weights[:2])

@@ -77,6 +77,11 @@ def test_reduce_on_plateau_is_scvi_s(mdata):
     assert model.trainer.optimizers[0].param_groups[0]["lr"] < 0.01
 
 
+def test_unknown_settings(mdata):
+    with pytest.raises(TypeError, match="learning_rate"):
+        fit(mdata, plan_kwargs={"learning_rate": 1})
+
+
 def test_wrong_settings(mdata):
     module = CoupledAE(mdata, n_latent=2).module
     with pytest.raises(ValueError, match="schedule='cosine'"):

@@ -1,10 +1,10 @@
 """From a MuData to aligned values and masks, and to the cells that train."""
 
 from ._alignment import AlignedModality
-from ._checks import check_modalities, check_mudata, check_paired, shorten
-from ._fields import ModalityField, ObsField, obs_column
+from ._checks import check_modalities, check_mudata, check_not_view, check_paired, shorten
+from ._fields import ModalityField, ObsField, obs_column, registry_key
 from ._resident import ResidentData
-from ._splits import Split, check_split, draw_split, given_split, presence_pattern
+from ._splits import Split, check_split, draw_split, given_split, positions, presence_pattern
 
 __all__ = [
     "AlignedModality",
@@ -14,11 +14,14 @@ __all__ = [
     "Split",
     "check_modalities",
     "check_mudata",
+    "check_not_view",
     "check_paired",
     "check_split",
     "draw_split",
     "given_split",
     "obs_column",
+    "positions",
     "presence_pattern",
+    "registry_key",
     "shorten",
 ]

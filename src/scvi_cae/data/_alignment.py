@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from ._checks import shorten
+from ._checks import infinite_error, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def modality_matrix(mdata: MuData, modality: str, layer: str | None) -> Any:
-    """The matrix of a modality as it is stored: its ``X``, or a layer."""
+    """The matrix of a modality as it is stored: its ``X``, or a layer; masked values are NaN."""
     adata = mdata.mod[modality]
-    return adata.X if layer is None else adata.layers[layer]
+    matrix = adata.X if layer is None else adata.layers[layer]
+    return np.ma.filled(matrix.astype(float), np.nan) if isinstance(matrix, np.ma.MaskedArray) else matrix
 
 
 def measured_rows(matrix: Any) -> np.ndarray:
@@ -65,11 +66,13 @@ class AlignedModality:
             self._matrix = None
             return
         adata = mdata.mod[modality]
-        self._rows = adata.obs_names.get_indexer(mdata.obs_names)
+        self._modality, self._cells, self._features = modality, mdata.obs_names, [str(x) for x in features]
+        self._rows = adata.obs_names.astype(str).get_indexer(mdata.obs_names.astype(str))
         self._matrix = modality_matrix(mdata, modality, layer)
-        columns = adata.var_names.get_indexer(features)
-        missing = [name for name, column in zip(features, columns, strict=True) if column < 0]
-        unknown = adata.var_names.difference(features)
+        names = adata.var_names.astype(str)
+        columns = names.get_indexer(self._features)
+        missing = [name for name, column in zip(self._features, columns, strict=True) if column < 0]
+        unknown = names.difference(self._features)
         if missing or len(unknown):
             problems = [f"lacks {len(missing)} features of the model: {shorten(missing)}"] if missing else []
             problems += (
@@ -101,6 +104,11 @@ class AlignedModality:
         Returns
         -------
         ``(len(cells), n_features)`` float32 array, NaN where a cell lacks the modality or the value.
+
+        Raises
+        ------
+        ValueError
+            If a value is infinite, also as float32.
         """
         rows = self._rows[cells]
         has_row = rows >= 0
@@ -108,5 +116,14 @@ class AlignedModality:
         if self._matrix is not None and has_row.any():
             block = self._matrix[rows[has_row]]
             block = block.toarray() if sparse.issparse(block) else np.asarray(block)
-            out[has_row] = block if self._columns is None else block[:, self._columns]
+            with np.errstate(over="ignore"):
+                out[has_row] = block if self._columns is None else block[:, self._columns]
+            infinite = np.argwhere(np.isinf(out))
+            if len(infinite):
+                raise infinite_error(
+                    self._modality,
+                    len(infinite),
+                    self._cells[cells[infinite[0, 0]]],
+                    self._features[infinite[0, 1]],
+                )
         return out

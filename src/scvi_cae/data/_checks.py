@@ -57,6 +57,17 @@ def check_mudata(mdata: MuData) -> None:
     )
 
 
+def check_not_view(mdata: MuData) -> None:
+    """Refuse views: their values may change, or be copied, behind the model's back."""
+    if mdata.is_view:
+        raise ValueError("The MuData is a view of another one. Copy it: mdata = mdata.copy().")
+    for name, adata in mdata.mod.items():
+        if adata.is_view:
+            raise ValueError(
+                f"Modality {name!r} is a view. Copy it before it goes into the MuData: adata = adata.copy()."
+            )
+
+
 def check_modalities(mdata: MuData, modalities: Sequence[str], layers: Mapping[str, str]) -> None:
     """Check the names of modalities and layers that a user asks for.
 
@@ -100,6 +111,10 @@ def check_modality(mdata: MuData, modality: str, layer: str | None) -> None:
             shorten([name for name in adata.layers if name is not None]) or "none"
         )  # anndata 0.13 lists X too
         raise ValueError(f"Modality {modality!r} has no layer {layer!r}; its layers: {known}.")
+    if adata.isbacked:
+        raise ValueError(
+            f"Modality {modality!r} is backed by a file. Read it into memory: adata.to_memory()."
+        )
     if layer is None and adata.X is None:
         raise ValueError(
             f"Modality {modality!r} has no X; fill it, or name a layer: layers={{{modality!r}: ...}}."
@@ -147,19 +162,25 @@ def check_values(values: Any, modality: str, obs_names: pd.Index, var_names: pd.
     if not infinite.any():
         return
     if sparse.issparse(values):
-        coordinates = values.tocsr(copy=True)
-        coordinates.data = infinite
-        row, column = (int(index[0]) for index in coordinates.nonzero())
+        # COO keeps the order of the stored values of whichever format it is made from.
+        coordinates = values.tocoo()
+        row, column = coordinates.row[infinite][0], coordinates.col[infinite][0]
     else:
         row, column = np.argwhere(infinite)[0]
-    raise ValueError(
-        f"Modality {modality!r} has {infinite.sum()} infinite values; the first: cell {str(obs_names[row])!r}, "
-        f"feature {str(var_names[column])!r}. Replace them by NaN if they are missing."
+    raise infinite_error(modality, int(infinite.sum()), obs_names[row], var_names[column])
+
+
+def infinite_error(modality: str, n: int, cell: object, feature: object) -> ValueError:
+    """The error for ``n`` infinite values, of which the first is of ``cell`` and ``feature``."""
+    return ValueError(
+        f"Modality {modality!r} has {n} infinite values; the first: cell {str(cell)!r}, feature {str(feature)!r}. "
+        "Replace them by NaN if they are missing."
     )
 
 
 def check_features_vary(values: Any, modality: str, var_names: pd.Index) -> None:
-    """Check that every feature is measured in some cell and differs between cells."""
+    """Check that every feature is measured in some cell and differs between cells, also as float32."""
+    values = values.astype(np.float32, copy=False)
     if sparse.issparse(values):
         low, high = (
             np.asarray(x.todense()).ravel() for x in (values.tocsc().nanmin(0), values.tocsc().nanmax(0))
@@ -167,7 +188,10 @@ def check_features_vary(values: Any, modality: str, var_names: pd.Index) -> None
     else:
         low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
     missing, constant = np.isnan(low), low == high
-    for which, problem in ((missing, "measured in no cell (all NaN)"), (constant, "the same in every cell")):
+    for which, problem in (
+        (missing, "measured in no cell (all NaN)"),
+        (constant, "the same in every cell (in single precision)"),
+    ):
         if which.any():
             raise ValueError(
                 f"Modality {modality!r}: {which.sum()} of {len(var_names)} features are {problem}: "

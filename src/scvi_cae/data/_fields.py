@@ -33,6 +33,14 @@ def _table(title: str, column: str, names: list[str]) -> rich.table.Table:
     return table
 
 
+def registry_key(modality: str) -> str:
+    """Key of a modality in scvi-tools' registry.
+
+    The prefix keeps a modality named "batch" apart from the batch; dots are not allowed there.
+    """
+    return "modality_" + modality.replace("%", "%25").replace(".", "%2E")
+
+
 class ModalityField(BaseAnnDataField):
     """One modality's matrix, whichever cells it covers.
 
@@ -54,8 +62,8 @@ class ModalityField(BaseAnnDataField):
 
     @property
     def registry_key(self) -> str:
-        """Key in scvi-tools' registry; the prefix keeps a modality named "batch" apart from the batch."""
-        return f"modality_{self.modality}"
+        """Key in scvi-tools' registry."""
+        return registry_key(self.modality)
 
     @property
     def attr_name(self) -> str:
@@ -106,7 +114,7 @@ class ModalityField(BaseAnnDataField):
 
     def get_summary_stats(self, state_registry: dict) -> dict:
         """Number of features."""
-        return {f"n_{self.modality}_features": len(state_registry["column_names"])}
+        return {f"n_features_{self.registry_key}": len(state_registry["column_names"])}
 
     def view_state_registry(self, state_registry: dict) -> rich.table.Table:
         """Table of the features."""

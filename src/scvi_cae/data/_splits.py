@@ -116,20 +116,10 @@ def given_split(n_cells: int, external_indexing: Sequence[np.ndarray | Sequence[
         raise ValueError(
             f"external_indexing must hold 1 to 3 arrays of positions, not {len(external_indexing)}."
         )
-    sets = []
-    for name, positions in zip(names, external_indexing, strict=False):
-        array = np.asarray([] if positions is None else positions)
-        if array.size and (array.ndim != 1 or array.dtype.kind not in "iu"):
-            raise ValueError(
-                f"The {name} cells must be a list of positions, not {array.dtype} of shape {array.shape}."
-            )
-        array = array.astype(np.int64)
-        outside = array[(array < 0) | (array >= n_cells)]
-        if outside.size:
-            raise ValueError(
-                f"The {name} cells have positions outside 0 to {n_cells - 1}: {shorten(outside)}."
-            )
-        sets.append(array)
+    sets = [
+        positions(() if cells is None else cells, n_cells, f"the {name} cells")
+        for name, cells in zip(names, external_indexing, strict=False)
+    ]
     count = np.bincount(np.concatenate(sets), minlength=n_cells)
     if (count > 1).any():
         raise ValueError(
@@ -138,6 +128,44 @@ def given_split(n_cells: int, external_indexing: Sequence[np.ndarray | Sequence[
     rest = np.flatnonzero(count == 0)
     sets += [np.empty(0, dtype=np.int64)] * (3 - len(sets))
     return Split(sets[0], sets[1], np.concatenate([sets[2], rest]))
+
+
+def positions(cells: Sequence[int] | np.ndarray, n_cells: int, what: str = "indices") -> np.ndarray:
+    """Positions of cells, checked.
+
+    Parameters
+    ----------
+    cells
+        Positions from 0, or a Boolean mask over all cells.
+    n_cells
+        Number of cells.
+    what
+        What the cells are called in an error.
+
+    Returns
+    -------
+    ``int64`` array.
+
+    Raises
+    ------
+    ValueError
+        If the cells are not a list of whole numbers within range, nor a mask of the right length.
+    """
+    array = np.asarray(cells)
+    if array.ndim == 1 and array.size == 0:
+        return np.empty(0, dtype=np.int64)
+    if array.shape == (n_cells,) and array.dtype == bool:
+        return np.flatnonzero(array)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"Give {what} as a list of positions or as a mask of all {n_cells} cells, not as an array of "
+            f"{array.dtype} of shape {array.shape}."
+        )
+    array = array.astype(np.int64)
+    outside = array[(array < 0) | (array >= n_cells)]
+    if outside.size:
+        raise ValueError(f"Among {what} are positions outside 0 to {n_cells - 1}: {shorten(outside)}.")
+    return array
 
 
 def check_split(
@@ -170,13 +198,14 @@ def check_split(
             continue
         for modality, mask in present.items():
             if not mask[cells].any():
-                raise ValueError(f"None of the {len(cells)} {name} cells has modality {modality!r}. {fix}")
+                raise ValueError(f"None of the {len(cells)} {name} cells have modality {modality!r}. {fix}")
         for i, j in pairs:
             n_pairs = int((present[i] & present[j])[cells].sum())
             if n_pairs < least:
                 few = "None" if n_pairs == 0 else f"Only {n_pairs}"
                 need = f", fewer than the {least} latent dimensions" if n_pairs else ""
                 raise ValueError(
-                    f"{few} of the {len(cells)} {name} cells has both {i!r} and {j!r}{need}. {fix} "
-                    "Fewer latent dimensions (n_latent) need fewer pairs."
+                    f"{few} of the {len(cells)} {name} cells have both {i!r} and {j!r}{need}. {fix} "
+                    "Fewer latent dimensions (n_latent) need fewer pairs, and a pair can be left uncoupled: "
+                    "CoupledAE(mdata, coupling={...})."
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,11 +16,11 @@ import torch
 from scvi import settings
 from scvi.model._utils import parse_device_args
 
-from scvi_cae.data import check_mudata, shorten
+from scvi_cae.data import check_mudata, positions, shorten
 from scvi_cae.module import ArmConfig, CoupledModule
 
 from ._saving import ATTRIBUTES, FEATURES, STATE, history_from_plain, plain, read_payload, write_atomically
-from ._training import TrainableModel
+from ._training import SETS, TrainableModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,20 +101,21 @@ class CoupledAE(TrainableModel):
         mdata: MuData | None = None,
         n_latent: int = 10,
         arms: Mapping[str, Mapping[str, Any]] | None = None,
-        coupling: float | Mapping[tuple[str, str], float] = 0.2,
+        coupling: float | Mapping[tuple[str, str], float] = 0.5,
         registry: dict | None = None,
     ) -> None:
         super().__init__(mdata, registry)
         features = {name: self._features(name) for name in self.modalities}
-        if not isinstance(n_latent, (int, np.integer)) or n_latent < 1:
+        if isinstance(n_latent, bool) or not isinstance(n_latent, (int, np.integer)) or n_latent < 1:
             raise ValueError(f"n_latent={n_latent!r} must be a whole number of at least 1.")
         configs = self._arm_configs({name: len(names) for name, names in features.items()}, arms or {})
-        weights = self._coupling_weights(coupling)
+        coupling = self._coupling_weights(coupling, mdata)
         self.module = self._module_cls(
-            {name: len(names) for name, names in features.items()}, int(n_latent), configs, weights
+            {name: len(names) for name, names in features.items()}, int(n_latent), configs, coupling
         )
         sizes = ", ".join(f"{name}: {len(names)} features" for name, names in features.items())
         self._model_summary_string = f"CoupledAE with n_latent: {n_latent}, {sizes}."
+        # With the resolved coupling: a pair is coupled after loading if and only if it was before.
         self.init_params_ = self._get_init_params(locals())
 
     def _arm_configs(
@@ -130,16 +132,19 @@ class CoupledAE(TrainableModel):
         return configs
 
     def _coupling_weights(
-        self, coupling: float | Mapping[tuple[str, str], float]
+        self, coupling: float | Mapping[tuple[str, str], float], mdata: MuData | None
     ) -> dict[tuple[str, str], float]:
         if not isinstance(coupling, Mapping):
             coupling = dict.fromkeys(combinations(self.modalities, 2), coupling)
+            if mdata is not None:
+                present = {name: x.present for name, x in self._aligned(mdata).items()}
+                coupling = {(i, j): w for (i, j), w in coupling.items() if (present[i] & present[j]).any()}
         for pair, weight in coupling.items():
             if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(self.modalities):
                 raise ValueError(
                     f"coupling: {pair!r} is not a pair of the modalities {shorten(self.modalities)}."
                 )
-            if not (np.isreal(weight) and np.isfinite(weight) and weight >= 0):
+            if not isinstance(weight, Real) or not 0 <= weight < np.inf:
                 raise ValueError(
                     f"coupling: the weight of {pair!r} is {weight!r}; it must be a number of at least 0."
                 )
@@ -148,19 +153,29 @@ class CoupledAE(TrainableModel):
         return dict(coupling)
 
     def _query(
-        self, adata: MuData | None, indices: Sequence[int] | np.ndarray | None
+        self,
+        adata: MuData | None,
+        indices: Sequence[int] | np.ndarray | None,
+        modalities: Sequence[str],
+        batch_size: int | None = None,
     ) -> tuple[MuData, np.ndarray]:
-        """A registered MuData and positions of cells in it, for inference."""
+        """A registered MuData that has one of ``modalities``, and positions of cells in it, for inference."""
+        for name in modalities:
+            self._check_modality(name)
         self._check_if_trained(warn=False)
+        if batch_size is not None and (not isinstance(batch_size, (int, np.integer)) or batch_size < 1):
+            raise ValueError(f"batch_size={batch_size!r} must be a whole number of at least 1.")
         if adata is not None:
             check_mudata(adata)
         elif self.adata is None:
             raise ValueError("The model was loaded without data; give some: adata=mdata.")
         mdata = self._validate_anndata(adata)
-        cells = np.arange(mdata.n_obs) if indices is None else np.asarray(indices)
-        if cells.dtype == bool:
-            cells = np.flatnonzero(cells)
-        return mdata, cells.astype(np.int64)
+        if not set(modalities) & set(mdata.mod):
+            raise ValueError(
+                f"The data have no modality {shorten(modalities)}; they have {shorten(list(mdata.mod))}. Rename it "
+                "to the model's name."
+            )
+        return mdata, np.arange(mdata.n_obs) if indices is None else positions(indices, mdata.n_obs)
 
     @torch.inference_mode()
     def _encode(
@@ -168,7 +183,7 @@ class CoupledAE(TrainableModel):
     ) -> torch.Tensor:
         """Latents of cells in one modality; NaN where a cell lacks it."""
         self.module.eval()
-        aligned, arm = self._aligned(mdata)[modality], self.module.arm(modality)
+        aligned, arm = self._aligned_modality(mdata, modality), self.module.arm(modality)
         latents = []
         for chunk in np.array_split(cells, max(-(-len(cells) // (batch_size or settings.batch_size)), 1)):
             observation = arm.standardiser(torch.from_numpy(aligned.values(chunk)).to(self.device))
@@ -193,7 +208,7 @@ class CoupledAE(TrainableModel):
             Key of the modality whose latent is wanted. By default the joint one: the mean over the modalities
             that a cell has.
         indices
-            Positions of cells; all by default.
+            Positions of cells, or a mask of all; all by default.
         batch_size
             Number of cells encoded at once, ``scvi.settings.batch_size`` by default.
 
@@ -207,11 +222,10 @@ class CoupledAE(TrainableModel):
         RuntimeError
             If the model is not trained.
         ValueError
-            If there is no such modality, or the data have other features.
+            If there is no such modality, or the data have other features, or infinite values.
         """
-        mdata, cells = self._query(adata, indices)
+        mdata, cells = self._query(adata, indices, [modality] if modality else self.modalities, batch_size)
         if modality is not None:
-            self._check_modality(modality)
             return self._encode(mdata, modality, cells, batch_size).cpu().numpy()
         return (
             self._joint([self._encode(mdata, name, cells, batch_size) for name in self.modalities])
@@ -238,8 +252,22 @@ class CoupledAE(TrainableModel):
         The joint latent goes to ``mdata.obsm[key]``, ready for ``sc.pp.neighbors(mdata, use_rep=key)``; that of
         each modality ``m`` that the MuData has to ``mdata.obsm[f"{key}_{m}"]``, NaN for cells without it, and to
         ``mdata[m].obsm[key]``, where features can colour it. What stood under these keys is replaced.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not trained.
+        ValueError
+            If ``key`` is one that MuData uses itself, or cannot write to a file; if the data have none of the
+            model's modalities, or other features.
         """
-        mdata, cells = self._query(mdata, None)
+        mdata, cells = self._query(mdata, None, self.modalities)
+        names = [key, *(f"{key}_{name}" for name in self.modalities)]
+        if not key or "/" in key or set(names) & set(mdata.mod):
+            raise ValueError(
+                f"key={key!r} cannot name latents: it must not be empty, contain a slash, or give the name of a "
+                f"modality, under which MuData keeps which cells have it."
+            )
         latents = {name: self._encode(mdata, name, cells, None) for name in self.modalities}
         mdata.obsm[key] = self._joint(list(latents.values())).cpu().numpy()
         for name, z in latents.items():
@@ -283,7 +311,8 @@ class CoupledAE(TrainableModel):
         RuntimeError
             If the model is not trained.
         ValueError
-            If there is no such modality, the two are not coupled, or the data have other features.
+            If there is no such modality, the two are not coupled, or the data lack ``source`` altogether, have
+            other features, or infinite values.
 
         Examples
         --------
@@ -295,14 +324,14 @@ class CoupledAE(TrainableModel):
         >>> model.predict(source="rna", target="ephys").shape == (200, mdata["ephys"].n_vars)
         True
         """
-        self._check_modality(source)
-        self._check_modality(target)
+        for name in (source, target):
+            self._check_modality(name)
         if source != target and source not in self.module.sources[target]:
             raise ValueError(
                 f"{source!r} and {target!r} are not coupled in this model: its decoder of {target!r} never saw "
                 f"{source!r}. Give the pair a weight: CoupledAE(mdata, coupling={{({source!r}, {target!r}): 1.0}})."
             )
-        mdata, cells = self._query(adata, indices)
+        mdata, cells = self._query(adata, indices, [source], batch_size)
         arm = self.module.arm(target)
         z = self._encode(mdata, source, cells, batch_size)
         values = torch.cat(
@@ -331,7 +360,7 @@ class CoupledAE(TrainableModel):
         prefix
             Prefix of file names.
         overwrite
-            Whether ``dir_path`` may exist.
+            Whether ``dir_path`` may exist; a model in it, and data saved with that, are then replaced.
         save_anndata
             Whether to save the data too, as ``mdata.h5mu``.
 
@@ -340,14 +369,18 @@ class CoupledAE(TrainableModel):
         ValueError
             If ``dir_path`` exists and ``overwrite`` is false.
         """
-        folder = Path(dir_path)
-        if folder.exists() and not overwrite:
+        folder = Path(dir_path).expanduser()
+        if folder.exists() and (not overwrite or not folder.is_dir()):
             raise ValueError(f"{folder} already exists. Choose another folder, or pass overwrite=True.")
+        if save_anndata and self.adata is None:
+            raise ValueError("save_anndata=True, but the model was loaded without data.")
         folder.mkdir(parents=True, exist_ok=True)
+        data = folder / f"{prefix or ''}mdata.h5mu"
         if save_anndata:
-            if self.adata is None:
-                raise ValueError("save_anndata=True, but the model was loaded without data.")
-            write_atomically(folder / f"{prefix or ''}mdata.h5mu", self.adata.write)
+            write_atomically(data, self.adata.write)
+        else:
+            # Data of the model that stood here before are not this one's.
+            data.unlink(missing_ok=True)
         attributes = {name: plain(value) for name, value in self._get_user_attributes() if name.endswith("_")}
         payload = {
             STATE: {name: x.cpu() for name, x in self.module.state_dict().items()},
@@ -391,7 +424,7 @@ class CoupledAE(TrainableModel):
         _, _, torch_device = parse_device_args(
             accelerator, device, return_device="torch", validate_single_device=True
         )
-        folder = Path(dir_path)
+        folder = Path(dir_path).expanduser()
         payload = read_payload(folder / f"{prefix or ''}model.pt", torch_device, cls.__name__)
         attributes = payload[ATTRIBUTES]
         registry = attributes.pop("registry_")
@@ -404,11 +437,19 @@ class CoupledAE(TrainableModel):
         settings_.pop("mdata", None)
         model = cls(adata or None, registry=registry, **settings_)
         attributes["history_"] = history_from_plain(attributes["history_"])
-        for name in ("train_indices_", "validation_indices_", "test_indices_"):
-            attributes[name] = None if attributes[name] is None else attributes[name].cpu().numpy()
+        for name in SETS:
+            if attributes[name] is not None:
+                attributes[name] = np.asarray(attributes[name].cpu())
         for name, value in attributes.items():
             setattr(model, name, value)
-        model.module.load_state_dict(payload[STATE])
+        if model.adata is not None and model.is_trained_:
+            model._find_sets(model.adata)
+        try:
+            model.module.load_state_dict(payload[STATE])
+        except RuntimeError as error:
+            raise ValueError(
+                f"{folder} holds a damaged model: its weights do not fit its settings."
+            ) from error
         model.to_device(torch_device)
         model.module.eval()
         return model

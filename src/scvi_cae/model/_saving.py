@@ -77,7 +77,9 @@ def read_payload(path: Path, device: torch.device, model_name: str) -> dict[str,
     keys = {STATE, FEATURES, ATTRIBUTES}
     if not isinstance(payload, dict) or not keys <= set(payload):
         raise ValueError(f"{path} is not a {model_name} file.")
-    name = payload[ATTRIBUTES].get("registry_", {}).get("model_name")
+    if not isinstance(payload[ATTRIBUTES], dict) or "registry_" not in payload[ATTRIBUTES]:
+        raise ValueError(f"{path} is not a {model_name} file.")
+    name = payload[ATTRIBUTES]["registry_"].get("model_name")
     if name != model_name:
         raise ValueError(f"{path} holds a model of class {name}, not {model_name}.")
     return payload

@@ -16,7 +16,9 @@ from scvi_cae.data import (
     ObsField,
     check_modalities,
     check_mudata,
+    check_not_view,
     check_paired,
+    registry_key,
     shorten,
 )
 
@@ -36,7 +38,7 @@ class MuDataModel(BaseModelClass):
         return list(self.registry_["setup_args"]["modalities"])
 
     def _features(self, modality: str) -> list[str]:
-        return self.registry_["field_registries"][f"modality_{modality}"]["state_registry"]["column_names"]
+        return self.registry_["field_registries"][registry_key(modality)]["state_registry"]["column_names"]
 
     def _check_modality(self, modality: str) -> None:
         if modality not in self.modalities:
@@ -107,6 +109,7 @@ class MuDataModel(BaseModelClass):
             else list(modalities)
         )
         layers = dict(layers or {})
+        check_not_view(mdata)
         if "source_registry" not in kwargs:
             check_modalities(mdata, chosen, layers)
         fields: list[Any] = [ModalityField(name, layers.get(name)) for name in chosen]
@@ -142,9 +145,9 @@ class MuDataModel(BaseModelClass):
         """Feature names of each modality."""
         return {name: list(self._features(name)) for name in self.modalities}
 
+    def _aligned_modality(self, mdata: MuData, modality: str) -> AlignedModality:
+        layer = self.registry_["setup_args"]["layers"].get(modality)
+        return AlignedModality(mdata, modality, layer, self._features(modality))
+
     def _aligned(self, mdata: MuData) -> dict[str, AlignedModality]:
-        layers = self.registry_["setup_args"]["layers"]
-        return {
-            name: AlignedModality(mdata, name, layers.get(name), self._features(name))
-            for name in self.modalities
-        }
+        return {name: self._aligned_modality(mdata, name) for name in self.modalities}

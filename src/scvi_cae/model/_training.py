@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 #: Steps after which the default schedule ends, and the least number of passes over large data.
 DEFAULT_STEPS, LEAST_EPOCHS = 1000, 10
+#: Where scvi-tools keeps the positions of training, validation and test cells.
+SETS = ("train_indices_", "validation_indices_", "test_indices_")
 
 
 class TrainableModel(MuDataModel):
@@ -47,6 +49,8 @@ class TrainableModel(MuDataModel):
 
     module: CoupledModule
     is_trained_: bool
+    #: Names of the cells that positions refer to.
+    obs_names_: np.ndarray | None = None
     _training_plan_cls = CoupledTrainingPlan
     _data_splitter_cls = CoupledDataSplitter
     _train_runner_cls = InterruptibleRunner
@@ -68,7 +72,7 @@ class TrainableModel(MuDataModel):
         """Train the model.
 
         The first call fits the standardisation of features, to its training cells; later calls go on from the
-        weights and the standardisation there are. At the end the model has the weights of the epoch in which it
+        weights and the standardisation there are, with the same cells unless a split is given. At the end the model has the weights of the epoch in which it
         reconstructed and cross-predicted the validation cells best (``"reconstruction_loss_validation"`` in
         ``history``), or of the last epoch if there are no validation cells. Ctrl-C ends training early, in the
         same way. With ``scvi.settings.seed`` set before the model is made, runs on a CPU repeat bit for bit.
@@ -103,11 +107,13 @@ class TrainableModel(MuDataModel):
         Raises
         ------
         ValueError
-            If a batch is too small for the coupling, or the split leaves a modality or a coupled pair without
+            If there are infinite values; if a batch is too small for the coupling, or the split leaves a modality or a coupled pair without
             cells, or a feature without values.
         FloatingPointError
             If training diverges; the model keeps its best weights before that.
         """
+        if max_epochs is not None and (not isinstance(max_epochs, (int, np.integer)) or max_epochs < 1):
+            raise ValueError(f"max_epochs={max_epochs!r} must be a whole number of at least 1.")
         mdata = self._training_data()
         aligned = self._aligned(mdata)
         present = {name: x.present for name, x in aligned.items()}
@@ -132,7 +138,7 @@ class TrainableModel(MuDataModel):
             "logger": HistoryLogger(),
             "limit_val_batches": 1.0 if len(split.validation) else 0,
             **trainer_kwargs,
-            "callbacks": [*trainer_kwargs.get("callbacks", ()), StopOnDivergence(), best],
+            "callbacks": [*(trainer_kwargs.get("callbacks") or ()), StopOnDivergence(), best],
         }
         runner = self._train_runner_cls(
             self,
@@ -149,19 +155,39 @@ class TrainableModel(MuDataModel):
         was_trained = self.is_trained_
         # Lightning keeps the mode it finds, and inference leaves evaluation mode.
         self.module.train()
-        runner()
+        try:
+            runner()
+        except FloatingPointError:
+            self._finish(mdata, split, was_trained or best.n_epochs > 0)
+            raise
+        self._finish(mdata, split, was_trained or best.n_epochs > 0)
         if runner.trainer.interrupted:
-            self.is_trained_ = was_trained or best.n_epochs > 0
+            kept = f"of epoch {best.best_epoch}" if best.n_epochs else "it started with"
             warnings.warn(
                 f"Training was interrupted after {best.n_epochs} of {runner.trainer.max_epochs} epochs; the model has "
-                + (
-                    f"the weights of epoch {best.best_epoch}."
-                    if best.n_epochs
-                    else "the weights it started with."
-                ),
+                f"the weights {kept}.",
                 UserWarning,
                 stacklevel=2,
             )
+
+    def _finish(self, mdata: MuData, split: Split, trained: bool) -> None:
+        """Leave the model as scvi-tools' runner does, also after a training that did not come to its end."""
+        self.is_trained_ = trained
+        self.train_indices_, self.validation_indices_, self.test_indices_ = (
+            split.train,
+            split.validation,
+            split.test,
+        )
+        self.obs_names_ = mdata.obs_names.astype(str).to_numpy()
+        self.module.eval()
+
+    def _find_sets(self, mdata: MuData) -> None:
+        """Point the positions of training, validation and test cells to the same cells in other data."""
+        for name in SETS:
+            cells = np.asarray(self.obs_names_)[getattr(self, name)]
+            found = mdata.obs_names.astype(str).get_indexer(cells)
+            setattr(self, name, found[found >= 0])
+        self.obs_names_ = mdata.obs_names.astype(str).to_numpy()
 
     def _training_data(self) -> MuData:
         if self.adata is None:
@@ -184,18 +210,44 @@ class TrainableModel(MuDataModel):
                 raise ValueError(
                     "external_indexing names the cells itself; leave out train_size, validation_size and stratify_by."
                 )
-            return given_split(mdata.n_obs, external_indexing)
+            split = given_split(mdata.n_obs, external_indexing)
+            self._warn_if_seen(split)
+            return split
+        if (
+            self.is_trained_
+            and len(self.train_indices_)
+            and (train_size, validation_size, stratify_by) == (None, None, None)
+        ):
+            sets = (self.train_indices_, self.validation_indices_, self.test_indices_)
+            return given_split(mdata.n_obs, sets)
         setup_args = self.registry_["setup_args"]
         keys = [setup_args["labels_key"], setup_args["batch_key"]] if stratify_by is None else [stratify_by]
         strata: list[np.ndarray | pd.Series] = [
             presence_pattern(present),
             *(obs_column(mdata, key) for key in keys if key is not None),
         ]
-        return draw_split(strata, train_size, validation_size, np.random.RandomState(settings.seed))
+        split = draw_split(strata, train_size, validation_size, np.random.RandomState(settings.seed))
+        self._warn_if_seen(split)
+        return split
+
+    def _warn_if_seen(self, split: Split) -> None:
+        """Warn if cells that the model was trained on are to validate or test it."""
+        if not self.is_trained_:
+            return
+        seen = np.intersect1d(np.concatenate([split.validation, split.test]), self.train_indices_)
+        if len(seen):
+            warnings.warn(
+                f"{len(seen)} validation and test cells were trained on before: their scores will be too good. Go on "
+                "with the split of the first training by giving none, or train a new model.",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _check_batches(self, split: Split, present: Mapping[str, np.ndarray], batch_size: int) -> int:
         """Check that the coupling's covariances can be computed; the number of batches in an epoch."""
         least = self.module.n_latent + 2
+        if not isinstance(batch_size, (int, np.integer)):
+            raise ValueError(f"batch_size={batch_size!r} must be a whole number.")
         if batch_size < least:
             raise ValueError(
                 f"batch_size={batch_size} is too small: the coupling needs the covariance of {self.module.n_latent} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,12 +58,11 @@ class ArmConfig:
             raise ValueError(f"activation={self.activation!r} must be one of {sorted(ACTIVATIONS)}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} must be at least 0 and below 1.")
-        if not self.noise >= 0:
-            raise ValueError(f"noise={self.noise} must not be negative.")
-        if not self.weight > 0:
-            raise ValueError(f"weight={self.weight} must be positive.")
-        if not self.cross_weight >= 0:
-            raise ValueError(f"cross_weight={self.cross_weight} must not be negative.")
+        for name in ("noise", "cross_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)} must be finite and not negative.")
+        if not 0 < self.weight < math.inf:
+            raise ValueError(f"weight={self.weight} must be finite and positive.")
 
 
 class Arm(nn.Module):

@@ -51,8 +51,8 @@ def min_variance_coupling(
         \qquad s = \lambda_{\min}(\operatorname{Cov}(z))
 
     The distance is over the pairs :math:`P`, the covariances over all cells of each modality; the gradient
-    flows through both, so that shrinking a latent, or one direction of it, does not reduce the loss
-    (Gala et al., NeurIPS 2019; Nature Computational Science 2021).
+    flows through both, so that shrinking a latent, or one direction of it, does not reduce the loss as long as
+    its variance exceeds the floor (Gala et al., NeurIPS 2019; Nature Computational Science 2021).
 
     Parameters
     ----------

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 
 from scvi_cae.data import presence_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import numpy as np
 
     from scvi_cae.data import ResidentData, Split
     from scvi_cae.module import Observation
@@ -54,7 +54,10 @@ class TrainingBatches:
 
 
 class ValidationBatches:
-    """The validation cells in their order.
+    """The validation cells, in the same batches each time.
+
+    As in training, each pattern of measured modalities has its share of every batch, up to one cell: averages over
+    batches then weigh every cell alike.
 
     Parameters
     ----------
@@ -62,21 +65,27 @@ class ValidationBatches:
         The data.
     cells
         Positions of the validation cells.
+    patterns
+        Code of each validation cell's pattern of measured modalities.
     batch_size
         Largest number of cells in a batch. Coupling losses are relative to covariances over a batch, so that
         batches here are large.
     """
 
-    def __init__(self, data: ResidentData, cells: np.ndarray, batch_size: int = 8192) -> None:
+    def __init__(
+        self, data: ResidentData, cells: np.ndarray, patterns: np.ndarray, batch_size: int = 8192
+    ) -> None:
         self._data = data
-        self._chunks = torch.from_numpy(cells).split(batch_size)
+        self._cells = torch.from_numpy(cells[np.argsort(patterns, kind="stable")])
+        self._n_batches = -(-len(cells) // batch_size)
 
     def __len__(self) -> int:
-        return len(self._chunks)
+        return self._n_batches
 
     def __iter__(self) -> Iterator[dict[str, Observation]]:
-        for chunk in self._chunks:
-            yield self._data.batch(chunk.to(self._data.device))
+        cells = self._cells.to(self._data.device)
+        for i in range(self._n_batches):
+            yield self._data.batch(cells[i :: self._n_batches])
 
 
 class CoupledDataSplitter(pl.LightningDataModule):
@@ -108,12 +117,16 @@ class CoupledDataSplitter(pl.LightningDataModule):
 
     def train_dataloader(self) -> TrainingBatches:
         """Batches of training cells."""
-        patterns = presence_pattern(self.data.present)[self.train_idx]
-        return TrainingBatches(self.data, self.train_idx, patterns, self.data_loader_kwargs["batch_size"])
+        batch_size = self.data_loader_kwargs["batch_size"]
+        return TrainingBatches(self.data, self.train_idx, self._patterns[self.train_idx], batch_size)
 
     def val_dataloader(self) -> ValidationBatches:
         """Batches of validation cells."""
-        return ValidationBatches(self.data, self.val_idx)
+        return ValidationBatches(self.data, self.val_idx, self._patterns[self.val_idx])
+
+    @cached_property
+    def _patterns(self) -> np.ndarray:
+        return presence_pattern(self.data.present)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Return the batch: it is on the device already."""

@@ -64,6 +64,8 @@ class CoupledTrainingPlan(TrainingPlan):
             lr_scheduler_metric=lr_scheduler_metric,
             **kwargs,
         )
+        if self.loss_kwargs:
+            raise TypeError(f"Unknown arguments of the training plan: {sorted(self.loss_kwargs)}.")
         self.schedule = schedule
         self._sums: dict[str, torch.Tensor] = {}
         self._n_cells: dict[str, int] = {}
