@@ -15,6 +15,7 @@ from anndata import AnnData
 from rich.console import Console
 from rich.table import Table
 
+from scvi_cae.data import Split, draw_split, presence_pattern
 from scvi_cae.datasets import scala2020, simulate_patchseq
 from scvi_cae.datasets._assemble import join_modalities
 from scvi_cae.evaluate import score
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 #: A tenth of the cells chooses the best epoch, a tenth is for the scores.
-SPLIT = {"train_size": 0.8, "validation_size": 0.1}
+TRAIN_SIZE, VALIDATION_SIZE = 0.8, 0.1
 N_GENES = 2000
 KEY = "X_cae"
 
@@ -38,19 +39,30 @@ class Keys(NamedTuple):
     colour: str
 
 
-def load(name: str) -> tuple[MuData, Keys]:
-    """A data set of two modalities."""
+def load(name: str, seed: int) -> tuple[MuData, Keys, Split]:
+    """A data set of two modalities, and which of its cells train; genes are chosen by these."""
     if hasattr(mudata, "set_options"):
         mudata.set_options(pull_on_update=False)  # as later versions do, and without a warning
     if name == "simulated":
-        return simulate_patchseq(n_morph=0), Keys("cell_type", "family")
-    full = scala2020()
-    rna = full["rna"].copy()
-    sc.pp.filter_genes(rna, min_cells=10)
-    if rna.n_vars > N_GENES:
-        sc.pp.highly_variable_genes(rna, n_top_genes=N_GENES)
-        rna = rna[:, rna.var["highly_variable"]].copy()
-    return join_modalities({"rna": rna, "ephys": full["ephys"]}, full.obs), Keys("rna_type", "rna_family")
+        mdata, keys = simulate_patchseq(n_morph=0), Keys("cell_type", "family")
+        return mdata, keys, split_cells(mdata, keys, seed)
+    full, keys = scala2020(), Keys("rna_type", "rna_family")
+    mdata = join_modalities({name: full[name] for name in ("rna", "ephys")}, full.obs)
+    split = split_cells(mdata, keys, seed)
+    training = mdata["rna"][mdata["rna"].obs_names.isin(mdata.obs_names[split.train])].copy()
+    sc.pp.filter_genes(training, min_cells=10)
+    if training.n_vars > N_GENES:
+        sc.pp.highly_variable_genes(training, n_top_genes=N_GENES)
+        training = training[:, training.var["highly_variable"]]
+    rna = mdata["rna"][:, training.var_names].copy()
+    return join_modalities({"rna": rna, "ephys": mdata["ephys"]}, full.obs), keys, split
+
+
+def split_cells(mdata: MuData, keys: Keys, seed: int) -> Split:
+    """Training, validation and test cells, with each type and each combination of modalities in proportion."""
+    present = {name: mdata.obs_names.isin(mdata[name].obs_names) for name in mdata.mod}
+    strata = [presence_pattern(present), mdata.obs[keys.type]]
+    return draw_split(strata, TRAIN_SIZE, VALIDATION_SIZE, np.random.RandomState(seed))
 
 
 def make_model(mdata: MuData, keys: Keys, seed: int) -> CoupledAE:

@@ -9,6 +9,7 @@ import torch
 
 from conftest import QUIET, fit
 from scvi_cae import CoupledAE
+from scvi_cae.train import KeepBestWeights
 
 
 class Record(pl.Callback):

@@ -219,9 +219,9 @@ def demo(
 
     from scvi_cae import _demo
 
-    mdata, keys = _demo.load(data.value)
+    mdata, keys, split = _demo.load(data.value, seed)
     model = _demo.make_model(mdata, keys, seed)
-    _train(model, max_epochs=max_epochs, **_demo.SPLIT)
+    _train(model, max_epochs=max_epochs, external_indexing=[split.train, split.validation, split.test])
     note("Scoring on held-out cells, embedding and plotting ...")
     scores = _demo.score_model(model, keys)
     write_folder(out, lambda folder: _demo.write_results(folder, model, scores, keys, seed))
