@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Networks here are too small to share out among threads, which only get in each other's way on a busy machine.
 # numba, with which scanpy normalises, would set the number of threads for everyone.
@@ -19,6 +20,14 @@ import scvi
 import scvi_cae
 
 QUIET = {"enable_progress_bar": False}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c():
+    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def make_modality(values: np.ndarray, cells: np.ndarray, prefix: str) -> anndata.AnnData:

@@ -324,7 +324,8 @@ def test_a_process_stopped_in_training_leaves_the_old_model(data, tmp_path, sign
     out.mkdir()
     (out / "model.pt").write_bytes(b"precious")
     script = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from scvi_cae.cli import app
 from scvi_cae.cli._progress import TrainingProgress
 start = TrainingProgress.on_train_start
@@ -348,10 +349,13 @@ app()
         "--overwrite",
     ]
     with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) as process:
-        assert any("training" in line for line in process.stderr)
-        time.sleep(0.5)
-        process.send_signal(signum)
-        _, stderr = process.communicate(timeout=60)
+        try:
+            assert any("training" in line for line in process.stderr)
+            time.sleep(0.5)
+            process.send_signal(signum)
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == code
     if signum == signal.SIGINT:
         assert "Interrupted: nothing was written." in stderr
