@@ -14,6 +14,11 @@ LATEST_PYTHON ?= $(shell for python in python3.13 python3.12 $${PYENV_ROOT:-$$HO
 demo: $(VENV)/installed
 	$(VENV)/bin/scvi-cae demo --data $(DATA) --out demo --overwrite
 
+# The networks of the tests are too small to share out among threads, which only get in each other's way; numba,
+# with which scanpy normalises, would set the number of threads of everyone.
+test test-latest: export OMP_NUM_THREADS = 1
+test test-latest: export NUMBA_NUM_THREADS = 1
+
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest $(ARGS)
 

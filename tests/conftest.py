@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-
-# Networks here are too small to share out among threads, which only get in each other's way on a busy machine.
-# numba, with which scanpy normalises, would set the number of threads for everyone.
-for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
 
 import anndata
 import mudata
