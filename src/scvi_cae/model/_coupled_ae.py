@@ -62,10 +62,10 @@ class CoupledAE(TrainableModel):
         on the number of features ``n``: input dropout that leaves about ``7 * sqrt(n)`` of them, but at least a
         fifth and at most nine tenths; where it leaves nine tenths, also noise of 0.1 standard deviations.
     coupling
-        Weight of the coupling loss, one for all pairs of modalities or one for each:
-        ``{("rna", "ephys"): 1.0}``. The default, together with a weight of 2 for cross-modal predictions,
-        predicts held-out cells a little better than the papers' weights of 1. Pairs of weight 0, and pairs that a dictionary leaves out, are not
-        coupled, and neither of the two decoders learns from the other's latent.
+        Weight of the coupling loss, one for all pairs of modalities that share cells or one for each:
+        ``{("rna", "ephys"): 1.0}``. The default, together with a weight of 2 for cross-modal predictions, predicts
+        held-out cells a little better than the papers' weights of 1. Pairs of weight 0, and pairs that a
+        dictionary leaves out, are not coupled, and neither of the two decoders learns from the other's latent.
     registry
         Registry of an earlier set-up, for a model without data; :meth:`load` gives it.
 

@@ -136,7 +136,7 @@ class TrainableModel(MuDataModel):
             "check_val_every_n_epoch": 1,
             "log_every_n_steps": 1,
             "logger": HistoryLogger(),
-            "limit_val_batches": 1.0 if len(split.validation) else 0,
+            **({} if len(split.validation) else {"limit_val_batches": 0}),
             **trainer_kwargs,
             "callbacks": [*(trainer_kwargs.get("callbacks") or ()), StopOnDivergence(), best],
         }

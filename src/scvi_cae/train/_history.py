@@ -28,9 +28,8 @@ class HistoryLogger(Logger):
         return "history"
 
     @property
-    def version(self) -> int:
-        """Version of the run."""
-        return 0
+    def version(self) -> None:
+        """No version: there are no files to tell apart."""
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
