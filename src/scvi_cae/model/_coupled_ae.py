@@ -6,21 +6,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 from numbers import Real
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import mudata
 import numpy as np
 import pandas as pd
 import torch
 from scvi import settings
-from scvi.model._utils import parse_device_args
 
 from scvi_cae.data import check_mudata, positions, shorten
 from scvi_cae.module import ArmConfig, CoupledModule
 
-from ._saving import ATTRIBUTES, FEATURES, STATE, history_from_plain, plain, read_payload, write_atomically
-from ._training import SETS, TrainableModel
+from ._saving import SavableModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +35,7 @@ def default_arm(n_features: int) -> ArmConfig:
     return ArmConfig(dropout=dropout, noise=0.1 if dropout == 0.1 else 0.0)
 
 
-class CoupledAE(TrainableModel):
+class CoupledAE(SavableModel):
     """Coupled autoencoder of the modalities of a MuData.
 
     Each modality has an encoder into a common low-dimensional space and a decoder out of it. Latents of cells
@@ -343,113 +339,3 @@ class CoupledAE(TrainableModel):
         return pd.DataFrame(
             values.cpu().numpy(), index=mdata.obs_names[cells], columns=self._features(target)
         )
-
-    def save(
-        self,
-        dir_path: str | Path,
-        prefix: str | None = None,
-        overwrite: bool = False,
-        save_anndata: bool = False,
-    ) -> None:
-        """Save the model to a folder.
-
-        Parameters
-        ----------
-        dir_path
-            Folder, made if need be. Files in it appear complete or not at all.
-        prefix
-            Prefix of file names.
-        overwrite
-            Whether ``dir_path`` may exist; a model in it, and data saved with that, are then replaced.
-        save_anndata
-            Whether to save the data too, as ``mdata.h5mu``.
-
-        Raises
-        ------
-        ValueError
-            If ``dir_path`` exists and ``overwrite`` is false.
-        """
-        folder = Path(dir_path).expanduser()
-        if folder.exists() and (not overwrite or not folder.is_dir()):
-            raise ValueError(f"{folder} already exists. Choose another folder, or pass overwrite=True.")
-        if save_anndata and self.adata is None:
-            raise ValueError("save_anndata=True, but the model was loaded without data.")
-        folder.mkdir(parents=True, exist_ok=True)
-        data = folder / f"{prefix or ''}mdata.h5mu"
-        if save_anndata:
-            write_atomically(data, self.adata.write)
-        else:
-            # Data of the model that stood here before are not this one's.
-            data.unlink(missing_ok=True)
-        attributes = {name: plain(value) for name, value in self._get_user_attributes() if name.endswith("_")}
-        payload = {
-            STATE: {name: x.cpu() for name, x in self.module.state_dict().items()},
-            FEATURES: self.get_var_names(),
-            ATTRIBUTES: attributes,
-        }
-        write_atomically(folder / f"{prefix or ''}model.pt", lambda path: torch.save(payload, path))
-
-    @classmethod
-    def load(
-        cls,
-        dir_path: str | Path,
-        adata: MuData | Literal[False] | None = None,
-        accelerator: str = "auto",
-        device: int | str = "auto",
-        prefix: str | None = None,
-    ) -> CoupledAE:
-        """Load a saved model; no code from the file is run.
-
-        Parameters
-        ----------
-        dir_path
-            Folder that :meth:`save` wrote.
-        adata
-            MuData to attach; it need not be set up. ``None`` looks for data saved with the model, ``False`` loads
-            the model alone, which embeds and predicts any data given to it.
-        accelerator, device
-            Where to put the weights, as in scvi-tools.
-        prefix
-            Prefix of file names.
-
-        Returns
-        -------
-        The model.
-
-        Raises
-        ------
-        ValueError
-            If there is no complete model of this class in the folder, or ``adata`` has other features.
-        """
-        _, _, torch_device = parse_device_args(
-            accelerator, device, return_device="torch", validate_single_device=True
-        )
-        folder = Path(dir_path).expanduser()
-        payload = read_payload(folder / f"{prefix or ''}model.pt", torch_device, cls.__name__)
-        attributes = payload[ATTRIBUTES]
-        registry = attributes.pop("registry_")
-        if adata is None:
-            saved = folder / f"{prefix or ''}mdata.h5mu"
-            adata = mudata.read_h5mu(saved) if saved.is_file() else False
-        if adata is not False:
-            cls.setup_mudata(adata, source_registry=registry, **registry["setup_args"])
-        settings_ = attributes.pop("init_params_")["non_kwargs"]
-        settings_.pop("mdata", None)
-        model = cls(adata or None, registry=registry, **settings_)
-        attributes["history_"] = history_from_plain(attributes["history_"])
-        for name in SETS:
-            if attributes[name] is not None:
-                attributes[name] = np.asarray(attributes[name].cpu())
-        for name, value in attributes.items():
-            setattr(model, name, value)
-        if model.adata is not None and model.is_trained_:
-            model._find_sets(model.adata)
-        try:
-            model.module.load_state_dict(payload[STATE])
-        except RuntimeError as error:
-            raise ValueError(
-                f"{folder} holds a damaged model: its weights do not fit its settings."
-            ) from error
-        model.to_device(torch_device)
-        model.module.eval()
-        return model
