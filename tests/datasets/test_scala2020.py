@@ -198,6 +198,13 @@ def test_real_sizes(real: MuData) -> None:
     assert np.isnan(real["ephys"].X).any(axis=1).sum() == 24
 
 
+def test_genes_without_any_count_are_left_out_with_a_warning(folder: Path) -> None:
+    write_counts(folder, ["Gad1,5,1,1", "Nowhere,0,0,0", "Sst,0,2,0"])
+    with pytest.warns(UserWarning, match="1 of 3 genes left out"):
+        rna = scala2020(folder)["rna"]
+    assert list(rna.var_names) == ["Gad1", "Sst"]
+
+
 def test_real_counts(real: MuData) -> None:
     counts = real["rna"].layers["counts"]
     assert counts.data.min() >= 1

@@ -105,7 +105,7 @@ def scala2020(directory: str | Path | None = None) -> MuData:
         Modalities, each in its file's order:
 
         ``rna``
-            1329 cells x 42,466 genes as published. ``layers["counts"]``: raw exon counts (CSR, int32). ``X``:
+            1329 cells; of the 42,466 genes published, those with a count in any cell. ``layers["counts"]``: raw exon counts (CSR, int32). ``X``:
             log1p of the counts per million of the genes in the file (CSR, float32). The totals are those of
             the counts, since ``exon_reads`` disagrees with them by 100-fold and more in a few cells.
         ``ephys``
@@ -164,7 +164,8 @@ def scala2020(directory: str | Path | None = None) -> MuData:
     Warns
     -----
     UserWarning
-        Metadata rows are left out, because no modality has these cells.
+        Genes are left out, because no cell has a count of them; or metadata rows, because no modality has these
+        cells.
 
     References
     ----------
@@ -221,11 +222,15 @@ def _read_counts(path: Path) -> AnnData:
             blocks.append(sparse.csr_matrix(counts.astype(np.int32)))
             genes += chunk.index.astype(str).tolist()
             cells = chunk.columns.astype(str).tolist()
-    return rna_modality(
-        sparse.vstack(blocks).T.tocsr(),
-        obs=pd.DataFrame(index=cells),
-        var=pd.DataFrame(index=make_index_unique(pd.Index(genes))),
-    )
+    counts = sparse.vstack(blocks).T.tocsr()
+    var = pd.DataFrame(index=make_index_unique(pd.Index(genes)))
+    detected = np.asarray(counts.sum(0)).ravel() > 0
+    if not detected.all():
+        warnings.warn(
+            f"{path}: {np.sum(~detected)} of {len(genes)} genes left out, because no cell has a count of them.",
+            stacklevel=3,
+        )
+    return rna_modality(counts[:, detected], obs=pd.DataFrame(index=cells), var=var[detected])
 
 
 def _read_features(path: Path, obs_columns: list[str] | None = None, wrong: str = "") -> AnnData:
