@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import inspect
+import weakref
 
 import anndata
 import mudata
@@ -128,6 +130,27 @@ def test_a_query_without_the_source(trained, trained_mdata):
         trained.get_latent_representation(mudata.MuData({"RNA": other}))
 
 
+def test_only_what_is_read_must_fit(trained, trained_mdata):
+    rna = trained_mdata["rna"][:10].copy()
+    query = mudata.MuData({"rna": rna, "ephys": trained_mdata["ephys"][:10, 3:].copy()})
+    expected = trained.predict("rna", "ephys").loc[rna.obs_names]
+    np.testing.assert_allclose(
+        trained.predict("rna", "ephys", query).loc[rna.obs_names], expected, rtol=1e-4, atol=1e-4
+    )
+    with pytest.raises(ValueError, match="'ephys' lacks 3 features"):
+        trained.get_latent_representation(query)
+
+
+def test_inference_does_not_write_to_a_query_or_keep_it(trained, trained_mdata):
+    query = mudata.MuData({"rna": trained_mdata["rna"][:10].copy()})
+    trained.predict("rna", "ephys", adata=query)
+    assert not query.uns
+    reference = weakref.ref(query)
+    del query
+    gc.collect()
+    assert reference() is None
+
+
 def test_a_view_is_a_query(trained, trained_mdata):
     view = trained_mdata[:10]
     np.testing.assert_allclose(
@@ -188,6 +211,11 @@ def test_inference_never_augments(trained):
     z = trained.get_latent_representation()
     trained.module.train()
     np.testing.assert_array_equal(trained.get_latent_representation(), z)
+
+
+def test_latents_are_not_written_to_a_view(trained, trained_mdata):
+    with pytest.raises(ValueError, match="is a view"):
+        trained.write_latent(trained_mdata[:10])
 
 
 @pytest.mark.parametrize("key", ["", "a/b", "rna"])

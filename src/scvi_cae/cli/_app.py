@@ -155,10 +155,7 @@ def embed(
         raise ValueError(
             f"{data} has none of the model's modalities {loaded.modalities}; it has {list(mdata.mod)}. Rename them."
         )
-    known = set(mdata.uns)
     loaded.write_latent(mdata, key=key)
-    for name in set(mdata.uns) - known:  # scvi-tools' identifiers, of use in this process only
-        del mdata.uns[name]
 
     from scvi_cae.model._saving import write_atomically
 

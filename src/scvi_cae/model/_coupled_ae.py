@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from scvi import settings
 
-from scvi_cae.data import check_mudata, positions, shorten
+from scvi_cae.data import check_mudata, check_not_view, positions, shorten
 from scvi_cae.module import ArmConfig, CoupledModule
 
 from ._saving import SavableModel
@@ -155,17 +155,22 @@ class CoupledAE(SavableModel):
         modalities: Sequence[str],
         batch_size: int | None = None,
     ) -> tuple[MuData, np.ndarray]:
-        """A registered MuData that has one of ``modalities``, and positions of cells in it, for inference."""
+        """A MuData that has one of ``modalities``, and positions of cells in it, for inference.
+
+        Other data than the model's own are checked but not registered with scvi-tools, which would write to them
+        and keep them alive.
+        """
         for name in modalities:
             self._check_modality(name)
         self._check_if_trained(warn=False)
         if batch_size is not None and (not isinstance(batch_size, (int, np.integer)) or batch_size < 1):
             raise ValueError(f"batch_size={batch_size!r} must be a whole number of at least 1.")
-        if adata is not None:
-            check_mudata(adata)
-        elif self.adata is None:
+        mdata = self.adata if adata is None else adata
+        if mdata is None:
             raise ValueError("The model was loaded without data; give some: adata=mdata.")
-        mdata = self._validate_anndata(adata)
+        if mdata is not self.adata:
+            check_mudata(mdata)
+            self._check_values(mdata, modalities)
         if not set(modalities) & set(mdata.mod):
             raise ValueError(
                 f"The data have no modality {shorten(modalities)}; they have {shorten(list(mdata.mod))}. Rename it "
@@ -218,7 +223,8 @@ class CoupledAE(SavableModel):
         RuntimeError
             If the model is not trained.
         ValueError
-            If there is no such modality, or the data have other features, or infinite values.
+            If there is no such modality, or the data have none of the model's, or other features in one that is
+            read, or infinite values.
         """
         mdata, cells = self._query(adata, indices, [modality] if modality else self.modalities, batch_size)
         if modality is not None:
@@ -254,10 +260,11 @@ class CoupledAE(SavableModel):
         RuntimeError
             If the model is not trained.
         ValueError
-            If ``key`` is one that MuData uses itself, or cannot write to a file; if the data have none of the
-            model's modalities, or other features.
+            If ``key`` is one that MuData uses itself, or cannot write to a file; if the data are a view, have none
+            of the model's modalities, or other features.
         """
         mdata, cells = self._query(mdata, None, self.modalities)
+        check_not_view(mdata)
         names = [key, *(f"{key}_{name}" for name in self.modalities)]
         if not key or "/" in key or set(names) & set(mdata.mod):
             raise ValueError(
@@ -308,7 +315,7 @@ class CoupledAE(SavableModel):
             If the model is not trained.
         ValueError
             If there is no such modality, the two are not coupled, or the data lack ``source`` altogether, have
-            other features, or infinite values.
+            other features in it, or infinite values.
 
         Examples
         --------

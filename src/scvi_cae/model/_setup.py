@@ -145,6 +145,13 @@ class MuDataModel(BaseModelClass):
         """Feature names of each modality."""
         return {name: list(self._features(name)) for name in self.modalities}
 
+    def _check_values(self, mdata: MuData, modalities: Sequence[str]) -> None:
+        """Check modalities of other data than the model's own, as far as they have them."""
+        layers = self.registry_["setup_args"]["layers"]
+        for name in modalities:
+            if name in mdata.mod:
+                ModalityField(name, layers.get(name)).validate_field(mdata)
+
     def _aligned_modality(self, mdata: MuData, modality: str) -> AlignedModality:
         layer = self.registry_["setup_args"]["layers"].get(modality)
         return AlignedModality(mdata, modality, layer, self._features(modality))

@@ -194,7 +194,7 @@ class TrainableModel(MuDataModel):
             raise ValueError(
                 "The model was loaded without data; load it with some to train it: load(dir, adata=mdata)."
             )
-        return self._validate_anndata(self.adata, copy_if_view=False)
+        return self.adata
 
     def _split(
         self,
