@@ -107,8 +107,8 @@ class TrainableModel(MuDataModel):
         Raises
         ------
         ValueError
-            If there are infinite values; if a batch is too small for the coupling, or the split leaves a modality or a coupled pair without
-            cells, or a feature without values.
+            If there are infinite values; if a batch is too small for the coupling; if the split leaves a modality or
+            a coupled pair without cells, or a feature without values.
         FloatingPointError
             If training diverges; the model keeps its best weights before that.
         """
