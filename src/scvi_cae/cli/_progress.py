@@ -34,11 +34,11 @@ class TrainingProgress(pl.Callback):
         """Move it on."""
 
         def shown(name: str) -> str:
-            value: torch.Tensor | None = trainer.callback_metrics.get(f"{name}_loss")
+            value: torch.Tensor | None = trainer.callback_metrics.get(f"reconstruction_loss_{name}")
             return "" if value is None else f"{name} {float(value):.3f}"
 
         losses = " ".join(filter(None, map(shown, ("train", "validation"))))
-        self._progress.update(self._task, advance=1, losses=f"loss: {losses}")
+        self._progress.update(self._task, advance=1, losses=f"reconstruction loss: {losses}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave it as it is."""
