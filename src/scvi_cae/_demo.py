@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib.pyplot as plt
-import mudata
 import numpy as np
 import pandas as pd
 import scanpy as sc
@@ -41,8 +40,6 @@ class Keys(NamedTuple):
 
 def load(name: str, seed: int) -> tuple[MuData, Keys, Split]:
     """A data set of two modalities, and which of its cells train; genes are chosen by these."""
-    if hasattr(mudata, "set_options"):
-        mudata.set_options(pull_on_update=False)  # as later versions do, and without a warning
     if name == "simulated":
         mdata, keys = simulate_patchseq(n_morph=0), Keys("cell_type", "family")
         return mdata, keys, split_cells(mdata, keys, seed)

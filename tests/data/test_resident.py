@@ -42,5 +42,4 @@ def test_a_cell_without_any_value_lacks_the_modality():
     aligned, data = resident(mdata)
     cell = mdata.obs_names.get_loc(mdata["ephys"].obs_names[3])
     assert not aligned["ephys"].present[cell]
-    assert not data.present["ephys"][cell]
     assert not data.batch(torch.tensor([cell]))["ephys"].present.any()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from scvi_cae.data import ResidentData, Split
 from scvi_cae.train import CoupledDataSplitter
-from scvi_cae.train._batches import TrainingBatches, ValidationBatches
+from scvi_cae.train._batches import Batches
 
 
 class FakeData:
@@ -24,7 +24,7 @@ def test_an_epoch_has_every_cell_once_in_even_batches(n, batch_size, n_patterns,
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     cells, patterns = rng.permutation(1000)[:n], rng.integers(n_patterns, size=n)
-    batches = TrainingBatches(FakeData(), cells, patterns, batch_size)
+    batches = Batches(FakeData(), cells, patterns, batch_size, shuffle=True)
     epoch = [batch.numpy() for batch in batches]
     assert len(epoch) == len(batches)
     np.testing.assert_array_equal(np.sort(np.concatenate(epoch)), np.sort(cells))
@@ -38,7 +38,7 @@ def test_an_epoch_has_every_cell_once_in_even_batches(n, batch_size, n_patterns,
 
 
 def test_order_is_new_in_each_epoch_and_repeats_with_the_seed():
-    batches = TrainingBatches(FakeData(), np.arange(100), np.zeros(100, int), 10)
+    batches = Batches(FakeData(), np.arange(100), np.zeros(100, int), 10, shuffle=True)
     torch.manual_seed(0)
     first, second = (torch.cat(list(batches)) for _ in range(2))
     torch.manual_seed(0)
@@ -49,7 +49,7 @@ def test_order_is_new_in_each_epoch_and_repeats_with_the_seed():
 @given(st.integers(1, 100), st.integers(1, 40), st.integers(0, 100))
 def test_validation_batches_are_even_and_the_same_each_time(n, batch_size, seed):
     patterns = np.sort(np.random.default_rng(seed).integers(3, size=n))
-    batches = ValidationBatches(FakeData(), np.arange(n), patterns, batch_size)
+    batches = Batches(FakeData(), np.arange(n), patterns, batch_size, shuffle=False)
     epoch = [batch.numpy() for batch in batches]
     np.testing.assert_array_equal(np.sort(np.concatenate(epoch)), np.arange(n))
     assert max(map(len, epoch)) <= batch_size
@@ -61,7 +61,7 @@ def test_validation_batches_are_even_and_the_same_each_time(n, batch_size, seed)
 
 def test_splitter_says_what_scvi_asks():
     split = Split(np.arange(60), np.arange(60, 80), np.arange(80, 100))
-    splitter = CoupledDataSplitter(ResidentData({}, {}), split, batch_size=30)
+    splitter = CoupledDataSplitter(ResidentData({}, {}), split, np.zeros(100, int), batch_size=30)
     assert (splitter.n_train, splitter.n_val, splitter.train_size) == (60, 20, 0.6)
     assert splitter.data_loader_kwargs == {"batch_size": 30}
     assert splitter.test_idx is split.test

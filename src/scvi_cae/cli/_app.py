@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ._files import check_output, read_mudata, write_folder
+from ._files import check_output, keep_columns_apart, read_mudata, write_folder
 from ._messages import note, reporting
 
 app = typer.Typer(
@@ -213,6 +213,7 @@ def demo(
     """
     check_output(out, overwrite, folder_of=DEMO_FILES)
     note("Loading ...")
+    keep_columns_apart()
 
     from scvi_cae import _demo
 

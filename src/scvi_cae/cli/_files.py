@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def keep_columns_apart() -> None:
+    """Keep mudata 0.3 from copying modalities' annotations to the top; later versions never do."""
+    import mudata
+
+    if hasattr(mudata, "set_options"):
+        mudata.set_options(pull_on_update=False)
+
+
 def read_mudata(path: Path) -> Any:
     """Read a MuData file.
 
@@ -27,9 +35,7 @@ def read_mudata(path: Path) -> Any:
         raise FileNotFoundError(f"There is no file {path}.")
     import mudata
 
-    if hasattr(mudata, "set_options"):
-        # mudata 0.3 would copy modalities' columns to the top, with a warning; later versions never do.
-        mudata.set_options(pull_on_update=False)
+    keep_columns_apart()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

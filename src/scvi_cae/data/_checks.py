@@ -182,9 +182,8 @@ def check_features_vary(values: Any, modality: str, var_names: pd.Index) -> None
     """Check that every feature is measured in some cell and differs between cells, also as float32."""
     values = values.astype(np.float32, copy=False)
     if sparse.issparse(values):
-        low, high = (
-            np.asarray(x.todense()).ravel() for x in (values.tocsc().nanmin(0), values.tocsc().nanmax(0))
-        )
+        columns = values.tocsc()
+        low, high = (np.asarray(x.todense()).ravel() for x in (columns.nanmin(0), columns.nanmax(0)))
     else:
         low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
     missing, constant = np.isnan(low), low == high

@@ -94,9 +94,8 @@ class ModalityField(BaseAnnDataField):
 
     def register_field(self, mdata: MuData) -> dict:
         """Check the modality as training data and remember its features."""
-        check_modality(mdata, self.modality, self.layer)
-        check_not_empty(mdata, self.modality)
         self.validate_field(mdata)
+        check_not_empty(mdata, self.modality)
         var_names = mdata.mod[self.modality].var_names
         matrix = modality_matrix(mdata, self.modality, self.layer)
         check_features_vary(matrix, self.modality, var_names)

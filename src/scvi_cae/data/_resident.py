@@ -57,11 +57,6 @@ class ResidentData:
         """Where the data lie."""
         return next(iter(self._rows.values())).device
 
-    @property
-    def present(self) -> dict[str, np.ndarray]:
-        """For each modality, which cells have at least one value: boolean ``(n_cells,)``."""
-        return {name: x.present[self._rows[name]].cpu().numpy() for name, x in self._observations.items()}
-
     def batch(self, cells: torch.Tensor) -> dict[str, Observation]:
         """Each modality of some cells, given by their positions."""
         out = {}

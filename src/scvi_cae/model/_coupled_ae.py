@@ -170,7 +170,7 @@ class CoupledAE(SavableModel):
             raise ValueError("The model was loaded without data; give some: adata=mdata.")
         if mdata is not self.adata:
             check_mudata(mdata)
-            self._check_values(mdata, modalities)
+            self._check_query(mdata, modalities)
         if not set(modalities) & set(mdata.mod):
             raise ValueError(
                 f"The data have no modality {shorten(modalities)}; they have {shorten(list(mdata.mod))}. Rename it "
@@ -226,14 +226,10 @@ class CoupledAE(SavableModel):
             If there is no such modality, or the data have none of the model's, or other features in one that is
             read, or infinite values.
         """
-        mdata, cells = self._query(adata, indices, [modality] if modality else self.modalities, batch_size)
-        if modality is not None:
-            return self._encode(mdata, modality, cells, batch_size).cpu().numpy()
-        return (
-            self._joint([self._encode(mdata, name, cells, batch_size) for name in self.modalities])
-            .cpu()
-            .numpy()
-        )
+        names = self.modalities if modality is None else [modality]
+        mdata, cells = self._query(adata, indices, names, batch_size)
+        # The joint latent of a single modality is its own.
+        return self._joint([self._encode(mdata, name, cells, batch_size) for name in names]).cpu().numpy()
 
     @staticmethod
     def _joint(latents: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -145,7 +145,7 @@ class MuDataModel(BaseModelClass):
         """Feature names of each modality."""
         return {name: list(self._features(name)) for name in self.modalities}
 
-    def _check_values(self, mdata: MuData, modalities: Sequence[str]) -> None:
+    def _check_query(self, mdata: MuData, modalities: Sequence[str]) -> None:
         """Check modalities of other data than the model's own, as far as they have them."""
         layers = self.registry_["setup_args"]["layers"]
         for name in modalities:

@@ -109,6 +109,8 @@ class TrainableModel(MuDataModel):
         ValueError
             If there are infinite values; if a batch is too small for the coupling; if the split leaves a modality or
             a coupled pair without cells, or a feature without values.
+        KeyError
+            If no table has the column ``stratify_by``.
         FloatingPointError
             If training diverges; the model keeps its best weights before that.
         """
@@ -143,7 +145,7 @@ class TrainableModel(MuDataModel):
         runner = self._train_runner_cls(
             self,
             training_plan=self._training_plan_cls(self.module, **(plan_kwargs or {})),
-            data_splitter=self._data_splitter_cls(data, split, batch_size),
+            data_splitter=self._data_splitter_cls(data, split, presence_pattern(present), batch_size),
             max_epochs=max(-(-DEFAULT_STEPS // n_batches), LEAST_EPOCHS)
             if max_epochs is None
             else max_epochs,
@@ -254,16 +256,16 @@ class TrainableModel(MuDataModel):
                 f"latent dimensions in every batch, so at least {least} cells (n_latent + 2)."
             )
         n_batches = -(-len(split.train) // batch_size)
-        for pair in self.module.coupling:
-            for name in pair:
-                n_cells = int(present[name][split.train].sum()) // n_batches
-                if n_cells < least:
-                    warnings.warn(
-                        f"A batch has about {n_cells} cells with modality {name!r}, fewer than n_latent + 2 = {least}: "
-                        f"its coupling loss will be coarse. Use larger batches: batch_size={batch_size * least // max(n_cells, 1)}.",
-                        UserWarning,
-                        stacklevel=3,
-                    )
+        for name in sorted({name for pair in self.module.coupling for name in pair}):
+            n_cells = int(present[name][split.train].sum()) // n_batches
+            if n_cells < least:
+                warnings.warn(
+                    f"A batch has about {n_cells} cells with modality {name!r}, fewer than n_latent + 2 = {least}: its "
+                    "coupling loss will be coarse. Use larger batches: "
+                    f"batch_size={batch_size * least // max(n_cells, 1)}.",
+                    UserWarning,
+                    stacklevel=3,
+                )
         return n_batches
 
     def _fit_standardiser(self, modality: str, aligned: AlignedModality, cells: np.ndarray) -> None:

@@ -13,8 +13,8 @@ class Observation(NamedTuple):
     Parameters
     ----------
     values
-        ``(n_cells, n_features)`` standardised values, finite everywhere: what stands at a missing entry
-        is never read, because every statistic, loss and first layer multiplies it by its mask.
+        ``(n_cells, n_features)`` standardised values, 0 at missing entries: there a feature adds nothing to the
+        first layer, nor to the gradient of its weights. Statistics and losses go by the masks.
     observed
         Boolean ``(n_cells, n_features)`` mask of measured values, or ``(n_cells, 1)`` where a cell has
         either all features of the modality or none.

@@ -61,10 +61,9 @@ class CoupledModule(BaseModuleClass):
         weights = {frozenset(pair): weight for pair, weight in coupling.items()}
         pairs = {pair: weights.get(frozenset(pair), 0.0) for pair in combinations(self.modalities, 2)}
         self.coupling = {pair: weight for pair, weight in pairs.items() if weight > 0}
+        coupled = set(map(frozenset, self.coupling))
         self.sources = {
-            target: tuple(
-                s for s in self.modalities if s != target and weights.get(frozenset((s, target)), 0) > 0
-            )
+            target: tuple(source for source in self.modalities if {source, target} in coupled)
             for target in self.modalities
         }
 

@@ -2,88 +2,60 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
-
-from scvi_cae.data import presence_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy as np
 
     from scvi_cae.data import ResidentData, Split
     from scvi_cae.module import Observation
 
 
-class TrainingBatches:
-    """One pass over the training cells, in a new order each time.
+#: Coupling losses are relative to covariances over a batch, so that batches that only measure them are large.
+VALIDATION_BATCH_SIZE = 8192
 
-    Batches have the same size up to one cell, at most ``batch_size``, and each pattern of measured modalities
-    has its share of every batch, up to one cell: pairs do not vanish from a batch by chance.
+
+class Batches:
+    """One pass over cells.
+
+    Batches have the same size up to one cell, and each pattern of measured modalities has its share of every
+    batch, up to one cell: pairs do not vanish from a batch by chance, and averages over batches weigh every cell
+    alike.
 
     Parameters
     ----------
     data
         The data.
     cells
-        Positions of the training cells.
+        Positions of the cells.
     patterns
-        Code of each training cell's pattern of measured modalities.
+        ``(len(cells),)`` code of each cell's pattern of measured modalities.
     batch_size
         Largest number of cells in a batch.
-    """
-
-    def __init__(self, data: ResidentData, cells: np.ndarray, patterns: np.ndarray, batch_size: int) -> None:
-        self._data = data
-        self._cells = torch.from_numpy(cells)
-        self._patterns = torch.from_numpy(patterns)
-        self._n_batches = -(-len(cells) // batch_size)
-
-    def __len__(self) -> int:
-        return self._n_batches
-
-    def __iter__(self) -> Iterator[dict[str, Observation]]:
-        # float64 holds code + random part exactly enough for any number of patterns.
-        order = torch.argsort(self._patterns + torch.rand(len(self._cells), dtype=torch.float64))
-        cells = self._cells[order].to(self._data.device)
-        for i in range(self._n_batches):
-            yield self._data.batch(cells[i :: self._n_batches])
-
-
-class ValidationBatches:
-    """The validation cells, in the same batches each time.
-
-    As in training, each pattern of measured modalities has its share of every batch, up to one cell: averages over
-    batches then weigh every cell alike.
-
-    Parameters
-    ----------
-    data
-        The data.
-    cells
-        Positions of the validation cells.
-    patterns
-        Code of each validation cell's pattern of measured modalities.
-    batch_size
-        Largest number of cells in a batch. Coupling losses are relative to covariances over a batch, so that
-        batches here are large.
+    shuffle
+        Whether each pass makes new batches, rather than the same ones.
     """
 
     def __init__(
-        self, data: ResidentData, cells: np.ndarray, patterns: np.ndarray, batch_size: int = 8192
+        self, data: ResidentData, cells: np.ndarray, patterns: np.ndarray, batch_size: int, shuffle: bool
     ) -> None:
         self._data = data
-        self._cells = torch.from_numpy(cells[np.argsort(patterns, kind="stable")])
+        self._cells = torch.from_numpy(cells)
+        self._patterns = torch.from_numpy(patterns).double()
         self._n_batches = -(-len(cells) // batch_size)
+        self._shuffle = shuffle
 
     def __len__(self) -> int:
         return self._n_batches
 
     def __iter__(self) -> Iterator[dict[str, Observation]]:
-        cells = self._cells.to(self._data.device)
+        keys = self._patterns + torch.rand_like(self._patterns) if self._shuffle else self._patterns
+        cells = self._cells[torch.argsort(keys, stable=True)].to(self._data.device)
         for i in range(self._n_batches):
             yield self._data.batch(cells[i :: self._n_batches])
 
@@ -97,13 +69,16 @@ class CoupledDataSplitter(pl.LightningDataModule):
         The data.
     split
         Positions of training, validation and test cells.
+    patterns
+        ``(n_cells,)`` code of every cell's pattern of measured modalities.
     batch_size
         Largest number of cells in a training batch.
     """
 
-    def __init__(self, data: ResidentData, split: Split, batch_size: int) -> None:
+    def __init__(self, data: ResidentData, split: Split, patterns: np.ndarray, batch_size: int) -> None:
         super().__init__()
         self.data = data
+        self.patterns = patterns
         self.train_idx, self.val_idx, self.test_idx = split.train, split.validation, split.test
         self.n_train, self.n_val = len(split.train), len(split.validation)
         # Read by scvi-tools when it logs a run to mlflow.
@@ -115,18 +90,16 @@ class CoupledDataSplitter(pl.LightningDataModule):
         assert self.trainer is not None
         self.data.to(self.trainer.strategy.root_device)
 
-    def train_dataloader(self) -> TrainingBatches:
-        """Batches of training cells."""
-        batch_size = self.data_loader_kwargs["batch_size"]
-        return TrainingBatches(self.data, self.train_idx, self._patterns[self.train_idx], batch_size)
+    def train_dataloader(self) -> Batches:
+        """Batches of training cells, new ones in each epoch."""
+        return self._batches(self.train_idx, self.data_loader_kwargs["batch_size"], shuffle=True)
 
-    def val_dataloader(self) -> ValidationBatches:
+    def val_dataloader(self) -> Batches:
         """Batches of validation cells."""
-        return ValidationBatches(self.data, self.val_idx, self._patterns[self.val_idx])
+        return self._batches(self.val_idx, VALIDATION_BATCH_SIZE, shuffle=False)
 
-    @cached_property
-    def _patterns(self) -> np.ndarray:
-        return presence_pattern(self.data.present)
+    def _batches(self, cells: np.ndarray, batch_size: int, shuffle: bool) -> Batches:
+        return Batches(self.data, cells, self.patterns[cells], batch_size, shuffle)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Return the batch: it is on the device already."""

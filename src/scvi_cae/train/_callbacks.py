@@ -74,10 +74,10 @@ class KeepBestWeights(pl.Callback):
 
 
 class StopOnDivergence(pl.Callback):
-    """Stop with an error as soon as an epoch's loss is not finite, before its weights are kept."""
+    """Stop with an error after an epoch that leaves weights that are not finite, before these are kept."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Check the epoch's loss and weights."""
+        """Check the weights."""
         if not all(x.isfinite().all() for x in pl_module.get_submodule("module").state_dict().values()):
             raise FloatingPointError(
                 f"Training diverged in epoch {trainer.current_epoch + 1}: weights are no longer finite. The model "
