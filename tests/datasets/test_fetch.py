@@ -120,5 +120,5 @@ def test_local_files_need_no_network_and_no_checksum(
 
 def test_missing_local_file_is_named(offline: Registry, tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch()
-    with pytest.raises(FileNotFoundError, match=r"no b\.csv in .*directory="):
+    with pytest.raises(FileNotFoundError, match=rf"no b\.csv in .*from {offline.base_url}, .*directory="):
         locate(offline, tmp_path)

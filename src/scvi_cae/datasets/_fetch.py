@@ -72,9 +72,9 @@ def _local(registry: Registry, directory: Path) -> dict[str, Path]:
     paths = {name: directory / name for name in registry.blobs}
     if missing := [name for name, path in paths.items() if not path.is_file()]:
         raise FileNotFoundError(
-            f"{registry.name}: no {', '.join(missing)} in {directory}. Put the files there under these names, "
-            f"give directory= the folder that holds them, set {DATA_VARIABLE} to the folder that holds "
-            f"{registry.name}/, or leave both unset to download them from {registry.base_url}."
+            f"{registry.name}: no {', '.join(missing)} in {directory}. Put what is missing there, from "
+            f"{registry.base_url}, give directory= the folder that holds all of {', '.join(registry.blobs)}, set "
+            f"{DATA_VARIABLE} to the folder that holds {registry.name}/, or leave both unset to download them."
         )
     return paths
 

@@ -1,0 +1,457 @@
+"""Mouse visual cortex Patch-seq of Gouwens et al. (2020), as prepared and published by Gala et al. (2021)."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.io import loadmat, whosmat
+from scipy.io.matlab import MatReadError
+
+from ._assemble import join_modalities
+from ._fetch import Registry, locate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+    from mudata import MuData
+    from numpy.typing import NDArray
+
+DATA = "PS_v5_beta_0-4_pc_scaled_ipfx_eqTE.mat"
+NAMES = "E_names.json"
+TAXONOMY = "dend_RData_Tree_20181220.csv"
+
+REGISTRY = Registry(
+    name="gala2021",
+    base_url="https://raw.githubusercontent.com/AllenInstitute/coupledAE-patchseq/6c0be92e7a919321a4b877623354ee48d5f75921/data/proc/",
+    blobs={
+        NAMES: "d4132a4eac80ac23a36990c798461e083c6beba9",
+        TAXONOMY: "3b8c774d0e0ae7b45dcc8184da5a8e4293ba089d",
+        DATA: "6270922577fca6005225df719c4358b7c80ca01b",
+    },
+)
+
+#: What is read of the .mat file. Its clusterID, E_dat, spc_name and E_pc_zscored are left over from earlier
+#: versions, and the last is damaged: outliers on either side were set to -6.
+KEYS = [
+    "T_dat",
+    "gene_id",
+    "E_pc_scaled",
+    "pc_name",
+    "E_feature",
+    "feature_name",
+    "feature_mean",
+    "feature_std",
+    "T_spec_id_label",
+    "E_spec_id_label",
+    "T_ispaired",
+    "E_ispaired",
+    "sample_id",
+    "cluster",
+    "cluster_id",
+    "cluster_color",
+    "map_conf",
+]
+MAP_CONF = ["Core", "I1", "I2", "I3"]
+TAXONOMY_COLUMNS = ["label", "parent", "x", "y", "leaf", "col"]
+
+
+def gala2021(directory: str | Path | None = None) -> MuData:
+    """Patch-seq of mouse visual cortex interneurons, as used by Gala et al. (2021).
+
+    GABAergic neurons of adult mouse primary visual cortex, recorded and sequenced (SMART-Seq v4) by Gouwens
+    et al. (2020), with the genes, features and labels on which coupled autoencoders were published. Every
+    cell has both modalities. The files are under the Allen Institute Software License, which forbids
+    commercial use; they are read from where they are published and not part of this package.
+
+    Parameters
+    ----------
+    directory
+        Folder that holds the three files ``PS_v5_beta_0-4_pc_scaled_ipfx_eqTE.mat``, ``E_names.json`` and
+        ``dend_RData_Tree_20181220.csv``; the first may be a subset of the published one in cells and genes.
+        ``None`` (default) looks in ``$SCVI_CAE_DATA/gala2021`` if that environment variable is set. Otherwise
+        the published files are downloaded from github.com/AllenInstitute/coupledAE-patchseq at a fixed
+        commit, verified by their git blob ids and kept in the user's cache folder or, if that variable is
+        set, in ``$SCVI_CAE_CACHE/gala2021``.
+
+    Returns
+    -------
+    MuData
+        The cells in the file's order, in both modalities; ``.obs_names`` are the Allen Institute's specimen
+        ids. The published file holds 3411 cells.
+
+        ``rna``
+            3411 cells x 1252 genes. ``X``: log1p of the counts per million (CSR, float32). The million is
+            of all genes sequenced, so that the genes here, chosen for how they tell types apart (beta score
+            above 0.4), sum to less. Counts are not published in this file.
+        ``ephys``
+            3411 cells x 68 features (dense, float32), 273 values NaN where not measured; all of them scaled
+            scores. ``var_names`` are the names for display; ``var["internal_name"]`` is the file's own.
+
+            ``var["kind"]`` is "spc" for the first 44: scores of sparse principal components, calculated
+            for each of 12 parts of the recordings, ``var["block"]`` (``first_ap_v``, …, ``inst_freq_norm``).
+            Each block is scaled to a total variance of its number of components, and not centred.
+
+            It is "ipfx" for the other 24, of no block (NaN): features computed by the package ipfx, centred
+            and scaled by ``var["mean"]`` and ``var["std"]``, which are NaN for "spc", and clipped to -6 and 6.
+            ``X * std + mean`` puts them back in natural units, but for values that were clipped.
+
+        ``.obs``
+            ``sample_id``: name of the cell's transcriptomic sample. ``cluster``: transcriptomic type, in the
+            taxonomy of Tasic et al. (2018), categorical in the order of the tree (59 in the published file,
+            6 of them of 10 cells and fewer). ``cluster_id``: number of the type in that order. ``map_conf``:
+            how surely the cell maps to its type, from "Core" to "I3" (categorical).
+        ``.uns["cluster_colors"]``
+            Colours of the categories of ``cluster``, in their order, where scanpy looks for them.
+        ``.uns["taxonomy"]``
+            The reference taxonomy, a node a row (176): its ``label``, its ``parent``'s label (empty for the
+            root), its place ``x``, its height ``y``, whether it is a ``leaf``, which is a type, and its
+            ``color`` (empty for others). Every category of ``cluster`` is a leaf.
+
+    Raises
+    ------
+    FileNotFoundError
+        The local folder lacks one of the files.
+    ConnectionError
+        The files cannot be downloaded.
+    ValueError
+        A downloaded file is not the published one; or a file is not laid out as the published one: an array
+        or a column is missing, of another shape or not numeric, values are infinite, the two modalities'
+        cells are not the same, a cell or gene is listed twice, features are not those of ``E_names.json`` in
+        its order, or a cluster is not of the taxonomy.
+
+    Notes
+    -----
+    Trailing spaces, which two of the types have in the published files, are removed from all names, so that
+    types and taxonomy agree.
+
+    This loader was written from descriptions of the published .mat file and has not been run on it.
+
+    References
+    ----------
+    Gala R, Budzillo A, et al. Consistent cross-modal identification of cortical neurons with coupled
+    autoencoders. Nature Computational Science 1, 120-127 (2021). https://doi.org/10.1038/s43588-021-00030-1
+
+    Gouwens NW, Sorensen SA, et al. Integrated morphoelectric and transcriptomic classification of cortical
+    GABAergic cells. Cell 183, 935-953 (2020). https://doi.org/10.1016/j.cell.2020.09.057
+
+    Tasic B, Yao Z, et al. Shared and distinct transcriptomic cell types across neocortical areas. Nature 563,
+    72-78 (2018). https://doi.org/10.1038/s41586-018-0654-5
+
+    Examples
+    --------
+    >>> from scvi_cae.datasets import gala2021
+    >>> mdata = gala2021()  # doctest: +SKIP
+    >>> mdata["ephys"].var_names[0]  # doctest: +SKIP
+    'spc0 first AP v'
+
+    The features of ipfx in natural units:
+
+    >>> ipfx = mdata["ephys"][:, mdata["ephys"].var["kind"] == "ipfx"]  # doctest: +SKIP
+    >>> natural = ipfx.to_df() * ipfx.var["std"] + ipfx.var["mean"]  # doctest: +SKIP
+    """
+    files = locate(REGISTRY, directory)
+    mat = _Mat(files[DATA])
+    obs, colors = _read_cells(mat)
+    modalities = {"rna": _read_rna(mat, obs.index), "ephys": _read_ephys(mat, obs.index, files[NAMES])}
+
+    taxonomy = _read_taxonomy(files[TAXONOMY])
+    leaves = set(taxonomy.loc[taxonomy["leaf"], "label"])
+    if unknown := [cluster for cluster in obs["cluster"].cat.categories if cluster not in leaves]:
+        raise ValueError(
+            f"{files[TAXONOMY]}: no leaf {', '.join(map(repr, unknown))}, though cells of {mat.path} are of that "
+            "cluster. Use the taxonomy and the cells that are published together."
+        )
+    mdata = join_modalities(modalities, obs)
+    mdata.uns["cluster_colors"] = colors
+    mdata.uns["taxonomy"] = taxonomy
+    return mdata
+
+
+class _Mat:
+    """A .mat file's arrays, each checked as it is taken."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        url = REGISTRY.base_url + DATA
+        with path.open("rb") as file:
+            start = file.read(19)
+        if start.startswith(b"version https://git"):
+            raise ValueError(
+                f"{path}: a Git LFS pointer, not the file that it stands for. Run git lfs pull in the clone that "
+                f"it comes from, or download the file from {url}."
+            )
+        if start != b"MATLAB 5.0 MAT-file":
+            raise ValueError(
+                f"{path}: not a MAT file of version 5, but one that starts with {start!r}. Replace it by the "
+                f"published file, {url}."
+            )
+        try:
+            # Not squeezed, which would take the shape of a matrix of one cell or one gene.
+            arrays = loadmat(path, variable_names=KEYS)
+        except (ValueError, TypeError, LookupError, OSError, MatReadError, zlib.error) as error:
+            raise ValueError(
+                f"{path}: damaged ({error}). Replace it by the published file, {url}."
+            ) from error
+        if missing := [key for key in KEYS if key not in arrays]:
+            raise ValueError(
+                f"{path}: no {', '.join(missing)}; it holds {', '.join(name for name, *_ in whosmat(path))}. "
+                f"Lay the file out as published, {url}."
+            )
+        self._arrays: dict[str, NDArray[Any]] = {key: np.asarray(arrays[key]) for key in KEYS}
+
+    def matrix(self, key: str, rows: pd.Index, columns: pd.Index) -> NDArray[np.float32]:
+        """Numbers, finite or NaN, of the named cells and features."""
+        values = self._arrays[key]
+        if values.dtype.kind not in "iuf":
+            raise ValueError(f"{self.path}: {key} is not numeric. Give a matrix of numbers.")
+        if values.shape != (len(rows), len(columns)):
+            raise ValueError(
+                f"{self.path}: {key} is {_by(values.shape)}, not {len(rows)} x {len(columns)}. Lay the file out "
+                "as published, cells in rows and what is named in columns."
+            )
+        with np.errstate(over="ignore"):  # what is too large becomes infinite
+            values = values.astype(np.float32)
+        if len(infinite := np.argwhere(np.isinf(values))):
+            row, column = infinite[0]
+            raise ValueError(
+                f"{self.path}: {key} is infinite for cell {rows[row]!r} and {columns[column]!r}. Give finite "
+                "numbers; a feature that was not measured is NaN."
+            )
+        return values
+
+    def numbers(self, key: str, per: str, n: int) -> NDArray[np.float64]:
+        """``n`` finite numbers, one per ``per``."""
+        entries = self._entries(key, per, n)
+        for i, entry in enumerate(entries):
+            if not isinstance(entry, int | float) or not np.isfinite(entry):
+                raise ValueError(
+                    f"{self.path}: {key} is {entry!r} in place {i + 1}. Give a number for each {per}."
+                )
+        return np.array(entries, np.float64)
+
+    def whole_numbers(self, key: str, per: str, n: int) -> NDArray[np.int64]:
+        numbers = self.numbers(key, per, n)
+        if len(fractions := np.flatnonzero(numbers % 1)):
+            i = fractions[0]
+            raise ValueError(
+                f"{self.path}: {key} is {numbers[i]} in place {i + 1}. Give a whole number for each {per}."
+            )
+        return numbers.astype(np.int64)
+
+    def names(self, key: str, per: str, n: int | None = None) -> list[str]:
+        """Text without the spaces around it, one per ``per``; whole numbers are text, too, with or without a point."""
+        names = [_name(entry) for entry in self._entries(key, per, n)]
+        if "" in names:
+            raise ValueError(
+                f"{self.path}: {key} has no name in place {names.index('') + 1}. Name each {per}."
+            )
+        return names
+
+    def unique_names(self, key: str, per: str) -> pd.Index:
+        names = pd.Index(self.names(key, per))
+        if names.empty:
+            raise ValueError(f"{self.path}: {key} is empty. Name at least one {per}.")
+        if not names.is_unique:
+            twice = names[names.duplicated()][0]
+            raise ValueError(f"{self.path}: {key} lists {twice!r} more than once. Keep one of each {per}.")
+        return names
+
+    def _entries(self, key: str, per: str, n: int | None) -> list[Any]:
+        """Entries of a list, which MATLAB keeps as a row or a column, and text in arrays of their own."""
+        values = self._arrays[key]
+        if values.size > max(values.shape, default=1) or n not in (None, values.size):
+            expected = "a list" if n is None else f"a list of {n}"
+            raise ValueError(f"{self.path}: {key} is {_by(values.shape)}, not {expected}, one per {per}.")
+        return [
+            (entry.item() if entry.size == 1 else "" if entry.size == 0 else entry)
+            if isinstance(entry, np.ndarray)
+            else entry
+            for entry in values.ravel().tolist()
+        ]
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _name(entry: Any) -> str:
+    """Text of an entry; empty if it has none."""
+    if isinstance(entry, float) and entry.is_integer():
+        entry = int(entry)
+    return str(entry).strip() if isinstance(entry, str | int) else ""
+
+
+def _read_cells(mat: _Mat) -> tuple[pd.DataFrame, list[str]]:
+    """Annotation of the cells, which both modalities list in the same order, and the clusters' colours."""
+    cells = mat.unique_names("T_spec_id_label", "cell")
+    n = len(cells)
+    others = mat.names("E_spec_id_label", "cell", n)
+    if len(differ := np.flatnonzero(cells != others)):
+        row = differ[0]
+        raise ValueError(
+            f"{mat.path}: row {row + 1} is cell {cells[row]!r} in T_spec_id_label, but {others[row]!r} in "
+            "E_spec_id_label. Order the rows of both modalities alike, as published."
+        )
+    for key in ("T_ispaired", "E_ispaired"):
+        # What the row of an unpaired cell would hold in the other modality is nowhere said.
+        if len(unpaired := cells[mat.numbers(key, "cell", n) != 1]):
+            raise ValueError(
+                f"{mat.path}: {key} says that cell {unpaired[0]!r} is not paired. Keep cells that have both "
+                "modalities, as all of the published file."
+            )
+
+    clusters = pd.DataFrame(
+        {
+            "cluster": mat.names("cluster", "cell", n),
+            "cluster_id": mat.whole_numbers("cluster_id", "cell", n),
+            "color": mat.names("cluster_color", "cell", n),
+        },
+        index=cells,
+    )
+    for cell, color in clusters["color"].items():
+        if not re.fullmatch("#[0-9A-Fa-f]{6}", color):
+            raise ValueError(
+                f"{mat.path}: cluster_color of cell {cell!r} is {color!r}. Give colours as #RRGGBB."
+            )
+    distinct = clusters.drop_duplicates().sort_values("cluster_id")
+    for column, what in (
+        ("cluster", "cluster_id or cluster_color"),
+        ("cluster_id", "cluster or cluster_color"),
+    ):
+        if not distinct[column].is_unique:
+            twice = distinct.loc[distinct[column].duplicated(), column].tolist()[0]
+            raise ValueError(
+                f"{mat.path}: cells of {column} {twice!r} differ in {what}. Give each cluster one number and one "
+                "colour."
+            )
+
+    confidence = mat.names("map_conf", "cell", n)
+    for cell, level in zip(cells, confidence, strict=True):
+        if level not in MAP_CONF:
+            raise ValueError(
+                f"{mat.path}: map_conf of cell {cell!r} is {level!r}, not one of {', '.join(MAP_CONF)}."
+            )
+    obs = pd.DataFrame(
+        {
+            "sample_id": mat.names("sample_id", "cell", n),
+            "cluster": pd.Categorical(clusters["cluster"], distinct["cluster"].tolist()),
+            "cluster_id": clusters["cluster_id"],
+            "map_conf": pd.Categorical(confidence, MAP_CONF),
+        },
+        index=cells,
+    )
+    return obs, distinct["color"].tolist()
+
+
+def _read_rna(mat: _Mat, cells: pd.Index) -> AnnData:
+    genes = mat.unique_names("gene_id", "gene")
+    values = mat.matrix("T_dat", cells, genes)
+    if len(impossible := np.argwhere(~(values >= 0))):  # or missing
+        row, column = impossible[0]
+        raise ValueError(
+            f"{mat.path}: T_dat is {values[row, column]} for cell {cells[row]!r} and {genes[column]!r}. Give log1p "
+            "of counts per million."
+        )
+    return anndata.AnnData(
+        sparse.csr_matrix(values), obs=pd.DataFrame(index=cells), var=pd.DataFrame(index=genes)
+    )
+
+
+def _read_ephys(mat: _Mat, cells: pd.Index, names_path: Path) -> AnnData:
+    components = mat.unique_names("pc_name", "sparse principal component")
+    features = mat.unique_names("feature_name", "feature")
+    internal = [*components, *features]
+    display = _read_names(names_path, internal, mat.path)
+    values = [mat.matrix("E_pc_scaled", cells, components), mat.matrix("E_feature", cells, features)]
+
+    scaling = {}
+    for column in ("mean", "std"):
+        published = mat.numbers(f"feature_{column}", "feature", len(features))
+        if column == "std" and len(flat := features[published <= 0]):
+            raise ValueError(
+                f"{mat.path}: feature_std of {flat[0]!r} is not > 0. Give what it was divided by."
+            )
+        scaling[column] = np.concatenate([np.full(len(components), np.nan), published])
+
+    block = pd.Series(components).str.replace(r"_\d+$", "", regex=True)  # first_ap_v_0 -> first_ap_v
+    kind = ["spc"] * len(components) + ["ipfx"] * len(features)
+    var = pd.DataFrame(
+        {
+            "internal_name": internal,
+            "kind": pd.Categorical(kind, ["spc", "ipfx"]),
+            "block": pd.Categorical([*block, *[None] * len(features)], block.unique()),
+            **scaling,
+        },
+        index=display,
+    )
+    return anndata.AnnData(np.hstack(values), obs=pd.DataFrame(index=cells), var=var)
+
+
+def _read_names(path: Path, internal: list[str], mat_path: Path) -> list[str]:
+    """Names for display of the features, which the file lists in the order of the data."""
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}). Replace it by the published file.") from error
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise ValueError(
+            f"{path}: not an object of names. Give each feature's internal name one for display."
+        )
+    if len(names) != len(internal):
+        raise ValueError(
+            f"{path}: names {len(names)} features, but {mat_path} has {len(internal)} (pc_name and feature_name). "
+            "Use the files that are published together."
+        )
+    for i, (here, there) in enumerate(zip(names, internal, strict=True), start=1):
+        if here.strip() != there:
+            raise ValueError(
+                f"{path}: feature {i} is {here!r}, but {there!r} in {mat_path} (pc_name, then feature_name). "
+                "Order both alike, as published."
+            )
+    display = pd.Index(names.values()).str.strip()
+    if not display.is_unique:
+        twice = display[display.duplicated()][0]
+        raise ValueError(f"{path}: more than one feature is displayed as {twice!r}. Make the names unique.")
+    return display.tolist()
+
+
+def _read_taxonomy(path: Path) -> pd.DataFrame:
+    """Nodes of the tree; what a node has none of is empty, because h5mu files cannot keep missing text."""
+    table = pd.read_csv(path, dtype=dict.fromkeys(["label", "parent", "leaf", "col"], str))
+    if missing := [column for column in TAXONOMY_COLUMNS if column not in table]:
+        raise ValueError(
+            f"{path}: no column {', '.join(map(repr, missing))}. Lay the file out as published; its columns are "
+            f"{', '.join(map(repr, table))}."
+        )
+    for column in ("x", "y"):
+        if not pd.api.types.is_numeric_dtype(table[column]) or not np.isfinite(table[column]).all():
+            raise ValueError(f"{path}: column {column!r} is not a number in each row.")
+    text = table[["label", "parent", "leaf", "col"]].fillna("").apply(lambda column: column.str.strip())
+    taxonomy = pd.DataFrame(
+        {
+            "label": text["label"],
+            "parent": text["parent"],
+            "x": table["x"].astype(float),
+            "y": table["y"].astype(float),
+            "leaf": text["leaf"].str.upper() == "TRUE",
+            "color": text["col"],
+        }
+    )
+    labels, parents = pd.Index(taxonomy["label"]), taxonomy["parent"]
+    if not labels.is_unique:
+        twice = labels[labels.duplicated()][0]
+        raise ValueError(f"{path}: node {twice!r} is listed more than once. Keep one row per node.")
+    if len(orphans := taxonomy[~parents.isin(labels) & (parents != "")]):
+        orphan = orphans.iloc[0]
+        raise ValueError(
+            f"{path}: the parent of node {orphan['label']!r}, {orphan['parent']!r}, is not listed. Add its row."
+        )
+    return taxonomy
