@@ -4,7 +4,7 @@ from ._alignment import AlignedModality
 from ._checks import check_modalities, check_mudata, check_not_view, check_paired, shorten
 from ._fields import ModalityField, ObsField, obs_column, registry_key
 from ._resident import ResidentData
-from ._splits import Split, check_split, draw_split, given_split, positions, presence_pattern
+from ._splits import Split, check_split, draw_split, given_split, positions, presence_pattern, strata_order
 
 __all__ = [
     "AlignedModality",
@@ -24,4 +24,5 @@ __all__ = [
     "presence_pattern",
     "registry_key",
     "shorten",
+    "strata_order",
 ]

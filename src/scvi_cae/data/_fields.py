@@ -53,12 +53,15 @@ class ModalityField(BaseAnnDataField):
         Key of the modality.
     layer
         Layer to read, ``None`` for ``X``.
+    to_train
+        Whether the data are to be learnt from: then every feature must vary, and counts are warned of.
     """
 
-    def __init__(self, modality: str, layer: str | None) -> None:
+    def __init__(self, modality: str, layer: str | None, to_train: bool = True) -> None:
         super().__init__()
         self.modality = modality
         self.layer = layer
+        self.to_train = to_train
 
     @property
     def registry_key(self) -> str:
@@ -93,13 +96,14 @@ class ModalityField(BaseAnnDataField):
         check_values(matrix, self.modality, adata.obs_names, adata.var_names)
 
     def register_field(self, mdata: MuData) -> dict:
-        """Check the modality as training data and remember its features."""
+        """Check the modality and remember its features."""
         self.validate_field(mdata)
         check_not_empty(mdata, self.modality)
         var_names = mdata.mod[self.modality].var_names
         matrix = modality_matrix(mdata, self.modality, self.layer)
-        check_features_vary(matrix, self.modality, var_names)
-        warn_if_counts(matrix, self.modality)
+        if self.to_train:
+            check_features_vary(matrix, self.modality, var_names)
+            warn_if_counts(matrix, self.modality)
         warn_if_unmeasured(measured_rows(matrix), self.modality, mdata.mod[self.modality].obs_names)
         return {"column_names": [str(name) for name in var_names]}
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """Which cells do what; every cell is in one of the sets.
+
+    What :meth:`scvi_cae.CoupledAE.train` takes as ``external_indexing``.
 
     Parameters
     ----------
@@ -34,12 +34,17 @@ def presence_pattern(present: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.sum([mask.astype(np.int64) << bit for bit, mask in enumerate(present.values())], axis=0)
 
 
-def _shuffle_within_strata(
-    strata: Sequence[np.ndarray | pd.Series], rng: np.random.RandomState
-) -> np.ndarray:
+def strata_order(strata: Sequence[np.ndarray | pd.Series], rng: np.random.RandomState) -> np.ndarray:
     """Order positions by stratum, at random within each.
 
     Every k-th cell of this order is a sample in which each stratum has its share, up to one cell.
+
+    Parameters
+    ----------
+    strata
+        ``(n_cells,)`` columns, the most important first; missing values are a value of their own.
+    rng
+        Random state.
     """
     keys = []
     for column in strata:
@@ -82,7 +87,7 @@ def draw_split(
         raise ValueError(
             f"validation_size={validation_size} must be between 0 and 1 - train_size = {1 - train_size:g}."
         )
-    order = _shuffle_within_strata(strata, rng)
+    order = strata_order(strata, rng)
     held_out = _every(len(order), 1 - train_size, rng)
     train, rest = order[~held_out], order[held_out]
     validation = _every(len(rest), validation_size / (1 - train_size) if train_size < 1 else 0.0, rng)
