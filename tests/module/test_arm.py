@@ -1,26 +1,16 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from scvi_cae.module import Arm, ArmConfig, Observation
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"hidden": (0,)}, "hidden"),
-        ({"activation": "tanhh"}, "activation"),
-        ({"dropout": 1.0}, "dropout"),
-        ({"noise": -0.1}, "noise"),
-        ({"weight": 0.0}, "weight"),
-        ({"cross_weight": -1.0}, "cross_weight"),
-        ({"noise": float("nan")}, "noise"),
-    ],
-)
-def test_wrong_settings_are_named(settings, message):
-    with pytest.raises(ValueError, match=message):
-        ArmConfig(**settings)
+def observe(values: np.ndarray) -> Observation:
+    raw = torch.from_numpy(values.astype(np.float32))
+    observed = ~torch.isnan(raw)
+    return Observation(raw.nan_to_num(), observed, observed.any(1))
 
 
 def test_missing_values_change_nothing():
@@ -42,3 +32,67 @@ def test_decoder_mirrors_the_encoder():
     arm = Arm(20, 3, ArmConfig(hidden=(8, 6)))
     widths = [layer.out_features for layer in arm.decoder.mlp if isinstance(layer, torch.nn.Linear)]
     assert widths == [6, 8, 20]
+
+
+def test_an_arm_without_standardisation_takes_values_as_they_are():
+    arm = Arm(2, 1, ArmConfig(standardise=False))
+    values = np.array([[1.0, 200.0], [3.0, np.nan], [5.0, 600.0]])
+    arm.fit(values)
+    observation = arm.standardiser(torch.from_numpy(values))
+    assert torch.equal(observation.values, torch.from_numpy(np.nan_to_num(values)))
+    assert torch.equal(arm.standardiser.inverse(observation.values), observation.values)
+
+
+@pytest.mark.parametrize(("unit", "power"), [("std", 1), ("variance", 2)])
+def test_unit_of_the_noise(unit, power):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(5000, 3)) * [0.5, 1.0, 4.0]
+    arm = Arm(3, 1, ArmConfig(standardise=False, noise=0.05, noise_unit=unit, dropout=0.0))
+    arm.fit(values)
+    added = arm.augmentation(torch.zeros(5000, 3), torch.ones(5000, 1, dtype=torch.bool))
+    np.testing.assert_allclose(added.std(0), 0.05 * np.array([0.5, 1.0, 4.0]) ** power, rtol=0.05)
+
+
+def test_predictions_of_a_nonnegative_arm():
+    arm = Arm(6, 2, ArmConfig(standardise=False, nonnegative=True))
+    decoded = arm.decode(torch.randn(100, 2))
+    assert decoded.min() == 0
+    assert decoded.max() > 0
+
+
+def test_an_arm_without_normalisation_leaves_the_latent_s_scale_alone():
+    arm = Arm(4, 2, ArmConfig(latent_norm=False, dropout=0.0, hidden=()))
+    observation = observe(np.random.default_rng(0).normal(size=(10, 4)))
+    assert torch.equal(arm.encode(observation), arm.encoder(observation.values))
+
+
+def test_settings_of_the_normalisation():
+    arm = Arm(4, 2, ArmConfig(latent_momentum=1.0, latent_eps=1e-10, dropout=0.0))
+    observation = observe(np.random.default_rng(0).normal(size=(10, 4)))
+    trained = arm.train().encode(observation)
+    torch.testing.assert_close(trained.var(0, correction=0), torch.ones(2))
+    # Statistics that are those of the last batch give the same latents in evaluation.
+    torch.testing.assert_close(arm.eval().encode(observation), trained)
+
+
+@pytest.mark.parametrize(("error_over", "expected"), [("observed", 1.0), ("all", 5 / 8)])
+def test_what_an_error_is_averaged_over(error_over, expected):
+    """Of two cells with the modality, three of eight entries are missing; a cell without it never counts."""
+    values = np.full((3, 4), np.nan)
+    values[0], values[1, 0] = 1.0, 1.0
+    observation = observe(values)
+    arm = Arm(4, 2, ArmConfig(error_over=error_over))
+    everyone = torch.ones(3, dtype=torch.bool)
+    assert arm.reconstruction_loss(torch.zeros(3, 4), observation, everyone).item() == pytest.approx(expected)
+    only = torch.tensor([True, False, True])
+    assert arm.reconstruction_loss(torch.zeros(3, 4), observation, only).item() == 1
+
+
+def test_keras_initialisation():
+    torch.manual_seed(0)
+    arm = Arm(300, 3, ArmConfig(hidden=(50, 50), linear=False, initialisation="glorot"))
+    for layer in (*arm.encoder.mlp, *arm.decoder.mlp):
+        if isinstance(layer, torch.nn.Linear):
+            limit = (6 / (layer.in_features + layer.out_features)) ** 0.5
+            assert not layer.bias.any()
+            assert 0.9 * limit < layer.weight.abs().max() <= limit

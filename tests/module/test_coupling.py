@@ -6,7 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scvi_cae.module import min_variance_coupling, smallest_variance
+from scvi_cae.module import (
+    COUPLING_LOSSES,
+    covariance,
+    full_covariance_coupling,
+    min_variance_coupling,
+    min_variance_coupling_2019,
+    mse_coupling,
+    smallest_variance,
+)
 from scvi_cae.module._coupling import VARIANCE_FLOOR
 
 ZI = torch.tensor([[0.0, 0], [1, 0], [0, 2], [1, 2], [3, 1]], dtype=torch.float64)
@@ -98,3 +106,65 @@ def test_identical_latents_have_a_finite_gradient():
     zi = torch.ones(5, 2, requires_grad=True)
     min_variance_coupling(zi, ZJ.float(), ALL, ALL).backward()
     assert zi.grad.isfinite().all()
+
+
+def draw(seed: int, n: int, d: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    zi, zj = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, n, d)))
+    return zi, zj, torch.ones(n, dtype=torch.bool)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(8, 40), st.integers(1, 5))
+def test_2019_forms(seed, n, d):
+    """Against numpy: the mean over pairs and dimensions, one term for each modality, Mahalanobis distances."""
+    zi, zj, everyone = draw(seed, n, d)
+    a, b = zi.numpy(), zj.numpy()
+    error = np.mean((a - b) ** 2)
+    assert mse_coupling(zi, zj, everyone, everyone).item() == pytest.approx(error)
+    covariances = [np.cov(z, rowvar=False).reshape(d, d) for z in (a, b)]
+    two_terms = sum(error / max(np.linalg.eigvalsh(c)[0], 1e-2) for c in covariances)
+    assert min_variance_coupling_2019(zi, zj, everyone, everyone).item() == pytest.approx(two_terms)
+    mahalanobis = [np.mean([x @ np.linalg.inv(c + 1e-3 * np.eye(d)) @ x for x in a - b]) for c in covariances]
+    assert full_covariance_coupling(zi, zj, everyone, everyone).item() == pytest.approx(np.mean(mahalanobis))
+
+
+def test_full_covariance_does_not_care_for_the_scale_of_a_direction():
+    zi, zj, everyone = draw(0, 200, 3)
+    stretched = torch.tensor([30.0, 3.0, 100.0], dtype=torch.float64)
+    loss = full_covariance_coupling(100 * zi, 100 * zj, everyone, everyone)
+    changed = full_covariance_coupling(stretched * zi, stretched * zj, everyone, everyone)
+    assert changed.item() == pytest.approx(loss.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", COUPLING_LOSSES)
+def test_every_coupling_is_symmetric_and_has_a_right_gradient(name):
+    loss = COUPLING_LOSSES[name]
+    zi, zj, everyone = draw(1, 12, 3)
+    weight = torch.rand(12, dtype=torch.float64)
+    one, other = loss(zi, zj, everyone, everyone, weight), loss(zj, zi, everyone, everyone, weight)
+    assert one.item() == pytest.approx(other.item())
+    variables = zi.requires_grad_(), zj.requires_grad_()
+    assert torch.autograd.gradcheck(lambda a, b: loss(a, b, everyone, everyone, weight), variables)
+
+
+@pytest.mark.parametrize("name", COUPLING_LOSSES)
+def test_every_coupling_looks_at_the_cells_it_should(name):
+    """Unpaired cells do not count in distances, absent ones nowhere; no pairs give zero, with zero gradient."""
+    loss = COUPLING_LOSSES[name]
+    zi, zj, everyone = draw(2, 20, 2)
+    present = torch.arange(20) < 14
+    z = torch.where(present[:, None], zi, 1e5).requires_grad_()
+    value = loss(z, zj, present, everyone)
+    assert value.item() == pytest.approx(loss(zi, zj, present, everyone).item())
+    value.backward()
+    assert not z.grad[14:].any()
+    nobody = torch.zeros(20, dtype=torch.bool)
+    z = zi.clone().requires_grad_()
+    nothing = loss(z, zj, everyone, nobody)
+    nothing.backward()
+    assert nothing.item() == 0
+    assert not z.grad.any()
+
+
+def test_covariance_is_numpy_s():
+    zi, _, everyone = draw(3, 30, 4)
+    np.testing.assert_allclose(covariance(zi, everyone), np.cov(zi, rowvar=False))

@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scvi_cae.module import ArmConfig, CoupledModule, Observation, min_variance_coupling
+from scvi_cae.module import (
+    COUPLING_LOSSES,
+    ArmConfig,
+    CoupledModule,
+    Observation,
+    min_variance_coupling,
+)
 
 N_FEATURES = {"a": 6, "b": 4, "keys.of": 5}
 PAIRS = {("a", "b"): 1.0, ("keys.of", "a"): 2.0, ("b", "keys.of"): 0.5}
@@ -47,12 +53,15 @@ def test_loss_is_the_documented_sum():
     for (i, j), weight in PAIRS.items():
         total += weight * min_variance_coupling(z[i], z[j], batch[i].present, batch[j].present)
     assert output.loss.item() == pytest.approx(total.item(), rel=1e-5)
-    assert set(output.extra_metrics) == {f"{t}_from_{s}" for t in batch for s in batch} | {
+    distance = (z["a"] - z["b"])[batch["a"].present & batch["b"].present].square().mean()
+    assert output.extra_metrics["distance_a_b"].item() == pytest.approx(distance.item(), rel=1e-5)
+    pairs = ("a_b", "a_keys.of", "b_keys.of")
+    assert set(output.extra_metrics) == {
         "reconstruction_loss",
-        "coupling_a_b",
-        "coupling_a_keys.of",
-        "coupling_b_keys.of",
+        *(f"{t}_from_{s}" for t in batch for s in batch),
+        *(f"{what}_{pair}" for what in ("coupling", "distance") for pair in pairs),
     }
+    assert tuple(output.extra_metrics) == module.metrics
 
 
 def test_cross_modal_losses_do_not_reach_the_encoders():
@@ -68,9 +77,36 @@ def test_cross_modal_losses_do_not_reach_the_encoders():
 def test_uncoupled_pairs_do_not_exist():
     module = make_module({("a", "b"): 1.0, ("a", "keys.of"): 0.0})
     _, generative, output = module(make_batch())
-    assert module.coupling == {("a", "b"): 1.0}
+    assert module.coupling == {("a", "b"): (1.0, 1.0)}
     assert set(generative) == {("a", "a"), ("b", "a"), ("b", "b"), ("a", "b"), ("keys.of", "keys.of")}
     assert [name for name in output.extra_metrics if name.startswith("coupling")] == ["coupling_a_b"]
+
+
+@pytest.mark.parametrize("loss", COUPLING_LOSSES)
+@pytest.mark.parametrize("weights", [(3.0, 0.5), (0.0, 1.0), (1.0, 0.0)])
+def test_directional_weights_are_stopped_gradients(loss, weights):
+    """Weights (w_a, w_b) of a pair give the gradients of w_a C(a, sg[b]) + w_b C(sg[a], b)."""
+    torch.manual_seed(0)
+    arms = dict.fromkeys(N_FEATURES, ArmConfig(dropout=0.0, hidden=(8,)))
+    module, batch = CoupledModule(N_FEATURES, 2, arms, {("b", "a"): weights[::-1]}, loss), make_batch()
+    inference, generative, output = module(batch)
+    a, b = (inference["latents"][name] for name in "ab")
+    present = batch["a"].present, batch["b"].present
+    coupling = COUPLING_LOSSES[loss]
+    directed = weights[0] * coupling(a, b.detach(), *present) + weights[1] * coupling(a.detach(), b, *present)
+    reconstruction = sum(
+        (1.0 if source == target else 2.0)
+        * module.arm(target).reconstruction_loss(x, batch[target], batch[source].present)
+        for (source, target), x in generative.items()
+    )
+    assert output.loss.item() == pytest.approx(
+        reconstruction.item() + sum(weights) / 2 * coupling(a, b, *present).item(), rel=1e-5
+    )
+    found, expected = (
+        torch.autograd.grad(x, (a, b), retain_graph=True) for x in (output.loss, directed + reconstruction)
+    )
+    for x, y in zip(found, expected, strict=True):
+        torch.testing.assert_close(x, y)
 
 
 def test_values_behind_the_mask_have_no_influence():

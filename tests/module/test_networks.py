@@ -21,7 +21,7 @@ def test_number_of_parameters(hidden, linear, n_parameters):
 
 
 def test_augmentation_leaves_missing_values_and_inference_alone():
-    augmentation = Augmentation(noise=1.0, dropout=0.0)
+    augmentation = Augmentation(2, noise=1.0, dropout=0.0)
     values, observed = torch.zeros(100, 2), torch.tensor([[True, False]]).expand(100, 2)
     corrupted = augmentation(values, observed)
     assert (corrupted[:, 1] == 0).all()
@@ -30,7 +30,7 @@ def test_augmentation_leaves_missing_values_and_inference_alone():
 
 
 def test_dropout_rate():
-    corrupted = Augmentation(noise=0.0, dropout=0.8)(
+    corrupted = Augmentation(50, noise=0.0, dropout=0.8)(
         torch.ones(200, 50), torch.ones(200, 1, dtype=torch.bool)
     )
     assert 0.17 < (corrupted != 0).float().mean() < 0.23
@@ -60,3 +60,13 @@ def test_latent_norm_of_hardly_any_cell_keeps_its_statistics(n_present):
     assert norm(torch.randn(5, 3), present).isfinite().all()
     assert torch.equal(norm.running_mean, torch.zeros(3))
     assert torch.equal(norm.running_var, torch.ones(3))
+
+
+def test_options_of_the_last_layer():
+    network = SkipMLP(4, (6, 5), 3, "relu", linear=False, bias=False, dropout=0.5, nonnegative=True)
+    assert network.mlp[-1].bias is None
+    x = torch.randn(200, 4)
+    dropped = network(x)
+    assert (dropped >= 0).all()
+    assert not torch.equal(network(x), dropped)
+    assert torch.equal(network.eval()(x), network(x))

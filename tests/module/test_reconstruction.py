@@ -31,3 +31,9 @@ def test_nothing_observed_gives_zero_loss_and_gradient():
     x = torch.ones(2, 3, requires_grad=True)
     masked_squared_error(x, torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool)).backward()
     assert torch.equal(x.grad, torch.zeros(2, 3))
+
+
+def test_entries_that_are_counted_may_be_others():
+    x, y = torch.ones(2, 3), torch.zeros(2, 3)
+    observed = torch.tensor([[True, False, False], [True, True, False]])
+    assert masked_squared_error(x, y, observed, torch.ones(2, 1, dtype=torch.bool)).item() == 0.5

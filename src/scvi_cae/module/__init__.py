@@ -1,19 +1,34 @@
 """What is computed: arms, couplings and losses; plain tensors in, tensors out."""
 
-from ._arm import Arm, ArmConfig
+from ._arm import Arm
 from ._batch import Observation
-from ._coupling import min_variance_coupling, smallest_variance
+from ._config import ArmConfig
+from ._coupling import (
+    COUPLING_LOSSES,
+    covariance,
+    full_covariance_coupling,
+    min_variance_coupling,
+    min_variance_coupling_2019,
+    mse_coupling,
+    smallest_variance,
+)
 from ._module import CoupledModule
 from ._reconstruction import masked_squared_error
-from ._standardiser import Standardiser
+from ._standardiser import Standardiser, mean_and_scale
 
 __all__ = [
+    "COUPLING_LOSSES",
     "Arm",
     "ArmConfig",
     "CoupledModule",
     "Observation",
     "Standardiser",
+    "covariance",
+    "full_covariance_coupling",
     "masked_squared_error",
+    "mean_and_scale",
     "min_variance_coupling",
+    "min_variance_coupling_2019",
+    "mse_coupling",
     "smallest_variance",
 ]

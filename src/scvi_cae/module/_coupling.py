@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Smallest admissible variance of a latent direction (Gala et al. 2021).
 VARIANCE_FLOOR = 1e-2
 #: Pairs of smaller weight do not count as pairs (Gala et al. 2021).
 WEIGHT_FLOOR = 1e-2
+#: Added to the diagonal of a covariance before it is inverted (Gala et al. 2019).
+COVARIANCE_RIDGE = 1e-3
+
+
+def covariance(z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """Covariance of the present cells' latents.
+
+    Parameters
+    ----------
+    z
+        ``(n_cells, n_latent)`` latents.
+    present
+        Boolean ``(n_cells,)``: the cells that have the modality, paired or not.
+
+    Returns
+    -------
+    ``(n_latent, n_latent)``, divided by ``n - 1``; 0 where it is not finite.
+    """
+    weight = present[:, None].to(z.dtype)
+    n = weight.sum()
+    centred = (z - (z * weight).sum(0) / n.clamp(min=1)) * weight
+    cov = centred.T @ centred / (n - 1).clamp(min=1)
+    return torch.where(cov.isfinite().all(), cov, torch.zeros_like(cov))
 
 
 def smallest_variance(z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
@@ -27,12 +55,18 @@ def smallest_variance(z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     -------
     A scalar; 0 where the covariance is not finite (which :data:`VARIANCE_FLOOR` then replaces).
     """
-    weight = present[:, None].to(z.dtype)
-    n = weight.sum()
-    centred = (z - (z * weight).sum(0) / n.clamp(min=1)) * weight
-    covariance = centred.T @ centred / (n - 1).clamp(min=1)
-    covariance = torch.where(covariance.isfinite().all(), covariance, torch.zeros_like(covariance))
-    return torch.linalg.eigvalsh(covariance)[0]
+    return torch.linalg.eigvalsh(covariance(z, present))[0]
+
+
+def _pair_mean(
+    values: torch.Tensor, present_i: torch.Tensor, present_j: torch.Tensor, pair_weight: torch.Tensor | None
+) -> torch.Tensor:
+    """Weighted mean of ``(n_cells,)`` values over the pairs; 0 without any."""
+    weight = (present_i & present_j).to(values.dtype)
+    if pair_weight is not None:
+        weight = weight * pair_weight * (pair_weight > WEIGHT_FLOOR)
+    # Any pair's weight exceeds the floor, so the clamp only keeps a batch without pairs from dividing by zero.
+    return (values * weight).sum() / weight.sum().clamp(min=WEIGHT_FLOOR)
 
 
 def min_variance_coupling(
@@ -77,10 +111,119 @@ def min_variance_coupling(
     >>> round(min_variance_coupling(zi, zj, everyone, everyone).item(), 5)
     1.91087
     """
-    weight = (present_i & present_j).to(zi.dtype)
-    if pair_weight is not None:
-        weight = weight * pair_weight * (pair_weight > WEIGHT_FLOOR)
-    # Any pair's weight exceeds the floor, so the clamp only keeps a batch without pairs from dividing by zero.
-    distance = ((zi - zj).square().sum(1) * weight).sum() / weight.sum().clamp(min=WEIGHT_FLOOR)
+    distance = _pair_mean((zi - zj).square().sum(1), present_i, present_j, pair_weight)
     variance = torch.minimum(smallest_variance(zi, present_i), smallest_variance(zj, present_j))
     return distance / variance.clamp(min=VARIANCE_FLOOR)
+
+
+def min_variance_coupling_2019(
+    zi: torch.Tensor,
+    zj: torch.Tensor,
+    present_i: torch.Tensor,
+    present_j: torch.Tensor,
+    pair_weight: torch.Tensor | None = None,
+) -> torch.Tensor:
+    r"""Minimum-variance coupling with one term for each modality, as the experiments of 2019 used it.
+
+    .. math::
+
+        L(z_i, z_j) = \frac{\operatorname{MSE}(z_i, z_j)}{\max(s_i, 10^{-2})}
+                    + \frac{\operatorname{MSE}(z_i, z_j)}{\max(s_j, 10^{-2})}
+
+    with the mean squared error over pairs *and dimensions* (Gala et al., NeurIPS 2019):
+    :func:`min_variance_coupling` has the sum over dimensions, and the smaller of the two variances only.
+
+    Parameters
+    ----------
+    zi, zj
+        ``(n_cells, n_latent)`` latents of two modalities, row by row of the same cells.
+    present_i, present_j
+        Boolean ``(n_cells,)``: which cells have each modality.
+    pair_weight
+        ``(n_cells,)`` weight of each pair, 1 by default; pairs below 0.01 do not count.
+
+    Returns
+    -------
+    A scalar; 0 in a batch without pairs.
+    """
+    error = mse_coupling(zi, zj, present_i, present_j, pair_weight)
+    variances = torch.stack([smallest_variance(zi, present_i), smallest_variance(zj, present_j)])
+    return (error / variances.clamp(min=VARIANCE_FLOOR)).sum()
+
+
+def full_covariance_coupling(
+    zi: torch.Tensor,
+    zj: torch.Tensor,
+    present_i: torch.Tensor,
+    present_j: torch.Tensor,
+    pair_weight: torch.Tensor | None = None,
+) -> torch.Tensor:
+    r"""Squared Mahalanobis distance of paired latents, relative to the whole covariance of either.
+
+    .. math::
+
+        L(z_i, z_j) = \frac{1}{2} \sum_{k \in \{i, j\}} \frac{1}{|P|} \sum_{c \in P}
+            (z_{ic} - z_{jc})^\top \big(\operatorname{Cov}(z_k) + 10^{-3} I\big)^{-1} (z_{ic} - z_{jc})
+
+    Each direction of the latent is measured in units of its own spread, so that shrinking any of them gains
+    nothing (Gala et al., NeurIPS 2019, who take one modality's covariance at a time). It costs an inverse, which
+    is noisy for batches that are small beside the number of dimensions.
+
+    Parameters
+    ----------
+    zi, zj
+        ``(n_cells, n_latent)`` latents of two modalities, row by row of the same cells.
+    present_i, present_j
+        Boolean ``(n_cells,)``: which cells have each modality.
+    pair_weight
+        ``(n_cells,)`` weight of each pair, 1 by default; pairs below 0.01 do not count.
+
+    Returns
+    -------
+    A scalar; 0 in a batch without pairs.
+    """
+    difference = zi - zj
+    ridge = COVARIANCE_RIDGE * torch.eye(zi.shape[1], dtype=zi.dtype, device=zi.device)
+    squared = torch.zeros_like(difference[:, 0])
+    for z, present in ((zi, present_i), (zj, present_j)):
+        whitened = torch.linalg.solve(covariance(z, present) + ridge, difference.T).T
+        squared = squared + (difference * whitened).sum(1) / 2
+    return _pair_mean(squared, present_i, present_j, pair_weight)
+
+
+def mse_coupling(
+    zi: torch.Tensor,
+    zj: torch.Tensor,
+    present_i: torch.Tensor,
+    present_j: torch.Tensor,
+    pair_weight: torch.Tensor | None = None,
+) -> torch.Tensor:
+    r"""Mean squared difference of paired latents, over pairs and dimensions.
+
+    What one would try first, and what fails: the latents agree best when they shrink to a point; with
+    normalised latents, when all dimensions are the same (Gala et al., NeurIPS 2019). Here for comparison, and to
+    measure how far apart two latents are.
+
+    Parameters
+    ----------
+    zi, zj
+        ``(n_cells, n_latent)`` latents of two modalities, row by row of the same cells.
+    present_i, present_j
+        Boolean ``(n_cells,)``: which cells have each modality.
+    pair_weight
+        ``(n_cells,)`` weight of each pair, 1 by default; pairs below 0.01 do not count.
+
+    Returns
+    -------
+    A scalar; 0 in a batch without pairs.
+    """
+    return _pair_mean((zi - zj).square().mean(1), present_i, present_j, pair_weight)
+
+
+#: Coupling losses by the name that a model is given.
+COUPLING_LOSSES: dict[str, Callable[..., torch.Tensor]] = {
+    "min_variance": min_variance_coupling,
+    "min_variance_2019": min_variance_coupling_2019,
+    "full_covariance": full_covariance_coupling,
+    "mse": mse_coupling,
+}

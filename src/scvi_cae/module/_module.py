@@ -9,13 +9,21 @@ import torch
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import nn
 
-from ._arm import Arm, ArmConfig
-from ._coupling import min_variance_coupling
+from ._arm import Arm
+from ._coupling import COUPLING_LOSSES, mse_coupling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ._batch import Observation
+    from ._config import ArmConfig
+
+
+def scale_gradient(z: torch.Tensor, factor: float) -> torch.Tensor:
+    """``z``, with its gradient multiplied by ``factor``; 0 stops it."""
+    if factor == 1:
+        return z
+    return z.detach() if factor == 0 else z.detach() + factor * (z - z.detach())
 
 
 class CoupledModule(BaseModuleClass):
@@ -30,9 +38,14 @@ class CoupledModule(BaseModuleClass):
             + \sum_{i<j} \lambda_{ij} C(z_i, z_j)
 
     :math:`R_m` is the reconstruction loss over the observed values of modality :math:`m`, taken over the
-    cells that have it (and also have :math:`s`, in the second term); :math:`C` is the coupling loss over the
-    cells that have both. :math:`\mathrm{sg}` stops the gradient: a decoder learns to read the other
+    cells that have it (and also have :math:`s`, in the second term); :math:`C` is the coupling loss, its
+    distances over the cells that have both. :math:`\mathrm{sg}` stops the gradient: a decoder learns to read the other
     modality's latent, while the encoders answer only for their own reconstruction and the coupling.
+
+    A pair with two weights :math:`(\lambda_i, \lambda_j)` is coupled by
+    :math:`\lambda_i C(z_i, \mathrm{sg}[z_j]) + \lambda_j C(\mathrm{sg}[z_i], z_j)`: each encoder follows the other with
+    a weight of its own. (What is computed is :math:`C` once, with gradients scaled; the loss counts it with the mean
+    of the two weights.)
 
     Parameters
     ----------
@@ -43,7 +56,10 @@ class CoupledModule(BaseModuleClass):
     arms
         Configuration of each modality's arm.
     coupling
-        Weight :math:`\lambda` of each pair of modalities; a pair left out is not coupled.
+        Weight :math:`\lambda` of each pair of modalities, or two weights, with which the first and the second
+        encoder follow the other; a pair left out is not coupled.
+    coupling_loss
+        Name of the coupling loss :math:`C`: one of ``COUPLING_LOSSES``.
     """
 
     def __init__(
@@ -51,16 +67,24 @@ class CoupledModule(BaseModuleClass):
         n_features: Mapping[str, int],
         n_latent: int,
         arms: Mapping[str, ArmConfig],
-        coupling: Mapping[tuple[str, str], float],
+        coupling: Mapping[tuple[str, str], float | tuple[float, float]],
+        coupling_loss: str = "min_variance",
     ) -> None:
         super().__init__()
         self.modalities = tuple(n_features)
         self.n_latent = n_latent
         # A list, since modality names may be anything, also names that a ModuleDict refuses.
         self._arms = nn.ModuleList(Arm(n, n_latent, arms[name]) for name, n in n_features.items())
-        weights = {frozenset(pair): weight for pair, weight in coupling.items()}
-        pairs = {pair: weights.get(frozenset(pair), 0.0) for pair in combinations(self.modalities, 2)}
-        self.coupling = {pair: weight for pair, weight in pairs.items() if weight > 0}
+        # By direction: the weight with which the first modality's encoder follows the second one.
+        weights: dict[tuple[str, str], float] = {}
+        for (i, j), weight in coupling.items():
+            weights[i, j], weights[j, i] = weight if isinstance(weight, tuple) else (weight, weight)
+        pairs = {
+            (i, j): (weights.get((i, j), 0.0), weights.get((j, i), 0.0))
+            for i, j in combinations(self.modalities, 2)
+        }
+        self.coupling = {pair: both for pair, both in pairs.items() if sum(both) > 0}
+        self.coupling_loss = COUPLING_LOSSES[coupling_loss]
         coupled = set(map(frozenset, self.coupling))
         self.sources = {
             target: tuple(source for source in self.modalities if {source, target} in coupled)
@@ -70,6 +94,13 @@ class CoupledModule(BaseModuleClass):
     def arm(self, modality: str) -> Arm:
         """The arm of a modality."""
         return cast("Arm", self._arms[self.modalities.index(modality)])
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the ``extra_metrics`` of :meth:`loss`."""
+        errors = [f"{t}_from_{s}" for t in self.modalities for s in (t, *self.sources[t])]
+        couplings = [f"{what}_{i}_{j}" for i, j in self.coupling for what in ("coupling", "distance")]
+        return (*errors, "reconstruction_loss", *couplings)
 
     def _get_inference_input(self, tensors: dict[str, Observation]) -> dict:
         return {"observations": tensors}
@@ -104,8 +135,8 @@ class CoupledModule(BaseModuleClass):
     ) -> LossOutput:
         """The objective of the class docstring.
 
-        ``extra_metrics`` has its terms, unweighted, and ``reconstruction_loss``, which is the objective without
-        the couplings.
+        ``extra_metrics`` has its terms, unweighted; ``reconstruction_loss``, which is the objective without the
+        couplings; and of each coupled pair the ``distance``, the mean squared difference of its latents.
         """
         latents = inference_outputs["latents"]
         terms: dict[str, torch.Tensor] = {}
@@ -117,10 +148,16 @@ class CoupledModule(BaseModuleClass):
             weight = arm.config.weight * (1.0 if source == target else arm.config.cross_weight)
             total = total + weight * error
         terms["reconstruction_loss"] = total.detach()
-        for (i, j), weight in self.coupling.items():
-            coupling = min_variance_coupling(latents[i], latents[j], tensors[i].present, tensors[j].present)
+        for (i, j), weights in self.coupling.items():
+            present = tensors[i].present, tensors[j].present
+            mean_weight = sum(weights) / 2
+            zi, zj = (
+                scale_gradient(latents[m], w / mean_weight) for m, w in zip((i, j), weights, strict=True)
+            )
+            coupling = self.coupling_loss(zi, zj, *present)
             terms[f"coupling_{i}_{j}"] = coupling.detach()
-            total = total + weight * coupling
+            terms[f"distance_{i}_{j}"] = mse_coupling(zi.detach(), zj.detach(), *present)
+            total = total + mean_weight * coupling
         return LossOutput(
             loss=total, n_obs_minibatch=len(next(iter(tensors.values())).present), extra_metrics=terms
         )

@@ -10,6 +10,8 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": nn.ELU,
     "gelu": nn.GELU,
@@ -34,23 +36,53 @@ class SkipMLP(nn.Module):
         One of ``"elu"``, ``"gelu"``, ``"relu"``, ``"silu"``.
     linear
         Whether to add the linear map :math:`A` (without bias: the perceptron's last layer has one).
+    bias
+        Whether the perceptron's last layer has a bias.
+    dropout
+        Probability of dropping a unit of the last hidden layer while training.
+    nonnegative
+        Whether outputs are rectified.
     """
 
-    def __init__(self, n_in: int, hidden: Sequence[int], n_out: int, activation: str, linear: bool) -> None:
+    def __init__(
+        self,
+        n_in: int,
+        hidden: Sequence[int],
+        n_out: int,
+        activation: str,
+        linear: bool,
+        *,
+        bias: bool = True,
+        dropout: float = 0.0,
+        nonnegative: bool = False,
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         width = n_in
         for n_hidden in hidden:
             layers += [nn.Linear(width, n_hidden), ACTIVATIONS[activation]()]
             width = n_hidden
-        layers.append(nn.Linear(width, n_out))
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        layers.append(nn.Linear(width, n_out, bias=bias))
         self.mlp = nn.Sequential(*layers)
         self.linear = nn.Linear(n_in, n_out, bias=False) if linear and hidden else None
+        self.nonnegative = nonnegative
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``(..., n_in)`` to ``(..., n_out)``."""
         out = self.mlp(x)
-        return out if self.linear is None else out + self.linear(x)
+        if self.linear is not None:
+            out = out + self.linear(x)
+        return out.relu() if self.nonnegative else out
+
+
+def initialise_as_keras(layer: nn.Module) -> None:
+    """Initialise a linear layer as Keras does; leave other modules alone."""
+    if isinstance(layer, nn.Linear):
+        nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 class Augmentation(nn.Module):
@@ -58,21 +90,30 @@ class Augmentation(nn.Module):
 
     Parameters
     ----------
+    n_features
+        Number of features.
     noise
-        Standard deviation of the noise, in units of each feature's standard deviation.
+        Standard deviation of the noise, relative to the scale given to :meth:`fit`; 1 before.
     dropout
         Probability of setting a feature of a cell to zero; the others are scaled by ``1 / (1 - dropout)``.
     """
 
-    def __init__(self, noise: float, dropout: float) -> None:
+    noise_sd: torch.Tensor
+
+    def __init__(self, n_features: int, noise: float, dropout: float) -> None:
         super().__init__()
         self.noise = noise
         self.dropout = nn.Dropout(dropout)
+        self.register_buffer("noise_sd", torch.full((n_features,), float(noise)))
+
+    def fit(self, scale: np.ndarray) -> None:
+        """Set the scale of each feature's noise, ``(n_features,)``."""
+        self.noise_sd.copy_(torch.from_numpy(self.noise * scale))
 
     def forward(self, values: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
         """Corrupt observed values only; a missing one stays at zero."""
         if self.training and self.noise > 0:
-            values = values + self.noise * torch.randn_like(values) * observed
+            values = values + self.noise_sd * torch.randn_like(values) * observed
         return self.dropout(values)
 
 

@@ -9,13 +9,16 @@ if TYPE_CHECKING:
 
 
 def masked_squared_error(
-    prediction: torch.Tensor, target: torch.Tensor, observed: torch.Tensor
+    prediction: torch.Tensor,
+    target: torch.Tensor,
+    observed: torch.Tensor,
+    counted: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    r"""Mean squared error over the observed entries.
+    r"""Mean squared error of the observed entries.
 
-    .. math:: \frac{\sum_{cf} m_{cf} (x_{cf} - \hat x_{cf})^2}{\sum_{cf} m_{cf}}
+    .. math:: \frac{\sum_{cf} m_{cf} (x_{cf} - \hat x_{cf})^2}{\sum_{cf} n_{cf}}
 
-    and zero, with zero gradient, where nothing is observed.
+    and zero, with zero gradient, where nothing is observed (:math:`m`) or counted (:math:`n`).
 
     Parameters
     ----------
@@ -23,10 +26,13 @@ def masked_squared_error(
         ``(n_cells, n_features)``, in units of each feature's standard deviation.
     observed
         Boolean ``(n_cells, n_features)``, or ``(n_cells, 1)`` for whole cells.
+    counted
+        Entries that the sum is divided by, likewise; the observed ones by default.
 
     Returns
     -------
     A scalar.
     """
-    n_observed = observed.sum() * (target.shape[1] // observed.shape[1])
-    return ((prediction - target).square() * observed).sum() / n_observed.clamp(min=1)
+    counted = observed if counted is None else counted
+    n_counted = counted.sum() * (target.shape[1] // counted.shape[1])
+    return ((prediction - target).square() * observed).sum() / n_counted.clamp(min=1)

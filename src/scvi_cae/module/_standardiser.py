@@ -9,6 +9,27 @@ from torch import nn
 from ._batch import Observation
 
 
+def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and population standard deviation (``ddof=0``) of the observed values of each feature.
+
+    Parameters
+    ----------
+    values
+        ``(n_cells, n_features)`` values, NaN where missing.
+
+    Returns
+    -------
+    Two ``(n_features,)`` float64 arrays; the deviation is 1 for a feature that does not vary.
+    """
+    observed = ~np.isnan(values)
+    n = np.maximum(observed.sum(0), 1)
+    mean = np.where(observed, values, 0.0).sum(0, dtype=np.float64) / n
+    squares = np.square(np.where(observed, values - mean, 0.0)).sum(0, dtype=np.float64)
+    scale = np.sqrt(squares / n)
+    # Rounding leaves a constant feature a spread of about eps * |mean|; dividing by it would make noise.
+    return mean, np.where(scale <= 1e-6 * np.maximum(np.abs(mean), 1e-30), 1.0, scale)
+
+
 class Standardiser(nn.Module):
     r"""Centre and scale features by the training cells' mean and standard deviation.
 
@@ -38,16 +59,9 @@ class Standardiser(nn.Module):
         values
             ``(n_cells, n_features)`` raw values, NaN where missing.
         """
-        observed = ~np.isnan(values)
-        n = np.maximum(observed.sum(0), 1)
-        filled = np.where(observed, values, 0.0)
-        mean = filled.sum(0, dtype=np.float64) / n
-        squares = np.square(np.where(observed, values - mean, 0.0)).sum(0, dtype=np.float64)
-        scale = np.sqrt(squares / n)
-        # Rounding leaves a constant feature a spread of about eps * |mean|; dividing by it would make noise.
-        constant = scale <= 1e-6 * np.maximum(np.abs(mean), 1e-30)
+        mean, scale = mean_and_scale(values)
         self.mean.copy_(torch.from_numpy(mean))
-        self.scale.copy_(torch.from_numpy(np.where(constant, 1.0, scale)))
+        self.scale.copy_(torch.from_numpy(scale))
 
     def forward(self, raw: torch.Tensor) -> Observation:
         """Standardise ``(n_cells, n_features)`` raw values, NaN where missing."""

@@ -1,0 +1,119 @@
+"""What distinguishes one modality's arm from another's: data, not code."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ._networks import ACTIVATIONS
+
+Initialisation = Literal["torch", "glorot"]
+NoiseUnit = Literal["std", "variance"]
+ErrorOver = Literal["observed", "all"]
+
+
+@dataclass(frozen=True)
+class ArmConfig:
+    """Networks, augmentation and losses of one modality's arm.
+
+    The defaults are those of :class:`scvi_cae.CoupledAE`, where nothing else is said; the published networks are
+    other values of the same settings, see :func:`scvi_cae.recipes.gala2021`.
+
+    Parameters
+    ----------
+    hidden
+        Widths of the encoder's hidden layers; the decoder has them in reverse.
+    activation
+        Activation of the hidden layers: ``"elu"``, ``"gelu"``, ``"relu"`` or ``"silu"``.
+    linear
+        Whether encoder and decoder have a linear path beside the hidden layers.
+    initialisation
+        Of the layers' weights: ``"torch"``, or ``"glorot"``, which is what Keras does (uniform after Glorot and
+        Bengio, with biases of 0).
+    standardise
+        Whether the arm works on features centred and scaled by the training cells, rather than on values as they
+        are. Predictions are in the data's units either way.
+    dropout
+        Probability of dropping an input feature while training.
+    noise
+        Noise added to observed inputs while training, in ``noise_unit``.
+    noise_unit
+        ``"std"``: the noise's standard deviation is ``noise`` times that of the feature; ``"variance"``: ``noise``
+        times the feature's variance, as published, which is larger for features that vary more. Both are of the
+        training cells, and both are 1 for standardised features.
+    latent_bias
+        Whether the encoder's last layer has a bias; batch normalisation takes it out again.
+    latent_norm
+        Whether the latent is batch-normalised. Without it, the scale of the latent is left to the losses.
+    latent_momentum
+        Weight of the newest batch in the running statistics of the normalisation.
+    latent_eps
+        Added to the variance in the normalisation.
+    decoder_dropout
+        Probability of dropping a unit of the decoder's last hidden layer while training.
+    nonnegative
+        Whether predictions cannot be negative (a rectified output), as suits log-transformed counts; only
+        without ``standardise``.
+    error_over
+        What a squared error is averaged over: the ``"observed"`` values, or ``"all"`` entries of the cells that
+        have the modality, as published, so that a cell with missing values weighs less.
+    weight
+        Weight of the modality's own reconstruction in the objective.
+    cross_weight
+        Weight of predicting the modality from each other one, relative to its own reconstruction.
+
+    Raises
+    ------
+    ValueError
+        If a setting is not valid; the message names it.
+    """
+
+    hidden: tuple[int, ...] = (64,)
+    activation: str = "gelu"
+    linear: bool = True
+    initialisation: Initialisation = "torch"
+    standardise: bool = True
+    dropout: float = 0.1
+    noise: float = 0.0
+    noise_unit: NoiseUnit = "std"
+    latent_bias: bool = True
+    latent_norm: bool = True
+    latent_momentum: float = 0.1
+    latent_eps: float = 1e-5
+    decoder_dropout: float = 0.0
+    nonnegative: bool = False
+    error_over: ErrorOver = "observed"
+    weight: float = 1.0
+    cross_weight: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check every setting."""
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        if any(not isinstance(n, int) or n < 1 for n in self.hidden):
+            raise ValueError(f"hidden={self.hidden} must hold layer widths of at least 1.")
+        for name, choices in (
+            ("activation", ACTIVATIONS),
+            ("initialisation", get_args(Initialisation)),
+            ("noise_unit", get_args(NoiseUnit)),
+            ("error_over", get_args(ErrorOver)),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be one of {sorted(choices)}.")
+        for name in ("dropout", "decoder_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1.")
+        for name in ("noise", "cross_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)} must be finite and not negative.")
+        for name in ("weight", "latent_eps"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)} must be finite and positive.")
+        if not 0 < self.latent_momentum <= 1:
+            raise ValueError(f"latent_momentum={self.latent_momentum} must be above 0 and at most 1.")
+        if self.decoder_dropout and not self.hidden:
+            raise ValueError("decoder_dropout needs a hidden layer: hidden=(...).")
+        if self.nonnegative and self.standardise:
+            raise ValueError(
+                "nonnegative=True needs standardise=False: standardised values are negative below the mean."
+            )
