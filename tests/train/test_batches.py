@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scvi_cae.data import ResidentData, Split
 from scvi_cae.train import CoupledDataSplitter
-from scvi_cae.train._batches import Batches
+from scvi_cae.train._batches import Batches, BootstrapBatches
 
 
 class FakeData:
@@ -65,3 +66,24 @@ def test_splitter_says_what_scvi_asks():
     assert (splitter.n_train, splitter.n_val, splitter.train_size) == (60, 20, 0.6)
     assert splitter.data_loader_kwargs == {"batch_size": 30}
     assert splitter.test_idx is split.test
+
+
+def test_bootstrap_batches_are_drawn_with_replacement():
+    torch.manual_seed(0)
+    cells = np.arange(100, 130)
+    batches = BootstrapBatches(FakeData(), cells, batch_size=50, n_batches=40)
+    epoch = [batch.numpy() for batch in batches]
+    assert [len(batch) for batch in epoch] == [50] * 40 == [50] * len(batches)
+    counts = np.unique(np.concatenate(epoch), return_counts=True)
+    np.testing.assert_array_equal(counts[0], cells)
+    # 2,000 draws of 30 cells: about 67 of each, with a standard deviation of 8.
+    assert counts[1].min() > 35
+    assert counts[1].max() < 100
+    assert not np.array_equal(epoch, [batch.numpy() for batch in batches])
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5])
+def test_number_of_bootstrap_batches_is_checked(n):
+    split = Split(np.arange(60), np.arange(60, 80), np.arange(80, 100))
+    with pytest.raises(ValueError, match="bootstrap_batches"):
+        CoupledDataSplitter(ResidentData({}, {}), split, np.zeros(100, int), 30, bootstrap_batches=n)

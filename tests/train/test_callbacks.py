@@ -75,3 +75,37 @@ def test_divergence_is_an_error_and_leaves_finite_weights(mdata, train_size):
     assert np.isfinite(model.get_latent_representation()).all()
     assert all(x.isfinite().all() for x in model.module.state_dict().values())
     assert any(same(model.module.state_dict(), weights) for weights in record.weights[:2])
+
+
+def watch(best: KeepBestWeights, epochs: list[dict[str, float]]) -> float:
+    """The epoch whose weights are kept."""
+    plan = torch.nn.Module()
+    plan.module = torch.nn.Linear(1, 1)
+    for epoch, metrics in enumerate(epochs, start=1):
+        torch.nn.init.constant_(plan.module.weight, epoch)
+        best.on_train_epoch_end(SimpleNamespace(callback_metrics=metrics), plan)
+    best.on_train_end(None, plan)
+    assert best.best_epoch == plan.module.weight.item()
+    return best.best_epoch
+
+
+EPOCHS = [
+    {"reconstruction_loss_validation": a, "distance_validation": b}
+    for a, b in [(1.0, 5.0), (2.0, 1.0), (1.5, 2.0), (1.6, 1.9)]
+]
+
+
+def test_several_metrics_are_added():
+    names = ["reconstruction_loss_validation", "distance_validation"]
+    assert watch(KeepBestWeights(names), EPOCHS) == 2
+    assert watch(KeepBestWeights(names, after=2), EPOCHS) == 3
+
+
+def test_until_epochs_are_compared_the_last_one_counts():
+    assert watch(KeepBestWeights(after=3), EPOCHS) == 4
+    assert watch(KeepBestWeights(after=9), EPOCHS[:3]) == 3
+
+
+def test_nothing_to_compare_keeps_the_last_epoch():
+    assert watch(KeepBestWeights(monitor=()), EPOCHS) == 4
+    assert watch(KeepBestWeights(), [{}, {}, {}]) == 3

@@ -15,6 +15,7 @@ TERMS = [
     "ephys_from_rna",
     "ephys_from_ephys",
     "coupling_rna_ephys",
+    "distance_rna_ephys",
 ]
 
 

@@ -60,6 +60,37 @@ class Batches:
             yield self._data.batch(cells[i :: self._n_batches])
 
 
+class BootstrapBatches:
+    """Batches of cells drawn at random with replacement, as the published code trained.
+
+    Parameters
+    ----------
+    data
+        The data.
+    cells
+        Positions of the cells.
+    batch_size
+        Number of cells in a batch.
+    n_batches
+        Number of batches in an epoch.
+    """
+
+    def __init__(self, data: ResidentData, cells: np.ndarray, batch_size: int, n_batches: int) -> None:
+        self._data = data
+        self._cells = torch.from_numpy(cells)
+        self._batch_size = batch_size
+        self._n_batches = n_batches
+
+    def __len__(self) -> int:
+        return self._n_batches
+
+    def __iter__(self) -> Iterator[dict[str, Observation]]:
+        drawn = torch.randint(len(self._cells), (self._n_batches, self._batch_size))
+        cells = self._cells[drawn].to(self._data.device)
+        for i in range(self._n_batches):
+            yield self._data.batch(cells[i])
+
+
 class CoupledDataSplitter(pl.LightningDataModule):
     """Training and validation batches of a split; what scvi-tools' runner expects of a data splitter.
 
@@ -73,10 +104,24 @@ class CoupledDataSplitter(pl.LightningDataModule):
         ``(n_cells,)`` code of every cell's pattern of measured modalities.
     batch_size
         Largest number of cells in a training batch.
+    bootstrap_batches
+        Number of batches in an epoch, if they are drawn with replacement; by default every training cell is in one
+        batch of an epoch.
     """
 
-    def __init__(self, data: ResidentData, split: Split, patterns: np.ndarray, batch_size: int) -> None:
+    def __init__(
+        self,
+        data: ResidentData,
+        split: Split,
+        patterns: np.ndarray,
+        batch_size: int,
+        bootstrap_batches: int | None = None,
+    ) -> None:
         super().__init__()
+        if bootstrap_batches is not None and (
+            not isinstance(bootstrap_batches, int) or bootstrap_batches < 1
+        ):
+            raise ValueError(f"bootstrap_batches={bootstrap_batches!r} must be a whole number of at least 1.")
         self.data = data
         self.patterns = patterns
         self.train_idx, self.val_idx, self.test_idx = split.train, split.validation, split.test
@@ -84,22 +129,24 @@ class CoupledDataSplitter(pl.LightningDataModule):
         # Read by scvi-tools when it logs a run to mlflow.
         self.train_size = self.n_train / (self.n_train + self.n_val + len(split.test))
         self.data_loader_kwargs = {"batch_size": batch_size}
+        self.bootstrap_batches = bootstrap_batches
 
     def setup(self, stage: str) -> None:
         """Move the data to the trainer's device, once."""
         assert self.trainer is not None
         self.data.to(self.trainer.strategy.root_device)
 
-    def train_dataloader(self) -> Batches:
+    def train_dataloader(self) -> Batches | BootstrapBatches:
         """Batches of training cells, new ones in each epoch."""
-        return self._batches(self.train_idx, self.data_loader_kwargs["batch_size"], shuffle=True)
+        batch_size = self.data_loader_kwargs["batch_size"]
+        if self.bootstrap_batches is not None:
+            return BootstrapBatches(self.data, self.train_idx, batch_size, self.bootstrap_batches)
+        return Batches(self.data, self.train_idx, self.patterns[self.train_idx], batch_size, shuffle=True)
 
     def val_dataloader(self) -> Batches:
         """Batches of validation cells."""
-        return self._batches(self.val_idx, VALIDATION_BATCH_SIZE, shuffle=False)
-
-    def _batches(self, cells: np.ndarray, batch_size: int, shuffle: bool) -> Batches:
-        return Batches(self.data, cells, self.patterns[cells], batch_size, shuffle)
+        patterns = self.patterns[self.val_idx]
+        return Batches(self.data, self.val_idx, patterns, VALIDATION_BATCH_SIZE, shuffle=False)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Return the batch: it is on the device already."""

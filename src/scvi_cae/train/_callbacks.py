@@ -8,21 +8,28 @@ from typing import TYPE_CHECKING
 import lightning.pytorch as pl
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
+
+#: Metric of validation cells that is there whenever they are: their own and cross-modal reconstruction.
+RECONSTRUCTION = "reconstruction_loss_validation"
 
 
 class KeepBestWeights(pl.Callback):
     """Leave the module with its best weights, however training ends.
 
-    The best epoch is the one with the least ``monitor``; without validation cells, the last complete epoch.
-    Weights are kept in memory: Lightning's and scvi-tools' checkpoints write a folder for every improvement,
-    which costs more than an epoch of a small network.
+    The best epoch is the one with the least sum of the metrics in ``monitor``; without validation cells, or without
+    metrics, the last complete epoch. Weights are kept in memory: Lightning's and scvi-tools' checkpoints write a
+    folder for every improvement, which costs more than an epoch of a small network.
 
     Parameters
     ----------
     monitor
-        Logged metric. The default leaves the couplings out: relative to the smallest variance among few
+        Names of logged metrics. The default leaves the couplings out: relative to the smallest variance among few
         validation cells, they are so noisy that they would drown the rest.
+    after
+        Number of epochs that are not compared; until then the last one counts.
 
     Attributes
     ----------
@@ -32,8 +39,9 @@ class KeepBestWeights(pl.Callback):
         Number of complete epochs.
     """
 
-    def __init__(self, monitor: str = "reconstruction_loss_validation") -> None:
-        self.monitor = monitor
+    def __init__(self, monitor: Sequence[str] = (RECONSTRUCTION,), after: int = 0) -> None:
+        self.monitor = tuple(monitor)
+        self.after = after
         self.best_epoch = 0
         self.n_epochs = 0
         self._best = math.inf
@@ -51,12 +59,19 @@ class KeepBestWeights(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the weights if they are the best so far."""
         self.n_epochs += 1
-        value = trainer.callback_metrics.get(self.monitor)
+        value = self._value(trainer)
         if value is not None and not value < self._best:
             return
         self.best_epoch = self.n_epochs
-        self._best = math.inf if value is None else float(value)
+        self._best = math.inf if value is None else value
         self._keep(pl_module)
+
+    def _value(self, trainer: pl.Trainer) -> float | None:
+        """What is compared between epochs; ``None`` if this epoch is not."""
+        metrics = trainer.callback_metrics
+        if self.n_epochs <= self.after or not self.monitor or RECONSTRUCTION not in metrics:
+            return None
+        return float(sum(metrics[name] for name in self.monitor))
 
     def _restore(self, pl_module: pl.LightningModule) -> None:
         if self._weights is not None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from scvi.train import TrainingPlan
 
+from ._callbacks import RECONSTRUCTION
+
 if TYPE_CHECKING:
     from scvi.module.base import LossOutput
 
@@ -50,7 +52,7 @@ class CoupledTrainingPlan(TrainingPlan):
         eps: float = 1e-8,
         optimizer: Literal["Adam", "AdamW", "Custom"] = "AdamW",
         schedule: Literal["one_cycle", "constant"] = "one_cycle",
-        lr_scheduler_metric: str = "reconstruction_loss_validation",
+        lr_scheduler_metric: str = RECONSTRUCTION,
         **kwargs: Any,
     ) -> None:
         if schedule not in ("one_cycle", "constant"):
