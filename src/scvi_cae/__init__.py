@@ -7,10 +7,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, evaluate
+    from . import datasets, evaluate, pp, recipes, splits
     from .model import CoupledAE
 
-__all__ = ["CoupledAE", "__version__", "datasets", "evaluate"]
+__all__ = ["CoupledAE", "__version__", "datasets", "evaluate", "pp", "recipes", "splits"]
 
 __version__ = version("scvi-cae")
 

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+import scvi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import fit, make_mdata, make_modality
+import scvi_cae
+from conftest import QUIET, fit, make_mdata, make_modality
 from scvi_cae import CoupledAE
 
 
@@ -311,3 +313,48 @@ def test_representation_says_what_it_is(trained, capsys):
 )
 def test_documentation_has_no_placeholders(name):
     assert "%(" not in (inspect.getdoc(getattr(CoupledAE, name)) or "")
+
+
+def shape_of_latents(coupling_loss: str, latent_norm: bool) -> tuple[float, float]:
+    """Total variance of held-out latents, and how many dimensions they use (participation ratio); least of two."""
+    mdata = scvi_cae.datasets.simulate_patchseq(n_cells=300)
+    CoupledAE.setup_mudata(mdata)
+    scvi.settings.seed = 0
+    model = CoupledAE(
+        mdata,
+        n_latent=3,
+        arms={name: {"latent_norm": latent_norm, "weight": 1.0} for name in ("rna", "ephys")},
+        coupling=10.0,
+        coupling_loss=coupling_loss,
+    )
+    model.train(max_epochs=60, train_size=0.7, monitor=None, **QUIET)
+    latents = (
+        model.get_latent_representation(modality=m, indices=model.validation_indices)
+        for m in model.modalities
+    )
+    spectra = [np.linalg.eigvalsh(np.cov(z[~np.isnan(z).any(1)], rowvar=False)) for z in latents]
+    return min(x.sum() for x in spectra), min(x.sum() ** 2 / (x**2).sum() for x in spectra)
+
+
+def test_distance_alone_makes_latents_collapse():
+    """Gala et al. 2019: without normalisation to a point, with it to a line; other couplings keep every dimension."""
+    point, line = shape_of_latents("mse", False), shape_of_latents("mse", True)
+    kept = [
+        shape_of_latents(loss, False) for loss in ("min_variance", "min_variance_2019", "full_covariance")
+    ]
+    assert line[1] < 1.3
+    for total_variance, n_used in kept:
+        assert point[0] < 0.05 * total_variance
+        assert n_used > 2
+    assert shape_of_latents("min_variance", True)[1] > 2
+
+
+@pytest.mark.parametrize("coupling", [(1.0,), (1.0, -1.0), (1.0, 1.0, 1.0), ("a", 1.0)])
+def test_wrong_directional_weights(mdata, coupling):
+    with pytest.raises(ValueError, match="a tuple of two"):
+        CoupledAE(mdata, coupling={("rna", "ephys"): coupling})
+
+
+def test_unknown_coupling_loss(mdata):
+    with pytest.raises(ValueError, match=r"coupling_loss='cosine' must be one of \['min_variance'"):
+        CoupledAE(mdata, coupling_loss="cosine")

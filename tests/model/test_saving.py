@@ -40,13 +40,18 @@ def test_round_trip_is_exact(trained, trained_mdata, saved):
 
 def test_settings_come_back(mdata, tmp_path):
     model = CoupledAE(
-        mdata, n_latent=2, arms={"rna": {"hidden": (9, 5), "weight": 2.0}}, coupling={("ephys", "rna"): 0.5}
+        mdata,
+        n_latent=2,
+        arms={"rna": {"hidden": (9, 5), "weight": 2.0}},
+        coupling={("ephys", "rna"): (0.5, 0.25)},
+        coupling_loss="full_covariance",
     )
     model.train(max_epochs=1, **QUIET)
     model.save(tmp_path / "model")
     loaded = CoupledAE.load(tmp_path / "model", adata=False)
     assert loaded.module.arm("rna").config == model.module.arm("rna").config
-    assert loaded.module.coupling == {("rna", "ephys"): 0.5}
+    assert loaded.module.coupling == model.module.coupling == {("rna", "ephys"): (0.25, 0.5)}
+    assert loaded.module.coupling_loss is model.module.coupling_loss
 
 
 def test_layers_come_back(tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import lightning.pytorch as pl
 import mudata
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import scvi
 
 from conftest import QUIET, fit, make_mdata
 from scvi_cae import CoupledAE
+from scvi_cae.train import KeepBestWeights
 
 
 def weights_equal(a, b):
@@ -255,3 +257,37 @@ def test_progress_bar(mdata, capsys):
     scvi.settings.seed = 0
     CoupledAE(mdata, n_latent=2).train(max_epochs=2)
     assert "Epoch 2/2" in "".join(capsys.readouterr())
+
+
+def test_the_monitor_is_checked_before_training(mdata):
+    model = CoupledAE(mdata, n_latent=2)
+    with pytest.raises(ValueError, match=r"no metric 'rna_from_rna'.*'rna_from_rna_validation'"):
+        model.train(monitor="rna_from_rna", **QUIET)
+    with pytest.raises(ValueError, match="monitor_after"):
+        model.train(monitor_after=-1, **QUIET)
+    assert not model.is_trained
+
+
+def test_another_metric_chooses_the_epoch(mdata):
+    names = ["distance_rna_ephys_validation", "ephys_from_ephys_validation"]
+    scvi.settings.seed = 0
+    model = CoupledAE(mdata, n_latent=2)
+    best = []
+
+    class Best(pl.Callback):
+        def on_train_end(self, trainer, pl_module):
+            best.extend(c.best_epoch for c in trainer.callbacks if isinstance(c, KeepBestWeights))
+
+    model.train(max_epochs=15, monitor=names, monitor_after=5, callbacks=[Best()], **QUIET)
+    total = sum(model.history[name][name] for name in names)
+    assert best == [6 + int(np.argmin(total.iloc[5:]))]
+
+
+def test_all_cells_in_one_batch(mdata):
+    model = fit(mdata, max_epochs=4, batch_size=None, monitor=None)
+    assert model.trainer.global_step == 4
+
+
+def test_epochs_of_batches_drawn_with_replacement(mdata):
+    model = fit(mdata, max_epochs=2, datasplitter_kwargs={"bootstrap_batches": 7})
+    assert model.trainer.global_step == 14

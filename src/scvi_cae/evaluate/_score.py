@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_cae.data import AlignedModality, obs_column
+from scvi_cae.module import mean_and_scale
 
 from ._baselines import RidgeBaseline, TypeMeanBaseline
 from ._metrics import foscttm, pooled_r2
@@ -65,7 +66,7 @@ def score(
     RuntimeError
         If the model is not trained.
     ValueError
-        If the model has no data, ``indices`` are not positions in it, or none are given and the training had
+        If the model has no data, or was trained on others (published weights); if ``indices`` are not positions in it, or none are given and the training had
         neither test nor validation cells.
     KeyError
         If there is no column ``labels_key``.
@@ -88,20 +89,19 @@ def score(
     aligned = {m: AlignedModality(mdata, m, layers.get(m), features[m]) for m in model.modalities}
     values = {m: x.values(cells) for m, x in aligned.items()}
     has = {m: ~np.isnan(x).all(1) for m, x in values.items()}
+    # A modality as large as a transcriptome is read once, not once for each baseline.
+    training = {m: x.values(train) for m, x in aligned.items()}
+    moments = {m: mean_and_scale(x) for m, x in training.items()}
     rows = []
 
     def add_r2(method: str, source: str, target: str, prediction: np.ndarray) -> None:
         both = has[source] & has[target]
-        standardiser = model.module.arm(target).standardiser
-        mean, scale = standardiser.mean.cpu().numpy(), standardiser.scale.cpu().numpy()
-        r2 = pooled_r2(values[target][both], prediction[both], mean, scale) if both.any() else np.nan
+        r2 = pooled_r2(values[target][both], prediction[both], *moments[target]) if both.any() else np.nan
         rows.append((method, source, target, "r2", r2, both.sum()))
 
     for m in model.modalities:
         add_r2(name, m, m, model.predict(m, m, indices=cells).to_numpy())
 
-    # A modality as large as a transcriptome is read once, not once for each baseline.
-    training = {m: x.values(train) for m, x in aligned.items()}
     for source, target in permutations(model.modalities, 2):
         if source not in model.module.sources[target]:
             continue
@@ -128,6 +128,10 @@ def _cells(model: CoupledAE, indices: Sequence[int] | np.ndarray | None) -> tupl
             "The model has no data: load it with those it was trained on, CoupledAE.load(folder, adata=mdata)."
         )
     train = np.asarray(model.train_indices)
+    if not len(train):
+        raise ValueError(
+            "The model was not trained on these data: the baselines have no training cells, and R2 no mean to beat."
+        )
     if indices is not None:
         cells = np.asarray(indices)
         cells = np.flatnonzero(cells) if cells.dtype == bool else cells

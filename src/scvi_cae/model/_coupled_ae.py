@@ -6,20 +6,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from scvi import settings
 
-from scvi_cae.data import check_mudata, check_not_view, positions, shorten
-from scvi_cae.module import ArmConfig, CoupledModule
+from scvi_cae.data import Split, check_modalities, check_mudata, check_not_view, positions, shorten
+from scvi_cae.module import COUPLING_LOSSES, ArmConfig, CoupledModule
+from scvi_cae.recipes import gala2021
 
+from ._published import read_published_weights
 from ._saving import SavableModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from mudata import MuData
 
@@ -62,6 +65,13 @@ class CoupledAE(SavableModel):
         ``{("rna", "ephys"): 1.0}``. The default, together with a weight of 2 for cross-modal predictions, predicts
         held-out cells a little better than the papers' weights of 1. Pairs of weight 0, and pairs that a
         dictionary leaves out, are not coupled, and neither of the two decoders learns from the other's latent.
+        Two weights couple a pair by direction: with ``{("rna", "ephys"): (0.1, 0.9)}`` mostly the encoder of
+        ``ephys`` follows that of ``rna``, whose latent then keeps more of its own.
+    coupling_loss
+        What pulls latents together: ``"min_variance"`` :cite:p:`Gala21`, the squared distance relative to the
+        smallest variance of the latents; ``"min_variance_2019"``, with a term for each modality, and
+        ``"full_covariance"``, relative to the whole covariance :cite:p:`Gala19`; or ``"mse"``, the plain distance,
+        under which latents collapse, to show just that.
     registry
         Registry of an earlier set-up, for a model without data; :meth:`load` gives it.
 
@@ -97,7 +107,8 @@ class CoupledAE(SavableModel):
         mdata: MuData | None = None,
         n_latent: int = 10,
         arms: Mapping[str, Mapping[str, Any]] | None = None,
-        coupling: float | Mapping[tuple[str, str], float] = 0.5,
+        coupling: float | Mapping[tuple[str, str], float | tuple[float, float]] = 0.5,
+        coupling_loss: str = "min_variance",
         registry: dict | None = None,
     ) -> None:
         super().__init__(mdata, registry)
@@ -106,13 +117,87 @@ class CoupledAE(SavableModel):
             raise ValueError(f"n_latent={n_latent!r} must be a whole number of at least 1.")
         configs = self._arm_configs({name: len(names) for name, names in features.items()}, arms or {})
         coupling = self._coupling_weights(coupling, mdata)
+        if coupling_loss not in COUPLING_LOSSES:
+            raise ValueError(f"coupling_loss={coupling_loss!r} must be one of {list(COUPLING_LOSSES)}.")
         self.module = self._module_cls(
-            {name: len(names) for name, names in features.items()}, int(n_latent), configs, coupling
+            {name: len(names) for name, names in features.items()},
+            int(n_latent),
+            configs,
+            coupling,
+            coupling_loss,
         )
         sizes = ", ".join(f"{name}: {len(names)} features" for name, names in features.items())
         self._model_summary_string = f"CoupledAE with n_latent: {n_latent}, {sizes}."
         # With the resolved coupling: a pair is coupled after loading if and only if it was before.
         self.init_params_ = self._get_init_params(locals())
+
+    @classmethod
+    def from_published_weights(
+        cls,
+        path: str | Path,
+        mdata: MuData,
+        modalities: tuple[str, str] = ("rna", "ephys"),
+        layers: Mapping[str, str] | None = None,
+    ) -> Self:
+        """The published model: trained networks of Gala et al. 2021, read from the authors' weights file.
+
+        The file knows no names: features must be those that the networks were trained on, in that order and scaled
+        in that way, as :func:`scvi_cae.datasets.gala2021` reads them.
+
+        Parameters
+        ----------
+        path
+            HDF5 file of weights, ``...-weights.h5``, from github.com/AllenInstitute/coupledAE-patchseq. It is under
+            the Allen Institute's licence, for non-commercial use.
+        mdata
+            MuData with log-transformed counts per million and scaled electrophysiology; it need not be set up.
+            The published model has 1,252 genes and 68 features.
+        modalities
+            Keys of the transcriptomes and of the electrophysiology.
+        layers
+            Layer to read of a modality; ``X`` of those not named.
+
+        Returns
+        -------
+        A trained model in the configuration of :func:`scvi_cae.recipes.gala2021`. It predicts, embeds and saves like
+        any other. Should it be trained further, noise is scaled by the variance of features in ``mdata``.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no file at ``path``.
+        ValueError
+            If it holds no such weights, or if ``mdata`` lacks a modality or has another number of features.
+
+        Examples
+        --------
+        >>> model = CoupledAE.from_published_weights("weights.h5", mdata)  # doctest: +SKIP
+        >>> ephys = model.predict(source="rna", target="ephys")  # doctest: +SKIP
+        """
+        published = dict(zip(modalities, read_published_weights(path), strict=True))
+        check_mudata(mdata)
+        check_modalities(mdata, list(modalities), layers or {})
+        for name, weights in published.items():
+            if mdata[name].n_vars != weights.n_features:
+                raise ValueError(
+                    f"Modality {name!r} has {mdata[name].n_vars} features, but the published networks read "
+                    f"{weights.n_features}: give these, in the published order."
+                )
+        cls._register(mdata, list(modalities), dict(layers or {}), to_train=False)
+        rna, ephys = modalities
+        n_latent, latent_bias = published[rna].n_latent, published[rna].latent_bias
+        settings_ = dict(gala2021(rna, ephys, n_latent=n_latent, latent_bias=latent_bias).model)
+        settings_["arms"] = {
+            name: {**arm, "hidden": published[name].hidden} for name, arm in settings_["arms"].items()
+        }
+        model = cls(mdata, **settings_)
+        for name, aligned in model._aligned(mdata).items():
+            model.module.arm(name).fit(aligned.values(np.flatnonzero(aligned.present)))
+            published[name].copy_to(model.module.arm(name))
+        nobody = np.empty(0, dtype=np.int64)
+        model._finish(mdata, Split(nobody, nobody, nobody), trained=True)
+        model.history_ = {}
+        return model
 
     def _arm_configs(
         self, n_features: Mapping[str, int], arms: Mapping[str, Mapping[str, Any]]
@@ -128,8 +213,10 @@ class CoupledAE(SavableModel):
         return configs
 
     def _coupling_weights(
-        self, coupling: float | Mapping[tuple[str, str], float], mdata: MuData | None
-    ) -> dict[tuple[str, str], float]:
+        self,
+        coupling: float | Mapping[tuple[str, str], float | tuple[float, float]],
+        mdata: MuData | None,
+    ) -> dict[tuple[str, str], float | tuple[float, float]]:
         if not isinstance(coupling, Mapping):
             coupling = dict.fromkeys(combinations(self.modalities, 2), coupling)
             if mdata is not None:
@@ -140,9 +227,11 @@ class CoupledAE(SavableModel):
                 raise ValueError(
                     f"coupling: {pair!r} is not a pair of the modalities {shorten(self.modalities)}."
                 )
-            if not isinstance(weight, Real) or not 0 <= weight < np.inf:
+            both = weight if isinstance(weight, tuple) and len(weight) == 2 else (weight,)
+            if not all(isinstance(w, Real) and 0 <= w < np.inf for w in both):
                 raise ValueError(
-                    f"coupling: the weight of {pair!r} is {weight!r}; it must be a number of at least 0."
+                    f"coupling: the weight of {pair!r} is {weight!r}; it must be a number of at least 0, or a tuple of "
+                    "two, with which the first and the second encoder follow the other."
                 )
         if len({frozenset(pair) for pair in coupling}) < len(coupling):
             raise ValueError(f"coupling names a pair twice: {list(coupling)}.")

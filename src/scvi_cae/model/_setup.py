@@ -109,10 +109,27 @@ class MuDataModel(BaseModelClass):
             else list(modalities)
         )
         layers = dict(layers or {})
-        check_not_view(mdata)
         if "source_registry" not in kwargs:
             check_modalities(mdata, chosen, layers)
-        fields: list[Any] = [ModalityField(name, layers.get(name)) for name in chosen]
+        cls._register(mdata, chosen, layers, batch_key, labels_key, **kwargs)
+        if "source_registry" not in kwargs:
+            aligned = (AlignedModality(mdata, m, layers.get(m), mdata[m].var_names) for m in chosen)
+            check_paired({name: x.present for name, x in zip(chosen, aligned, strict=True)})
+
+    @classmethod
+    def _register(
+        cls,
+        mdata: MuData,
+        modalities: list[str],
+        layers: dict[str, str],
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        to_train: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """Register checked names with scvi-tools; the fields check the values."""
+        check_not_view(mdata)
+        fields: list[Any] = [ModalityField(name, layers.get(name), to_train) for name in modalities]
         fields += [
             ObsField(key, column)
             for key, column in ((REGISTRY_KEYS.BATCH_KEY, batch_key), (REGISTRY_KEYS.LABELS_KEY, labels_key))
@@ -123,7 +140,7 @@ class MuDataModel(BaseModelClass):
             setup_method_args=cls._get_setup_method_args(
                 cls=cls,
                 mdata=mdata,
-                modalities=chosen,
+                modalities=modalities,
                 layers=layers,
                 batch_key=batch_key,
                 labels_key=labels_key,
@@ -136,9 +153,6 @@ class MuDataModel(BaseModelClass):
             # A copy carries its original's identifier, and would take its place.
             mdata.uns["_scvi_uuid"] = str(uuid4())
         manager.register_fields(mdata, **kwargs)
-        if "source_registry" not in kwargs:
-            aligned = (AlignedModality(mdata, m, layers.get(m), mdata[m].var_names) for m in chosen)
-            check_paired({name: x.present for name, x in zip(chosen, aligned, strict=True)})
         cls.register_manager(manager)
 
     def get_var_names(self, legacy_mudata_format: bool = False) -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ from scvi_cae.data import (
     shorten,
 )
 from scvi_cae.train import (
+    RECONSTRUCTION,
     CoupledDataSplitter,
     CoupledTrainingPlan,
     HistoryLogger,
@@ -62,19 +63,22 @@ class TrainableModel(MuDataModel):
         devices: int | list[int] | str = "auto",
         train_size: float | None = None,
         validation_size: float | None = None,
-        batch_size: int = 200,
+        batch_size: int | None = 200,
         early_stopping: bool = False,
         stratify_by: str | None = None,
         external_indexing: Sequence[np.ndarray | Sequence[int] | None] | None = None,
+        monitor: str | Sequence[str] | None = RECONSTRUCTION,
+        monitor_after: int = 0,
+        datasplitter_kwargs: Mapping[str, Any] | None = None,
         plan_kwargs: Mapping[str, Any] | None = None,
         **trainer_kwargs: Any,
     ) -> None:
         """Train the model.
 
         The first call fits the standardisation of features, to its training cells; later calls go on from the
-        weights and the standardisation there are, with the same cells unless a split is given. At the end the model has the weights of the epoch in which it
-        reconstructed and cross-predicted the validation cells best (``"reconstruction_loss_validation"`` in
-        ``history``), or of the last epoch if there are no validation cells. Ctrl-C ends training early, in the
+        weights and the standardisation there are, with the same cells unless a split is given. At the end the model
+        has the weights of the epoch in which it reconstructed and cross-predicted the validation cells best
+        (``monitor``), or of the last epoch if there are no validation cells. Ctrl-C ends training early, in the
         same way. With ``scvi.settings.seed`` set before the model is made, runs on a CPU repeat bit for bit.
 
         Parameters
@@ -89,6 +93,7 @@ class TrainableModel(MuDataModel):
             Fraction of cells that choose the best epoch; all others by default. What is left is for testing.
         batch_size
             Largest number of cells in a batch; each batch gets its share of every pattern of measured modalities.
+            ``None`` for all training cells in one batch.
         early_stopping
             Whether to stop when ``early_stopping_monitor`` (``"reconstruction_loss_validation"``) has not improved for
             ``early_stopping_patience`` epochs.
@@ -98,7 +103,15 @@ class TrainableModel(MuDataModel):
             combination of modalities are always kept.
         external_indexing
             Positions of training, validation and test cells, the last two optional, instead of a random split.
-            Cells that are not named are test cells.
+            Cells that are not named are test cells. The splits of :mod:`scvi_cae.splits` are such triples.
+        monitor
+            Metric of validation cells in ``history`` whose least value names the best epoch, or several, whose sum
+            does; ``None`` to end with the last epoch.
+        monitor_after
+            Number of epochs after which epochs are compared.
+        datasplitter_kwargs
+            Arguments of :class:`~scvi_cae.train.CoupledDataSplitter`: ``{"bootstrap_batches": 500}`` makes an epoch of
+            500 batches drawn with replacement.
         plan_kwargs
             Arguments of :class:`~scvi_cae.train.CoupledTrainingPlan`, such as ``lr``.
         **trainer_kwargs
@@ -108,7 +121,7 @@ class TrainableModel(MuDataModel):
         ------
         ValueError
             If there are infinite values; if a batch is too small for the coupling; if the split leaves a modality or
-            a coupled pair without cells, or a feature without values.
+            a coupled pair without cells, or a feature without values; if ``monitor`` names no metric.
         KeyError
             If no table has the column ``stratify_by``.
         FloatingPointError
@@ -122,19 +135,26 @@ class TrainableModel(MuDataModel):
         split = self._split(mdata, present, train_size, validation_size, stratify_by, external_indexing)
         n_latent = self.module.n_latent
         check_split(split, present, tuple(self.module.coupling), n_latent)
-        n_batches = self._check_batches(split, present, batch_size)
+        batch_size = len(split.train) if batch_size is None else batch_size
+        monitor = (monitor,) if isinstance(monitor, str) else tuple(monitor or ())
+        self._check_monitor(monitor, monitor_after)
+        self._check_batches(split, present, batch_size)
         if early_stopping and not len(split.validation):
             raise ValueError(
                 "early_stopping needs validation cells: leave some by train_size or external_indexing."
             )
         if not self.is_trained_:
             for name, x in aligned.items():
-                self._fit_standardiser(name, x, split.train)
+                self._fit_arm(name, x, split.train)
 
         data = ResidentData(aligned, {name: self.module.arm(name).standardiser for name in aligned})
-        best = KeepBestWeights()
+        splitter = self._data_splitter_cls(
+            data, split, presence_pattern(present), batch_size, **(datasplitter_kwargs or {})
+        )
+        n_batches = len(splitter.train_dataloader())
+        best = KeepBestWeights(monitor, monitor_after)
         trainer_kwargs = {
-            "early_stopping_monitor": "reconstruction_loss_validation",
+            "early_stopping_monitor": RECONSTRUCTION,
             "check_val_every_n_epoch": 1,
             "log_every_n_steps": 1,
             "logger": HistoryLogger(),
@@ -145,7 +165,7 @@ class TrainableModel(MuDataModel):
         runner = self._train_runner_cls(
             self,
             training_plan=self._training_plan_cls(self.module, **(plan_kwargs or {})),
-            data_splitter=self._data_splitter_cls(data, split, presence_pattern(present), batch_size),
+            data_splitter=splitter,
             max_epochs=max(-(-DEFAULT_STEPS // n_batches), LEAST_EPOCHS)
             if max_epochs is None
             else max_epochs,
@@ -245,11 +265,21 @@ class TrainableModel(MuDataModel):
                 stacklevel=3,
             )
 
-    def _check_batches(self, split: Split, present: Mapping[str, np.ndarray], batch_size: int) -> int:
-        """Check that the coupling's covariances can be computed; the number of batches in an epoch."""
+    def _check_monitor(self, monitor: Sequence[str], monitor_after: int) -> None:
+        known = [f"{name}_validation" for name in self.module.metrics] + ["validation_loss"]
+        unknown = [name for name in monitor if name not in known]
+        if unknown:
+            raise ValueError(
+                f"monitor: no metric {shorten(unknown)} of validation cells; there are {shorten(known, 20)}."
+            )
+        if not isinstance(monitor_after, (int, np.integer)) or monitor_after < 0:
+            raise ValueError(f"monitor_after={monitor_after!r} must be a whole number of at least 0.")
+
+    def _check_batches(self, split: Split, present: Mapping[str, np.ndarray], batch_size: int) -> None:
+        """Check that the coupling's covariances can be computed in every batch."""
         least = self.module.n_latent + 2
         if not isinstance(batch_size, (int, np.integer)):
-            raise ValueError(f"batch_size={batch_size!r} must be a whole number.")
+            raise ValueError(f"batch_size={batch_size!r} must be a whole number, or None.")
         if batch_size < least:
             raise ValueError(
                 f"batch_size={batch_size} is too small: the coupling needs the covariance of {self.module.n_latent} "
@@ -266,9 +296,8 @@ class TrainableModel(MuDataModel):
                     UserWarning,
                     stacklevel=3,
                 )
-        return n_batches
 
-    def _fit_standardiser(self, modality: str, aligned: AlignedModality, cells: np.ndarray) -> None:
+    def _fit_arm(self, modality: str, aligned: AlignedModality, cells: np.ndarray) -> None:
         values = aligned.values(cells[aligned.present[cells]])
         unmeasured = np.isnan(values).all(0)
         if unmeasured.any():
@@ -277,4 +306,4 @@ class TrainableModel(MuDataModel):
                 f"Modality {modality!r}: features measured in no training cell: {shorten(names)}. Choose another "
                 "split, or remove them."
             )
-        self.module.arm(modality).standardiser.fit(values)
+        self.module.arm(modality).fit(values)

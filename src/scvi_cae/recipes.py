@@ -1,0 +1,156 @@
+"""Published models and trainings as settings of :class:`scvi_cae.CoupledAE`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .model import CoupledAE
+
+__all__ = ["Recipe", "gala2021"]
+
+#: What names the cells of a split; it stays the same through all stages of a training.
+SPLIT_ARGUMENTS = ("train_size", "validation_size", "stratify_by", "external_indexing")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model and its training, as arguments.
+
+    Parameters
+    ----------
+    model
+        Arguments of :class:`scvi_cae.CoupledAE`.
+    training
+        Arguments of :meth:`scvi_cae.CoupledAE.train` for each stage of the training.
+    """
+
+    model: Mapping[str, Any]
+    training: tuple[Mapping[str, Any], ...]
+
+    def train(self, model: CoupledAE, **kwargs: Any) -> None:
+        """Train a model through all stages, with the same cells.
+
+        Parameters
+        ----------
+        model
+            The model, made with :attr:`model`.
+        **kwargs
+            Further arguments of :meth:`scvi_cae.CoupledAE.train`, such as ``external_indexing``; where the recipe
+            has the same ones, these count, in every stage.
+        """
+        for number, stage in enumerate(self.training):
+            given = {name: x for name, x in kwargs.items() if number == 0 or name not in SPLIT_ARGUMENTS}
+            model.train(**{**stage, **given})
+            if model.trainer.interrupted:
+                return
+
+
+def gala2021(
+    rna: str = "rna",
+    ephys: str = "ephys",
+    *,
+    n_latent: int = 3,
+    coupling: float = 1.0,
+    n_epochs: int = 1500,
+    n_fine_tuning: int = 500,
+    latent_bias: bool = True,
+) -> Recipe:
+    r"""Model and training of Gala et al., Nature Computational Science 2021.
+
+    Networks of four hidden layers (50 units for transcriptomes, 40 for electrophysiology), a batch-normalised
+    latent, dropout of half of the genes, noise and dropout of a tenth of the electrophysiological features; weights
+    of 1 for every reconstruction, cross-modal prediction and coupling; Adam at a constant rate of 0.001; epochs of
+    500 batches of 200 cells drawn with replacement; then steps on all training cells at once. With validation
+    cells, the first stage ends with the weights that predict them best after epoch 1000: the least sum of both
+    modalities' own errors and of the squared distance between latents.
+
+    Values are taken as they are, as in the paper: give log-transformed counts per million and scaled
+    electrophysiology (:func:`scvi_cae.pp.scale_blocks`, :func:`scvi_cae.pp.robust_scale`).
+
+    Parameters
+    ----------
+    rna, ephys
+        Keys of the two modalities.
+    n_latent
+        Number of latent dimensions; 3 in the paper's figures, also 5 and 10.
+    coupling
+        Weight :math:`\lambda` of the coupling. With 0, decoders do not learn from the other modality's latent, either.
+    n_epochs
+        Number of epochs of 500 steps.
+    n_fine_tuning
+        Number of steps on all training cells at once. 0 leaves them out, as the last published script does.
+    latent_bias
+        Whether the encoders' last layer has a bias, which the batch normalisation takes out again. The published
+        weights have it (157,826 parameters for 1,252 genes and 68 features); later scripts do not (157,820).
+
+    Returns
+    -------
+    The recipe.
+
+    Notes
+    -----
+    What is left out on purpose, because it lets held-out cells or missing values in: noise is scaled by the variance
+    among training cells (published: all cells) and is added to measured values only (published: also to the zeros
+    in place of missing ones). torch's Adam adds its epsilon of 1e-7 after the correction of bias, Keras before.
+
+    References
+    ----------
+    Gala et al., "Consistent cross-modal identification of cortical neurons with coupled autoencoders", Nature
+    Computational Science 1, 120-127 (2021). https://doi.org/10.1038/s43588-021-00030-1
+
+    Examples
+    --------
+    >>> import scvi_cae
+    >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
+    >>> scvi_cae.CoupledAE.setup_mudata(mdata, modalities=["rna", "ephys"])
+    >>> recipe = scvi_cae.recipes.gala2021(n_epochs=1, n_fine_tuning=2)
+    >>> model = scvi_cae.CoupledAE(mdata, **recipe.model)
+    >>> recipe.train(model, train_size=0.9, enable_progress_bar=False)
+    """
+    shared = {
+        "activation": "relu",
+        "linear": False,
+        "initialisation": "glorot",
+        "standardise": False,
+        "latent_bias": latent_bias,
+        "latent_momentum": 0.95,
+        "latent_eps": 1e-10,
+        "error_over": "all",
+        "cross_weight": 1.0,
+    }
+    arms = {
+        rna: {**shared, "hidden": (50,) * 4, "dropout": 0.5, "noise": 0.0, "nonnegative": True},
+        ephys: {
+            **shared,
+            "hidden": (40,) * 4,
+            "dropout": 0.1,
+            "noise": 0.05,
+            "noise_unit": "variance",
+            "decoder_dropout": 0.1,
+        },
+    }
+    adam = {"optimizer": "Adam", "lr": 1e-3, "eps": 1e-7, "weight_decay": 0.0, "schedule": "constant"}
+    errors = [f"{name}_from_{name}_validation" for name in (rna, ephys)]
+    distance = [f"distance_{rna}_{ephys}_validation"] if coupling else []
+    bootstrap = {
+        "max_epochs": n_epochs,
+        "batch_size": 200,
+        "datasplitter_kwargs": {"bootstrap_batches": 500},
+        "plan_kwargs": adam,
+        "monitor": [*errors, *distance],
+        "monitor_after": 1000,
+    }
+    fine_tuning = {"max_epochs": n_fine_tuning, "batch_size": None, "plan_kwargs": adam, "monitor": None}
+    return Recipe(
+        model={
+            "n_latent": n_latent,
+            "arms": arms,
+            "coupling": {(rna, ephys): coupling},
+            "coupling_loss": "min_variance",
+        },
+        training=(bootstrap, fine_tuning) if n_fine_tuning else (bootstrap,),
+    )
