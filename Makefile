@@ -1,5 +1,6 @@
 # make demo   what the package does, on simulated data (DATA=scala2020 for real ones); results in demo/
 # make test   the test suite
+# make tutorials   the notebooks, executed anew
 PYTHON ?= python3
 VENV ?= .venv
 DATA ?= simulated
@@ -9,7 +10,7 @@ LATEST_VENV ?= $(or $(TMPDIR),/tmp)/scvi_cae-latest
 LATEST_PYTHON ?= $(shell for python in python3.13 python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[23]*/bin/python; do \
 	$$python -c "" 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test test-latest lint clean
+.PHONY: demo test test-latest tutorials lint clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/scvi-cae demo --data $(DATA) --out demo --overwrite
@@ -25,6 +26,11 @@ test: $(VENV)/installed
 # The same suite on the newest releases of everything, without constraints.
 test-latest: $(LATEST_VENV)/installed
 	$(LATEST_VENV)/bin/python -m pytest $(ARGS)
+
+# Executes every notebook anew; an error in one is an error here.
+tutorials: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --group tutorials
+	cd tutorials && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" jupytext --to ipynb --execute *.py
 
 lint: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --group dev
