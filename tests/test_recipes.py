@@ -12,6 +12,7 @@ import torch
 
 from conftest import QUIET, make_mdata
 from scvi_cae import CoupledAE, recipes
+from scvi_cae.module import COUPLING_LOSSES, ArmConfig
 
 
 def published_shape(n_cells: int = 30, n_genes: int = 1252, n_features: int = 68) -> mudata.MuData:
@@ -43,6 +44,61 @@ def test_number_of_parameters(latent_bias, n_parameters):
     model = CoupledAE(mdata, **recipes.gala2021(latent_bias=latent_bias).model)
     assert sum(p.numel() for p in model.module.parameters()) == n_parameters
     assert model.module.arm("rna").latent_norm.running_mean.shape == (3,)
+
+
+def test_the_published_arms():
+    mdata = make_mdata()
+    CoupledAE.setup_mudata(mdata)
+    model = CoupledAE(mdata, **recipes.gala2021().model)
+    shared = {
+        "activation": "relu",
+        "linear": False,
+        "initialisation": "glorot",
+        "standardise": False,
+        "latent_bias": True,
+        "latent_norm": True,
+        "latent_momentum": 0.95,
+        "latent_eps": 1e-10,
+        "error_over": "all",
+        "weight": 1.0,
+        "cross_weight": 1.0,
+    }
+    rna = ArmConfig(hidden=(50,) * 4, dropout=0.5, noise=0.0, nonnegative=True, **shared)
+    ephys = ArmConfig(
+        hidden=(40,) * 4, dropout=0.1, noise=0.05, noise_unit="variance", decoder_dropout=0.1, **shared
+    )
+    assert model.module.arm("rna").config == rna
+    assert model.module.arm("ephys").config == ephys
+    assert model.module.coupling == {("rna", "ephys"): (1.0, 1.0)}
+    assert model.module.coupling_loss is COUPLING_LOSSES["min_variance"]
+
+
+@pytest.mark.parametrize("name", ["max_epochs", "batch_size", "monitor", "datasplitter_kwargs"])
+def test_arguments_that_tell_stages_apart_belong_to_the_recipe(mdata, name):
+    with pytest.raises(TypeError, match=f"{name} is what tells the stages"):
+        recipes.gala2021().train(CoupledAE(mdata, n_latent=2), **{name: 1})
+
+
+def test_arguments_of_the_plan_are_added_to_the_recipe_s(mdata):
+    recipe = short(recipes.gala2021(n_epochs=1, n_fine_tuning=1))
+    recipe.model["arms"]["ephys"]["standardise"] = True
+    model = CoupledAE(mdata, **recipe.model)
+    recipe.train(model, plan_kwargs={"lr": 5e-4}, **QUIET)
+    optimizer = model.trainer.optimizers[0]
+    assert type(optimizer) is torch.optim.Adam
+    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["eps"]) == (5e-4, 1e-7)
+
+
+def test_noise_that_drowns_features_is_warned_of(mdata):
+    """The published noise is 0.05 times the variance: for values in mV and MOhm it is huge."""
+    mdata["ephys"].X[:, 2] *= 100
+    recipe = short(recipes.gala2021(n_epochs=1, n_fine_tuning=0))
+    with pytest.warns(UserWarning, match="'ephys': the noise added.*1 features: 'ephys_2'.*robust_scale"):
+        recipe.train(CoupledAE(mdata, **recipe.model), **QUIET)
+
+
+def test_the_last_epoch_or_the_best_one():
+    assert recipes.gala2021(choose_epoch=False).training[0]["monitor"] is None
 
 
 def test_stages_go_on_with_the_same_cells():

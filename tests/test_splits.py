@@ -49,7 +49,8 @@ def test_every_cell_is_tested_once_and_no_group_is_on_two_sides(
     for fold in folds:
         np.testing.assert_array_equal(np.sort(np.concatenate(fold)), everyone)
         assert len(fold.test)
-        assert bool(len(fold.validation)) == (validation_size > 0)
+        if validation_size == 0 or group is None:
+            assert bool(len(fold.validation)) == (validation_size > 0)
         if group is not None:
             sets = [set(mdata.obs[group].iloc[cells].dropna()) for cells in fold]
             assert not sets[0] & sets[1]
@@ -85,6 +86,31 @@ def test_cells_without_a_group_are_dealt_out_singly():
     alone = mdata.obs["cell_type"].isna().to_numpy()
     counts = [alone[fold.test].sum() for fold in splits.k_fold(mdata, 4, group_by="cell_type")]
     assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize(("n_groups", "n_alone"), [(2, 100), (3, 0), (40, 20)])
+def test_validation_cells_are_a_fraction_of_cells_also_with_groups(n_groups, n_alone):
+    mdata = make_mdata(300, fraction={"rna": 1.0, "ephys": 1.0})
+    groups = np.array([f"g{i % n_groups}" for i in range(300)], dtype=object)
+    groups[:n_alone] = None
+    mdata.obs["group"] = groups
+    for fold in splits.k_fold(mdata, 2, group_by="group", validation_size=0.1) if n_groups > 3 else []:
+        assert abs(len(fold.validation) - 15) < 8
+    if n_groups == 3:
+        sizes = [
+            len(fold.validation) for fold in splits.k_fold(mdata, 3, group_by="group", validation_size=0.1)
+        ]
+        assert sizes == [100, 100, 100]
+    if n_groups == 2:
+        with pytest.raises(ValueError, match="a single group to train and validate on"):
+            splits.k_fold(mdata, 2, group_by="group", validation_size=0.1)
+
+
+def test_rare_strata_do_not_matter_to_grouped_folds():
+    mdata = annotated()
+    mdata.obs["unique"] = [f"{i}" for i in range(mdata.n_obs)]
+    folds = splits.k_fold(mdata, 4, stratify_by="unique", group_by="mouse")
+    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(mdata.n_obs))
 
 
 def test_same_seed_same_folds():

@@ -14,6 +14,8 @@ __all__ = ["Recipe", "gala2021"]
 
 #: What names the cells of a split; it stays the same through all stages of a training.
 SPLIT_ARGUMENTS = ("train_size", "validation_size", "stratify_by", "external_indexing")
+#: What makes a stage what it is.
+STAGE_ARGUMENTS = ("max_epochs", "batch_size", "datasplitter_kwargs", "monitor", "monitor_after")
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,24 @@ class Recipe:
         model
             The model, made with :attr:`model`.
         **kwargs
-            Further arguments of :meth:`scvi_cae.CoupledAE.train`, such as ``external_indexing``; where the recipe
-            has the same ones, these count, in every stage.
+            Further arguments of :meth:`scvi_cae.CoupledAE.train`, such as ``external_indexing``, for every stage.
+            ``plan_kwargs`` are added to the recipe's.
+
+        Raises
+        ------
+        TypeError
+            If an argument is one that tells stages apart.
         """
+        fixed = [name for name in STAGE_ARGUMENTS if name in kwargs]
+        if fixed:
+            raise TypeError(
+                f"{fixed[0]} is what tells the stages of a recipe apart. Change the recipe: its arguments, or "
+                "dataclasses.replace(recipe, training=[...])."
+            )
         for number, stage in enumerate(self.training):
             given = {name: x for name, x in kwargs.items() if number == 0 or name not in SPLIT_ARGUMENTS}
-            model.train(**{**stage, **given})
+            plan = {**stage.get("plan_kwargs", {}), **kwargs.get("plan_kwargs", {})}
+            model.train(**{**stage, **given, "plan_kwargs": plan})
             if model.trainer.interrupted:
                 return
 
@@ -57,6 +71,7 @@ def gala2021(
     coupling: float = 1.0,
     n_epochs: int = 1500,
     n_fine_tuning: int = 500,
+    choose_epoch: bool = True,
     latent_bias: bool = True,
 ) -> Recipe:
     r"""Model and training of Gala et al., Nature Computational Science 2021.
@@ -82,7 +97,13 @@ def gala2021(
     n_epochs
         Number of epochs of 500 steps.
     n_fine_tuning
-        Number of steps on all training cells at once. 0 leaves them out, as the last published script does.
+        Number of steps on all training cells at once; 0 leaves them out.
+    choose_epoch
+        Whether the first stage ends with the epoch that predicts the validation cells best, rather than the last one.
+
+        The published scripts differ: the runs in the paper's figures took the last epoch and then fine-tuned
+        (``choose_epoch=False``); the last script takes the best one and does not (``n_fine_tuning=0``); one in
+        between saved both. The default has both, one after the other.
     latent_bias
         Whether the encoders' last layer has a bias, which the batch normalisation takes out again. The published
         weights have it (157,826 parameters for 1,252 genes and 68 features); later scripts do not (157,820).
@@ -106,6 +127,7 @@ def gala2021(
     --------
     >>> import scvi_cae
     >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
+    >>> scvi_cae.pp.robust_scale(mdata, modality="ephys")
     >>> scvi_cae.CoupledAE.setup_mudata(mdata, modalities=["rna", "ephys"])
     >>> recipe = scvi_cae.recipes.gala2021(n_epochs=1, n_fine_tuning=2)
     >>> model = scvi_cae.CoupledAE(mdata, **recipe.model)
@@ -135,13 +157,14 @@ def gala2021(
     }
     adam = {"optimizer": "Adam", "lr": 1e-3, "eps": 1e-7, "weight_decay": 0.0, "schedule": "constant"}
     errors = [f"{name}_from_{name}_validation" for name in (rna, ephys)]
+    # Uncoupled latents are not compared.
     distance = [f"distance_{rna}_{ephys}_validation"] if coupling else []
     bootstrap = {
         "max_epochs": n_epochs,
         "batch_size": 200,
         "datasplitter_kwargs": {"bootstrap_batches": 500},
         "plan_kwargs": adam,
-        "monitor": [*errors, *distance],
+        "monitor": [*errors, *distance] if choose_epoch else None,
         "monitor_after": 1000,
     }
     fine_tuning = {"max_epochs": n_fine_tuning, "batch_size": None, "plan_kwargs": adam, "monitor": None}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from .data import (
     Split,
@@ -56,8 +56,8 @@ def k_fold(
         Column of groups that stay together: a mouse, a donor or a sequencing batch, to test across them; cell types,
         to test on types that were never seen. Cells without a group are groups of their own.
     validation_size
-        Fraction of the cells outside a fold that choose the best epoch rather than train; whole groups, where there
-        are any. None by default.
+        Fraction of the cells outside a fold that choose the best epoch rather than train: with groups, whole ones of
+        about as many cells, but at least one. None by default.
     seed
         Of the random numbers.
 
@@ -68,7 +68,8 @@ def k_fold(
     Raises
     ------
     ValueError
-        If there are fewer cells or groups than folds, or ``validation_size`` is not a fraction below 1.
+        If there are fewer cells or groups than folds, ``validation_size`` is not a fraction below 1, or there are
+        too few groups to validate on some.
     KeyError
         If no table has a named column.
 
@@ -121,13 +122,15 @@ def _grouped(
     fold[order] = np.arange(len(order)) % n_folds
     together = np.flatnonzero(groups >= 0)
     kinds = pd.MultiIndex.from_arrays([pd.Index(column[together]).astype(str) for column in strata])
+    codes = pd.factorize(kinds)[0]
+    if np.bincount(codes).max() < n_folds:
+        # scikit-learn refuses to stratify if every category is rarer than that; then sizes alone are balanced.
+        codes = np.zeros_like(codes)
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=rng)
     with warnings.catch_warnings():
         # A category with fewer cells than there are folds is in some of them only; that cannot be helped.
         warnings.filterwarnings("ignore", message="The least populated class")
-        for number, (_, test) in enumerate(
-            folds.split(together, pd.factorize(kinds)[0], groups=groups[together])
-        ):
+        for number, (_, test) in enumerate(folds.split(together, codes, groups=groups[together])):
             fold[together[test]] = number
     return [np.flatnonzero(fold == number) for number in range(n_folds)]
 
@@ -139,15 +142,28 @@ def _validation(
     size: float,
     rng: np.random.RandomState,
 ) -> np.ndarray:
-    """A fraction of the cells, or of their groups."""
+    """A fraction of the cells: of whole groups, and of those without a group."""
     if not size:
         return NOBODY
-    if groups is None:
-        return cells[draw_split([column[cells] for column in strata], 1 - size, None, rng).validation]
-    # Cells without a group get one each.
-    own = np.where(groups < 0, groups.max() + 1 + np.arange(len(groups)), groups)
-    shuffle = GroupShuffleSplit(1, test_size=size, random_state=rng)
-    return cells[next(shuffle.split(cells, groups=own[cells]))[1]]
+    alone = cells if groups is None else cells[groups[cells] < 0]
+    drawn = draw_split([column[alone] for column in strata], 1 - size, None, rng).validation
+    chosen = [alone[drawn]] if len(alone) else [NOBODY]
+    if groups is not None:
+        together = cells[groups[cells] >= 0]
+        names, sizes = np.unique(groups[together], return_counts=True)
+        if len(names) < 2:
+            raise ValueError(
+                "A fold leaves a single group to train and validate on. Take fewer cells at a time (more folds) or no "
+                "validation cells: validation_size=0."
+            )
+        # In random order, each group that still fits; the smallest one if none does.
+        quota, taken = size * len(together), []
+        for i in rng.permutation(len(names)):
+            if sizes[i] <= quota:
+                taken.append(names[i])
+                quota -= sizes[i]
+        chosen.append(together[np.isin(groups[together], taken or names[[sizes.argmin()]])])
+    return np.sort(np.concatenate(chosen))
 
 
 def gala2021(mdata: MuData, n_folds: int = 50, labels_key: str = "cluster") -> list[Split]:

@@ -22,7 +22,7 @@ def test_a_batch_is_what_the_aligned_modality_says(seed, missing):
     cells = np.random.default_rng(seed).integers(mdata.n_obs, size=12)
     for name, x in data.batch(torch.from_numpy(cells)).items():
         values = aligned[name].values(cells)
-        observed = x.observed.expand(x.values.shape).numpy()
+        observed = x.observed.expand(x.values.shape).numpy() > 0
         np.testing.assert_array_equal(observed, ~np.isnan(values))
         np.testing.assert_array_equal(x.values.numpy()[observed], values[observed])
         assert (x.values.numpy()[~observed] == 0).all()

@@ -124,7 +124,8 @@ def test_layers_and_uncoupled_modalities():
     mdata = make_mdata(n_features={"rna": 12, "ephys": 6, "morph": 5})
     mdata["rna"].layers["scaled"] = mdata["rna"].X * 7
     scvi_cae.CoupledAE.setup_mudata(mdata, layers={"rna": "scaled"})
-    model = scvi_cae.CoupledAE(mdata, n_latent=3, coupling={("rna", "ephys"): 1.0})
+    with pytest.warns(UserWarning, match="coupled to no other"):
+        model = scvi_cae.CoupledAE(mdata, n_latent=3, coupling={("rna", "ephys"): 1.0})
     model.train(max_epochs=2, train_size=0.7, enable_progress_bar=False, logger=None)
     table = score(model)
     assert set(zip(table["source"], table["target"], strict=True)) == {

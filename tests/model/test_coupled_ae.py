@@ -358,3 +358,16 @@ def test_wrong_directional_weights(mdata, coupling):
 def test_unknown_coupling_loss(mdata):
     with pytest.raises(ValueError, match=r"coupling_loss='cosine' must be one of \['min_variance'"):
         CoupledAE(mdata, coupling_loss="cosine")
+
+
+def test_a_modality_coupled_to_none_is_named():
+    mdata = make_mdata(n_features={"rna": 20, "ephys": 8, "morph": 6})
+    CoupledAE.setup_mudata(mdata)
+    with pytest.warns(UserWarning, match="'morph' is coupled to no other"):
+        CoupledAE(mdata, coupling={("rna", "ephys"): 1.0})
+    CoupledAE(mdata, coupling=0.0)  # nothing is coupled, and that was asked for
+
+
+def test_directions_need_names(mdata):
+    with pytest.raises(ValueError, match="a number, or a dictionary"):
+        CoupledAE(mdata, coupling=(0.1, 0.9))

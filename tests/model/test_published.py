@@ -180,6 +180,8 @@ def test_it_says_what_does_not_fit(small, tmp_path):
         CoupledAE.from_published_weights(
             path, mudata.MuData({"rna": mdata["rna"], "b": mdata["ephys"].copy()})
         )
+    with pytest.raises(ValueError, match="must name two modalities"):
+        CoupledAE.from_published_weights(path, mdata, modalities="rna")
     fewer = mudata.MuData({"rna": mdata["rna"][:, :11].copy(), "ephys": mdata["ephys"]})
     with pytest.raises(ValueError, match="'rna' has 11 features, but the published networks read 12"):
         CoupledAE.from_published_weights(path, fewer)
@@ -192,6 +194,10 @@ def test_it_says_what_does_not_fit(small, tmp_path):
         ("Encoder_T/TE/Encoder_T/Encoder_TBN", "Encoder_T has no layer 'norm'"),
         ("Encoder_E/TE/Encoder_E/Encoder_Efc2/kernel:0", "Encoder_E"),
         ("Decoder_T/TE/Decoder_T/Xout", "Decoder_T"),
+        ("Encoder_T/TE/Encoder_T/Encoder_Tfc0/bias:0", "Encoder_T: a bias is missing"),
+        ("Decoder_E/TE/Decoder_E/Decoder_EXout/bias:0", "Decoder_E: a bias is missing"),
+        ("Encoder_E/TE/Encoder_E/Encoder_Efc4/bias:0", "encoders differ in latent_bias"),
+        ("Encoder_T/TE/Encoder_T/Encoder_Tfc4/bias:0", "encoders differ in latent_bias"),
     ],
 )
 def test_an_incomplete_file(small, tmp_path, missing, message):

@@ -9,6 +9,7 @@ from scvi_cae.module import ArmConfig
     ("settings", "message"),
     [
         ({"hidden": (0,)}, "hidden"),
+        ({"hidden": 8}, "list of layer widths"),
         ({"activation": "tanhh"}, "activation"),
         ({"initialisation": "keras"}, "initialisation"),
         ({"noise_unit": "sd"}, "noise_unit"),

@@ -82,7 +82,7 @@ def test_bootstrap_batches_are_drawn_with_replacement():
     assert not np.array_equal(epoch, [batch.numpy() for batch in batches])
 
 
-@pytest.mark.parametrize("n", [0, -1, 2.5])
+@pytest.mark.parametrize("n", [0, -1, 2.5, True])
 def test_number_of_bootstrap_batches_is_checked(n):
     split = Split(np.arange(60), np.arange(60, 80), np.arange(80, 100))
     with pytest.raises(ValueError, match="bootstrap_batches"):

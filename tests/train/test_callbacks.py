@@ -54,6 +54,7 @@ def test_the_noisy_coupling_does_not_choose_the_epoch():
     for epoch, (reconstruction, total) in enumerate([(3.0, 9.0), (1.0, 30.0), (2.0, 5.0)]):
         torch.nn.init.constant_(plan.module.weight, epoch)
         metrics = {"reconstruction_loss_validation": reconstruction, "validation_loss": total}
+        best.on_validation_end(None, plan)
         best.on_train_epoch_end(SimpleNamespace(callback_metrics=metrics), plan)
     best.on_train_end(None, plan)
     assert plan.module.weight.item() == 1
@@ -77,12 +78,16 @@ def test_divergence_is_an_error_and_leaves_finite_weights(mdata, train_size):
     assert any(same(model.module.state_dict(), weights) for weights in record.weights[:2])
 
 
-def watch(best: KeepBestWeights, epochs: list[dict[str, float]]) -> float:
-    """The epoch whose weights are kept."""
+def watch(best: KeepBestWeights, epochs: list[dict[str, float]], every: int = 1) -> float:
+    """The epoch whose weights are kept; metrics stay until the next validation."""
+    metrics = {}
     plan = torch.nn.Module()
     plan.module = torch.nn.Linear(1, 1)
-    for epoch, metrics in enumerate(epochs, start=1):
+    for epoch, new in enumerate(epochs, start=1):
         torch.nn.init.constant_(plan.module.weight, epoch)
+        if new and epoch % every == 0:
+            metrics = new
+            best.on_validation_end(None, plan)
         best.on_train_epoch_end(SimpleNamespace(callback_metrics=metrics), plan)
     best.on_train_end(None, plan)
     assert best.best_epoch == plan.module.weight.item()
@@ -109,3 +114,10 @@ def test_until_epochs_are_compared_the_last_one_counts():
 def test_nothing_to_compare_keeps_the_last_epoch():
     assert watch(KeepBestWeights(monitor=()), EPOCHS) == 4
     assert watch(KeepBestWeights(), [{}, {}, {}]) == 3
+
+
+def test_an_epoch_is_not_judged_by_the_metrics_of_another():
+    # Validated are epochs 2 and 4; 2 is before epochs are compared.
+    assert watch(KeepBestWeights(), EPOCHS, every=2) == 4
+    assert watch(KeepBestWeights(after=2), EPOCHS, every=2) == 4
+    assert watch(KeepBestWeights(after=1), EPOCHS[:3], every=2) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
@@ -174,6 +175,8 @@ class CoupledAE(SavableModel):
         >>> model = CoupledAE.from_published_weights("weights.h5", mdata)  # doctest: +SKIP
         >>> ephys = model.predict(source="rna", target="ephys")  # doctest: +SKIP
         """
+        if isinstance(modalities, str) or len(modalities) != 2:
+            raise ValueError(f"modalities={modalities!r} must name two modalities: ('rna', 'ephys').")
         published = dict(zip(modalities, read_published_weights(path), strict=True))
         check_mudata(mdata)
         check_modalities(mdata, list(modalities), layers or {})
@@ -218,6 +221,10 @@ class CoupledAE(SavableModel):
         mdata: MuData | None,
     ) -> dict[tuple[str, str], float | tuple[float, float]]:
         if not isinstance(coupling, Mapping):
+            if not isinstance(coupling, Real):
+                raise ValueError(
+                    f"coupling={coupling!r} must be a number, or a dictionary of pairs and their weights."
+                )
             coupling = dict.fromkeys(combinations(self.modalities, 2), coupling)
             if mdata is not None:
                 present = {name: x.present for name, x in self._aligned(mdata).items()}
@@ -235,6 +242,16 @@ class CoupledAE(SavableModel):
                 )
         if len({frozenset(pair) for pair in coupling}) < len(coupling):
             raise ValueError(f"coupling names a pair twice: {list(coupling)}.")
+        coupled = {name for pair, weight in coupling.items() if np.sum(weight) > 0 for name in pair}
+        alone = [name for name in self.modalities if coupled and name not in coupled]
+        if alone:
+            warnings.warn(
+                f"{shorten(alone)} is coupled to no other modality: it is an autoencoder of its own, and its latent has "
+                "nothing to do with the others'. Give a pair with it a weight in coupling, or leave it out: "
+                "setup_mudata(mdata, modalities=[...]).",
+                UserWarning,
+                stacklevel=3,
+            )
         return dict(coupling)
 
     def _query(
@@ -277,7 +294,7 @@ class CoupledAE(SavableModel):
         latents = []
         for chunk in np.array_split(cells, max(-(-len(cells) // (batch_size or settings.batch_size)), 1)):
             observation = arm.standardiser(torch.from_numpy(aligned.values(chunk)).to(self.device))
-            latents.append(torch.where(observation.present[:, None], arm.encode(observation), torch.nan))
+            latents.append(torch.where(observation.present[:, None] > 0, arm.encode(observation), torch.nan))
         return torch.cat(latents)
 
     def get_latent_representation(

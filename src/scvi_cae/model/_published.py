@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import h5py
 import torch
-from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,9 +66,9 @@ class PublishedArm:
     @torch.no_grad()
     def copy_to(self, arm: Arm) -> None:
         """Write the weights into an arm of the same sizes."""
-        for layers, network in ((self.encoder, arm.encoder), (self.decoder, arm.decoder)):
-            linear = [layer for layer in network.mlp if isinstance(layer, nn.Linear)]
-            for (kernel, bias), layer in zip(layers, linear, strict=True):
+        decoder = (*arm.decoder.layers, arm.decoder.last)
+        for layers, network in ((self.encoder, arm.encoder.layers), (self.decoder, decoder)):
+            for (kernel, bias), layer in zip(layers, network, strict=True):
                 layer.weight.copy_(torch.from_numpy(kernel.T))
                 if bias is not None:
                     layer.bias.copy_(torch.from_numpy(bias))
@@ -117,8 +116,19 @@ def read_published_weights(path: str | Path) -> tuple[PublishedArm, PublishedArm
                     f"{path} holds no complete {name}: its layers map {shapes}, but "
                     f"{list(pairwise(expected))} would fit its first layer and the other network."
                 )
+            # Only the encoder's last layer may do without a bias.
+            needed = layers[:-1] if name == encoder and not arm.latent_bias else layers
+            if any(bias is None or bias.shape != kernel.shape[1:] for kernel, bias in needed):
+                raise ValueError(f"{path} holds no complete {name}: a bias is missing or of the wrong size.")
+        if arm.mean.shape != arm.variance.shape:
+            raise ValueError(
+                f"{path} holds no complete {encoder}: statistics of the normalisation differ in size."
+            )
         arms.append(arm)
     first, second = arms
+    for what in ("n_latent", "latent_bias"):
+        if getattr(first, what) != getattr(second, what):
+            raise ValueError(f"{path} is incomplete: its two encoders differ in {what}.")
     return first, second
 
 

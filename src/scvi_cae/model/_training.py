@@ -18,6 +18,7 @@ from scvi_cae.data import (
     presence_pattern,
     shorten,
 )
+from scvi_cae.module import mean_and_spread
 from scvi_cae.train import (
     RECONSTRUCTION,
     CoupledDataSplitter,
@@ -92,8 +93,8 @@ class TrainableModel(MuDataModel):
         validation_size
             Fraction of cells that choose the best epoch; all others by default. What is left is for testing.
         batch_size
-            Largest number of cells in a batch; each batch gets its share of every pattern of measured modalities.
-            ``None`` for all training cells in one batch.
+            Largest number of cells in a batch; each batch gets its share of every pattern of measured modalities,
+            unless batches are drawn with replacement. ``None`` for all training cells in one batch.
         early_stopping
             Whether to stop when ``early_stopping_monitor`` (``"reconstruction_loss_validation"``) has not improved for
             ``early_stopping_patience`` epochs.
@@ -151,7 +152,6 @@ class TrainableModel(MuDataModel):
         splitter = self._data_splitter_cls(
             data, split, presence_pattern(present), batch_size, **(datasplitter_kwargs or {})
         )
-        n_batches = len(splitter.train_dataloader())
         best = KeepBestWeights(monitor, monitor_after)
         trainer_kwargs = {
             "early_stopping_monitor": RECONSTRUCTION,
@@ -166,7 +166,7 @@ class TrainableModel(MuDataModel):
             self,
             training_plan=self._training_plan_cls(self.module, **(plan_kwargs or {})),
             data_splitter=splitter,
-            max_epochs=max(-(-DEFAULT_STEPS // n_batches), LEAST_EPOCHS)
+            max_epochs=max(-(-DEFAULT_STEPS // splitter.n_steps), LEAST_EPOCHS)
             if max_epochs is None
             else max_epochs,
             accelerator=accelerator,
@@ -306,4 +306,15 @@ class TrainableModel(MuDataModel):
                 f"Modality {modality!r}: features measured in no training cell: {shorten(names)}. Choose another "
                 "split, or remove them."
             )
-        self.module.arm(modality).fit(values)
+        arm = self.module.arm(modality)
+        arm.fit(values)
+        if arm.config.noise and not arm.config.standardise:
+            drowned = arm.augmentation.noise_sd.cpu().numpy() > mean_and_spread(values)[1]
+            if drowned.any():
+                warnings.warn(
+                    f"Modality {modality!r}: the noise added while training is larger than the spread of "
+                    f"{drowned.sum()} features: {shorten(np.asarray(self._features(modality))[drowned])}. Scale the "
+                    "features (scvi_cae.pp.robust_scale), or let the arm do it: standardise=True.",
+                    UserWarning,
+                    stacklevel=3,
+                )

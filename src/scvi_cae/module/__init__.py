@@ -14,7 +14,7 @@ from ._coupling import (
 )
 from ._module import CoupledModule
 from ._reconstruction import masked_squared_error
-from ._standardiser import Standardiser, mean_and_scale
+from ._standardiser import Standardiser, mean_and_scale, mean_and_spread
 
 __all__ = [
     "COUPLING_LOSSES",
@@ -27,6 +27,7 @@ __all__ = [
     "full_covariance_coupling",
     "masked_squared_error",
     "mean_and_scale",
+    "mean_and_spread",
     "min_variance_coupling",
     "min_variance_coupling_2019",
     "mse_coupling",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
-from ._networks import Augmentation, LatentNorm, SkipMLP, initialise_as_keras
-from ._reconstruction import masked_squared_error
-from ._standardiser import Standardiser, mean_and_scale
+from ._networks import Augmentation, Decoder, Encoder, LatentNorm, initialise_as_keras
+from ._reconstruction import linear_squared_error, masked_squared_error
+from ._standardiser import Standardiser, mean_and_spread
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
     from ._batch import Observation
     from ._config import ArmConfig
@@ -36,20 +36,20 @@ class Arm(nn.Module):
         self.config = config
         self.standardiser = Standardiser(n_features)
         self.augmentation = Augmentation(n_features, config.noise, config.dropout)
-        self.encoder = SkipMLP(
-            n_features, config.hidden, n_latent, config.activation, config.linear, bias=config.latent_bias
+        self.encoder = Encoder(
+            n_features, config.hidden, n_latent, config.activation, config.linear, config.latent_bias
         )
         self.latent_norm = (
             LatentNorm(n_latent, config.latent_momentum, config.latent_eps) if config.latent_norm else None
         )
-        self.decoder = SkipMLP(
+        self.decoder = Decoder(
             n_latent,
             config.hidden[::-1],
             n_features,
             config.activation,
             config.linear,
-            dropout=config.decoder_dropout,
-            nonnegative=config.nonnegative,
+            config.decoder_dropout,
+            config.nonnegative,
         )
         if config.initialisation == "glorot":
             self.apply(initialise_as_keras)
@@ -65,8 +65,8 @@ class Arm(nn.Module):
         if self.config.standardise:
             self.standardiser.fit(values)
         else:
-            scale = mean_and_scale(values)[1]
-            self.augmentation.fit(scale if self.config.noise_unit == "std" else scale**2)
+            spread = mean_and_spread(values)[1]
+            self.augmentation.fit(torch.from_numpy(spread if self.config.noise_unit == "std" else spread**2))
 
     def encode(self, observation: Observation) -> torch.Tensor:
         """``(n_cells, n_latent)`` latents; those of cells without the modality mean nothing."""
@@ -78,11 +78,32 @@ class Arm(nn.Module):
         """``(n_cells, n_features)`` standardised values from latents of any modality."""
         return self.decoder(z)
 
-    def reconstruction_loss(
-        self, prediction: torch.Tensor, observation: Observation, cells: torch.Tensor
+    def reconstruction_losses(
+        self, features: torch.Tensor, observation: Observation, cells: torch.Tensor
     ) -> torch.Tensor:
-        """Reconstruction loss of this modality over the boolean ``(n_cells,)`` mask ``cells``."""
-        counted = (cells & observation.present)[:, None] if self.config.error_over == "all" else None
+        """Reconstruction losses of this modality from several sources.
+
+        Parameters
+        ----------
+        features
+            ``(..., n_sources, n_cells, n)`` features of the decoder, made of each source's latents.
+        observation
+            The modality of these cells.
+        cells
+            ``(..., n_sources, n_cells)`` mask: the cells that each source has.
+
+        Returns
+        -------
+        ``(..., n_sources)`` losses over the cells that have source and target.
+        """
+        present = cells * observation.present.unsqueeze(-2)
+        whole = observation.observed.shape[-1] == 1
+        if whole and not self.config.nonnegative and observation.values.shape[-1] > features.shape[-1]:
+            return linear_squared_error(self.decoder.last, features, observation.values, present)
+        prediction = self.decoder.readout(features.flatten(-3, -2)).unflatten(-2, features.shape[-3:-1])
         return masked_squared_error(
-            prediction, observation.values, observation.observed & cells[:, None], counted
+            prediction,
+            observation.values.unsqueeze(-3),
+            observation.observed.unsqueeze(-3) * cells.unsqueeze(-1),
+            present.unsqueeze(-1) if self.config.error_over == "all" else None,
         )

@@ -16,10 +16,13 @@ class Observation(NamedTuple):
         ``(n_cells, n_features)`` standardised values, 0 at missing entries: there a feature adds nothing to the
         first layer, nor to the gradient of its weights. Statistics and losses go by the masks.
     observed
-        Boolean ``(n_cells, n_features)`` mask of measured values, or ``(n_cells, 1)`` where a cell has
-        either all features of the modality or none.
+        ``(n_cells, n_features)`` mask of measured values, or ``(n_cells, 1)`` where a cell has either all features of
+        the modality or none.
     present
-        Boolean ``(n_cells,)`` mask of the cells with at least one measured value.
+        ``(n_cells,)`` mask of the cells with at least one measured value.
+
+    Masks are 1 and 0 in the type of the values: they are factors in every sum, and converting them takes longer than
+    the sums of a small batch. All may have a leading dimension of members, of models that are trained together.
     """
 
     values: torch.Tensor

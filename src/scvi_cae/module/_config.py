@@ -89,6 +89,8 @@ class ArmConfig:
 
     def __post_init__(self) -> None:
         """Check every setting."""
+        if not isinstance(self.hidden, (tuple, list)):
+            raise ValueError(f"hidden={self.hidden!r} must be a list of layer widths: hidden=(64,).")
         object.__setattr__(self, "hidden", tuple(self.hidden))
         if any(not isinstance(n, int) or n < 1 for n in self.hidden):
             raise ValueError(f"hidden={self.hidden} must hold layer widths of at least 1.")

@@ -1,10 +1,15 @@
-"""Coupling losses: what pulls two modalities' latents of the same cells together."""
+"""Coupling losses: what pulls two modalities' latents of the same cells together.
+
+Latents may have leading dimensions, of members; a loss then has those.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import torch
+
+from ._reduce import across_processes, cell_sum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,17 +30,18 @@ def covariance(z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     z
         ``(n_cells, n_latent)`` latents.
     present
-        Boolean ``(n_cells,)``: the cells that have the modality, paired or not.
+        ``(n_cells,)`` mask, 1 or 0: the cells that have the modality, paired or not.
 
     Returns
     -------
-    ``(n_latent, n_latent)``, divided by ``n - 1``; 0 where it is not finite.
+    ``(n_latent, n_latent)``, divided by ``n - 1``; entries that are not finite are 0.
     """
-    weight = present[:, None].to(z.dtype)
-    n = weight.sum()
-    centred = (z - (z * weight).sum(0) / n.clamp(min=1)) * weight
-    cov = centred.T @ centred / (n - 1).clamp(min=1)
-    return torch.where(cov.isfinite().all(), cov, torch.zeros_like(cov))
+    weight = present.unsqueeze(-1).to(z.dtype)
+    n = cell_sum(weight)
+    centred = (z - cell_sum(z * weight) / n.clamp(min=1)) * weight
+    cov = across_processes(centred.mT @ centred) / (n - 1).clamp(min=1)
+    # An eigendecomposition fails for what is not finite.
+    return torch.nan_to_num(cov, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def smallest_variance(z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
@@ -49,24 +55,32 @@ def smallest_variance(z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     z
         ``(n_cells, n_latent)`` latents.
     present
-        Boolean ``(n_cells,)``: the cells that have the modality, paired or not.
+        ``(n_cells,)`` mask, 1 or 0: the cells that have the modality, paired or not.
 
     Returns
     -------
-    A scalar; 0 where the covariance is not finite (which :data:`VARIANCE_FLOOR` then replaces).
+    A scalar.
     """
-    return torch.linalg.eigvalsh(covariance(z, present))[0]
+    return torch.linalg.eigvalsh(covariance(z, present))[..., 0]
+
+
+def _smallest_variances(
+    zi: torch.Tensor, zj: torch.Tensor, present_i: torch.Tensor, present_j: torch.Tensor
+) -> torch.Tensor:
+    """Smallest variances of both latents, one after the other along the first dimension."""
+    return smallest_variance(torch.stack([zi, zj]), torch.stack([present_i, present_j]))
 
 
 def _pair_mean(
     values: torch.Tensor, present_i: torch.Tensor, present_j: torch.Tensor, pair_weight: torch.Tensor | None
 ) -> torch.Tensor:
     """Weighted mean of ``(n_cells,)`` values over the pairs; 0 without any."""
-    weight = (present_i & present_j).to(values.dtype)
+    weight = (present_i * present_j).to(values.dtype)
     if pair_weight is not None:
         weight = weight * pair_weight * (pair_weight > WEIGHT_FLOOR)
     # Any pair's weight exceeds the floor, so the clamp only keeps a batch without pairs from dividing by zero.
-    return (values * weight).sum() / weight.sum().clamp(min=WEIGHT_FLOOR)
+    total, n = cell_sum(torch.stack([values * weight, weight], dim=-1)).squeeze(-2).unbind(-1)
+    return total / n.clamp(min=WEIGHT_FLOOR)
 
 
 def min_variance_coupling(
@@ -93,7 +107,7 @@ def min_variance_coupling(
     zi, zj
         ``(n_cells, n_latent)`` latents of two modalities, row by row of the same cells.
     present_i, present_j
-        Boolean ``(n_cells,)``: which cells have each modality.
+        ``(n_cells,)`` masks, 1 or 0: which cells have each modality.
     pair_weight
         ``(n_cells,)`` weight :math:`w` of each pair, 1 by default; pairs below 0.01 do not count.
 
@@ -111,9 +125,8 @@ def min_variance_coupling(
     >>> round(min_variance_coupling(zi, zj, everyone, everyone).item(), 5)
     1.91087
     """
-    distance = _pair_mean((zi - zj).square().sum(1), present_i, present_j, pair_weight)
-    variance = torch.minimum(smallest_variance(zi, present_i), smallest_variance(zj, present_j))
-    return distance / variance.clamp(min=VARIANCE_FLOOR)
+    distance = _pair_mean((zi - zj).square().sum(-1), present_i, present_j, pair_weight)
+    return distance / _smallest_variances(zi, zj, present_i, present_j).amin(0).clamp(min=VARIANCE_FLOOR)
 
 
 def min_variance_coupling_2019(
@@ -138,7 +151,7 @@ def min_variance_coupling_2019(
     zi, zj
         ``(n_cells, n_latent)`` latents of two modalities, row by row of the same cells.
     present_i, present_j
-        Boolean ``(n_cells,)``: which cells have each modality.
+        ``(n_cells,)`` masks, 1 or 0: which cells have each modality.
     pair_weight
         ``(n_cells,)`` weight of each pair, 1 by default; pairs below 0.01 do not count.
 
@@ -147,8 +160,8 @@ def min_variance_coupling_2019(
     A scalar; 0 in a batch without pairs.
     """
     error = mse_coupling(zi, zj, present_i, present_j, pair_weight)
-    variances = torch.stack([smallest_variance(zi, present_i), smallest_variance(zj, present_j)])
-    return (error / variances.clamp(min=VARIANCE_FLOOR)).sum()
+    variances = _smallest_variances(zi, zj, present_i, present_j)
+    return (error / variances.clamp(min=VARIANCE_FLOOR)).sum(0)
 
 
 def full_covariance_coupling(
@@ -174,7 +187,7 @@ def full_covariance_coupling(
     zi, zj
         ``(n_cells, n_latent)`` latents of two modalities, row by row of the same cells.
     present_i, present_j
-        Boolean ``(n_cells,)``: which cells have each modality.
+        ``(n_cells,)`` masks, 1 or 0: which cells have each modality.
     pair_weight
         ``(n_cells,)`` weight of each pair, 1 by default; pairs below 0.01 do not count.
 
@@ -183,11 +196,11 @@ def full_covariance_coupling(
     A scalar; 0 in a batch without pairs.
     """
     difference = zi - zj
-    ridge = COVARIANCE_RIDGE * torch.eye(zi.shape[1], dtype=zi.dtype, device=zi.device)
-    squared = torch.zeros_like(difference[:, 0])
+    ridge = COVARIANCE_RIDGE * torch.eye(zi.shape[-1], dtype=zi.dtype, device=zi.device)
+    squared = torch.zeros_like(difference[..., 0])
     for z, present in ((zi, present_i), (zj, present_j)):
-        whitened = torch.linalg.solve(covariance(z, present) + ridge, difference.T).T
-        squared = squared + (difference * whitened).sum(1) / 2
+        whitened = torch.linalg.solve(covariance(z, present) + ridge, difference.mT).mT
+        squared = squared + (difference * whitened).sum(-1) / 2
     return _pair_mean(squared, present_i, present_j, pair_weight)
 
 
@@ -209,7 +222,7 @@ def mse_coupling(
     zi, zj
         ``(n_cells, n_latent)`` latents of two modalities, row by row of the same cells.
     present_i, present_j
-        Boolean ``(n_cells,)``: which cells have each modality.
+        ``(n_cells,)`` masks, 1 or 0: which cells have each modality.
     pair_weight
         ``(n_cells,)`` weight of each pair, 1 by default; pairs below 0.01 do not count.
 
@@ -217,7 +230,7 @@ def mse_coupling(
     -------
     A scalar; 0 in a batch without pairs.
     """
-    return _pair_mean((zi - zj).square().mean(1), present_i, present_j, pair_weight)
+    return _pair_mean((zi - zj).square().mean(-1), present_i, present_j, pair_weight)
 
 
 #: Coupling losses by the name that a model is given.

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, cast
 
 import torch
-from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
+from scvi.module.base import BaseModuleClass, LossOutput
 from torch import nn
 
 from ._arm import Arm
@@ -97,56 +97,73 @@ class CoupledModule(BaseModuleClass):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the ``extra_metrics`` of :meth:`loss`."""
+        """Names of the ``extra_metrics`` of :meth:`loss` in evaluation mode."""
         errors = [f"{t}_from_{s}" for t in self.modalities for s in (t, *self.sources[t])]
         couplings = [f"{what}_{i}_{j}" for i, j in self.coupling for what in ("coupling", "distance")]
         return (*errors, "reconstruction_loss", *couplings)
 
+    def forward(
+        self, tensors: dict[str, Observation]
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], LossOutput]:
+        """Latents, decoders' features and loss of a batch.
+
+        scvi-tools' own version also looks at where every tensor lies, at each step; here batches lie there already.
+        """
+        latents = self.inference(tensors)
+        features = self.generative(latents)
+        return latents, features, self.loss(tensors, latents, features)
+
     def _get_inference_input(self, tensors: dict[str, Observation]) -> dict:
         return {"observations": tensors}
 
-    @auto_move_data
-    def inference(self, observations: dict[str, Observation]) -> dict[str, dict[str, torch.Tensor]]:
-        """Latent of each modality in ``observations``: ``(n_cells, n_latent)``."""
-        return {"latents": {name: self.arm(name).encode(x) for name, x in observations.items()}}
+    def inference(self, observations: dict[str, Observation]) -> dict[str, torch.Tensor]:
+        """Latent of each modality in ``observations``: ``(..., n_cells, n_latent)``."""
+        return {name: self.arm(name).encode(x) for name, x in observations.items()}
 
     def _get_generative_input(
-        self, tensors: dict[str, Observation], inference_outputs: dict[str, dict[str, torch.Tensor]]
+        self, tensors: dict[str, Observation], inference_outputs: dict[str, torch.Tensor]
     ) -> dict:
-        return inference_outputs
+        return {"latents": inference_outputs}
 
-    @auto_move_data
-    def generative(self, latents: dict[str, torch.Tensor]) -> dict[tuple[str, str], torch.Tensor]:
-        """Standardised predictions by (source, target); other modalities' latents do not learn from them."""
-        predictions = {}
+    def generative(self, latents: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Features of each modality's decoder, from its own latent and then from those of ``sources``.
+
+        ``(..., n_sources, n_cells, n)``. The other modalities' latents do not learn from them.
+        """
+        features = {}
         for target in self.modalities:
             sources = (target, *self.sources[target])
-            # One pass through the decoder for all sources is one wide product instead of several.
-            z = torch.cat([latents[target], *(latents[source].detach() for source in sources[1:])])
-            decoded = self.arm(target).decode(z).chunk(len(sources))
-            predictions.update({(s, target): x for s, x in zip(sources, decoded, strict=True)})
-        return predictions
+            # One pass for all sources is one wide product instead of several.
+            z = torch.cat([latents[target], *(latents[source].detach() for source in sources[1:])], dim=-2)
+            decoded = self.arm(target).decoder.features(z)
+            features[target] = decoded.unflatten(-2, (len(sources), -1))
+        return features
 
     def loss(
         self,
         tensors: dict[str, Observation],
-        inference_outputs: dict[str, dict[str, torch.Tensor]],
-        generative_outputs: dict[tuple[str, str], torch.Tensor],
+        inference_outputs: dict[str, torch.Tensor],
+        generative_outputs: dict[str, torch.Tensor],
     ) -> LossOutput:
         """The objective of the class docstring.
 
         ``extra_metrics`` has its terms, unweighted; ``reconstruction_loss``, which is the objective without the
-        couplings; and of each coupled pair the ``distance``, the mean squared difference of its latents.
+        couplings; and in evaluation mode, of each coupled pair, the ``distance``, the mean squared difference of its
+        latents.
         """
-        latents = inference_outputs["latents"]
+        latents = inference_outputs
         terms: dict[str, torch.Tensor] = {}
-        total = torch.zeros((), device=next(iter(latents.values())).device)
-        for (source, target), prediction in generative_outputs.items():
-            arm, observation = self.arm(target), tensors[target]
-            error = arm.reconstruction_loss(prediction, observation, tensors[source].present)
-            terms[f"{target}_from_{source}"] = error.detach()
-            weight = arm.config.weight * (1.0 if source == target else arm.config.cross_weight)
-            total = total + weight * error
+        reconstruction: torch.Tensor | float = 0.0
+        for target, features in generative_outputs.items():
+            arm, sources = self.arm(target), (target, *self.sources[target])
+            cells = torch.stack([tensors[source].present for source in sources], dim=-2)
+            errors = arm.reconstruction_losses(features, tensors[target], cells)
+            for source, error in zip(sources, errors.detach().unbind(-1), strict=True):
+                terms[f"{target}_from_{source}"] = error
+            # The first source is the modality itself.
+            weighted = errors[..., 0] + arm.config.cross_weight * errors[..., 1:].sum(-1)
+            reconstruction = reconstruction + arm.config.weight * weighted
+        total = torch.as_tensor(reconstruction)
         terms["reconstruction_loss"] = total.detach()
         for (i, j), weights in self.coupling.items():
             present = tensors[i].present, tensors[j].present
@@ -156,8 +173,8 @@ class CoupledModule(BaseModuleClass):
             )
             coupling = self.coupling_loss(zi, zj, *present)
             terms[f"coupling_{i}_{j}"] = coupling.detach()
-            terms[f"distance_{i}_{j}"] = mse_coupling(zi.detach(), zj.detach(), *present)
+            if not self.training:
+                terms[f"distance_{i}_{j}"] = mse_coupling(zi.detach(), zj.detach(), *present)
             total = total + mean_weight * coupling
-        return LossOutput(
-            loss=total, n_obs_minibatch=len(next(iter(tensors.values())).present), extra_metrics=terms
-        )
+        n_cells = next(iter(tensors.values())).present.shape[-1]
+        return LossOutput(loss=total, n_obs_minibatch=n_cells, extra_metrics=terms)

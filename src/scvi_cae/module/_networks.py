@@ -1,4 +1,8 @@
-"""The layers that arms are made of."""
+"""The networks that arms are made of.
+
+All of them take tensors of shape ``(..., n_cells, n)``. Where their parameters have a leading dimension of members,
+:func:`scvi_cae.module.stack`, so must the tensors: then many models compute in one call.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn import functional as F
+
+from ._reduce import cell_sum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import numpy as np
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": nn.ELU,
@@ -20,24 +25,89 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-class SkipMLP(nn.Module):
+class Linear(nn.Linear):
+    """A linear layer whose parameters may have a leading dimension of members."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(..., n_cells, n_in)`` to ``(..., n_cells, n_out)``."""
+        if self.weight.dim() == 2:
+            return F.linear(x, self.weight, self.bias)
+        if self.bias is None:
+            return x @ self.weight.mT
+        return torch.baddbmm(self.bias.unsqueeze(-2), x, self.weight.mT)
+
+
+class Encoder(nn.Module):
     r"""A linear map plus a nonlinear correction: :math:`f(x) = A x + \mathrm{MLP}(x)`.
 
     With few cells the linear map carries most of what can be learnt (ridge regression is hard to beat on
-    Patch-seq), and the multilayer perceptron adds what is not linear.
+    Patch-seq), and the multilayer perceptron adds what is not linear. Both read the input in one product.
 
     Parameters
     ----------
-    n_in, n_out
-        Number of inputs and outputs.
+    n_in
+        Number of features.
     hidden
         Widths of the hidden layers; none leaves the linear map alone.
+    n_latent
+        Number of outputs.
     activation
-        One of ``"elu"``, ``"gelu"``, ``"relu"``, ``"silu"``.
+        One of ``ACTIVATIONS``.
     linear
         Whether to add the linear map :math:`A` (without bias: the perceptron's last layer has one).
     bias
         Whether the perceptron's last layer has a bias.
+    """
+
+    def __init__(
+        self, n_in: int, hidden: Sequence[int], n_latent: int, activation: str, linear: bool, bias: bool
+    ) -> None:
+        super().__init__()
+        self.n_skipped = n_latent if linear and hidden else 0
+        widths = [n_in, *hidden]
+        self.layers = nn.ModuleList(
+            Linear(n, m, bias=i > 0 or not self.n_skipped)
+            for i, (n, m) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+        )
+        if self.n_skipped:
+            # The rows of A stand below those of the first layer, whose bias they do not share.
+            self.layers[0] = Linear(n_in, hidden[0] + n_latent, bias=False)
+            self.first_bias = nn.Parameter(torch.empty(hidden[0]).uniform_(-(n_in**-0.5), n_in**-0.5))
+        self.layers.append(Linear(widths[-1], n_latent, bias=bias))
+        self.activation = ACTIVATIONS[activation]()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(..., n_cells, n_in)`` to ``(..., n_cells, n_latent)``."""
+        *hidden, last = self.layers
+        skipped = None
+        for layer in hidden:
+            x = layer(x)
+            if skipped is None and self.n_skipped:
+                x, skipped = x[..., : -self.n_skipped], x[..., -self.n_skipped :]
+                x = x + self.first_bias.unsqueeze(-2)
+            x = self.activation(x)
+        x = last(x)
+        return x if skipped is None else x + skipped
+
+
+class Decoder(nn.Module):
+    r"""The mirror of :class:`Encoder`: :math:`f(z) = A z + \mathrm{MLP}(z)`, from latents to features.
+
+    It has two parts: :meth:`features`, the inputs of the last layer, and the last layer, :meth:`readout`. The last
+    layer is by far the largest; a squared error can do without its output.
+
+    Parameters
+    ----------
+    n_latent
+        Number of inputs.
+    hidden
+        Widths of the hidden layers, from the latent; none leaves the linear map alone.
+    n_out
+        Number of features.
+    activation
+        One of ``ACTIVATIONS``.
+    linear
+        Whether to add the linear map :math:`A`.
     dropout
         Probability of dropping a unit of the last hidden layer while training.
     nonnegative
@@ -46,35 +116,46 @@ class SkipMLP(nn.Module):
 
     def __init__(
         self,
-        n_in: int,
+        n_latent: int,
         hidden: Sequence[int],
         n_out: int,
         activation: str,
         linear: bool,
-        *,
-        bias: bool = True,
-        dropout: float = 0.0,
-        nonnegative: bool = False,
+        dropout: float,
+        nonnegative: bool,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        width = n_in
-        for n_hidden in hidden:
-            layers += [nn.Linear(width, n_hidden), ACTIVATIONS[activation]()]
-            width = n_hidden
-        if dropout:
-            layers.append(nn.Dropout(dropout))
-        layers.append(nn.Linear(width, n_out, bias=bias))
-        self.mlp = nn.Sequential(*layers)
-        self.linear = nn.Linear(n_in, n_out, bias=False) if linear and hidden else None
+        widths = [n_latent, *hidden]
+        self.layers = nn.ModuleList(Linear(n, m) for n, m in zip(widths[:-1], widths[1:], strict=True))
+        self.skips = bool(linear and hidden)
+        self.last = Linear(widths[-1] + (n_latent if self.skips else 0), n_out)
+        with torch.no_grad():
+            # As for two layers side by side: each is initialised by its own number of inputs.
+            for columns in self.last.weight.split(
+                [widths[-1], n_latent] if self.skips else [widths[-1]], dim=1
+            ):
+                nn.init.uniform_(columns, -(columns.shape[1] ** -0.5), columns.shape[1] ** -0.5)
+            nn.init.uniform_(self.last.bias, -(widths[-1] ** -0.5), widths[-1] ** -0.5)
+        self.activation = ACTIVATIONS[activation]()
+        self.dropout = Dropout(dropout)
         self.nonnegative = nonnegative
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map ``(..., n_in)`` to ``(..., n_out)``."""
-        out = self.mlp(x)
-        if self.linear is not None:
-            out = out + self.linear(x)
+    def features(self, z: torch.Tensor) -> torch.Tensor:
+        """Map ``(..., n_cells, n_latent)`` to the inputs of the last layer."""
+        h = z
+        for layer in self.layers:
+            h = self.activation(layer(h))
+        h = self.dropout(h)
+        return torch.cat([h, z], dim=-1) if self.skips else h
+
+    def readout(self, features: torch.Tensor) -> torch.Tensor:
+        """Map :meth:`features` to ``(..., n_cells, n_out)``."""
+        out = self.last(features)
         return out.relu() if self.nonnegative else out
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Map ``(..., n_cells, n_latent)`` to ``(..., n_cells, n_out)``."""
+        return self.readout(self.features(z))
 
 
 def initialise_as_keras(layer: nn.Module) -> None:
@@ -83,6 +164,57 @@ def initialise_as_keras(layer: nn.Module) -> None:
         nn.init.xavier_uniform_(layer.weight)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+class RandomStreams(nn.Module):
+    """What draws random numbers: from the streams it is given, or else from torch's global one.
+
+    A stream belongs to one member, so that a model trained among others draws what it would alone.
+
+    Attributes
+    ----------
+    streams
+        One generator for each member, on the device of the data; ``None`` for torch's own.
+    """
+
+    streams: Sequence[torch.Generator] | None = None
+
+    def draw(self, like: torch.Tensor, fill: Callable[..., object]) -> torch.Tensor:
+        """Fill a tensor, member by member, with ``fill(row, generator=...)``."""
+        if self.streams is None or like.dim() == 2:
+            fill(like, generator=self.streams[0] if self.streams else None)
+        else:
+            for member, stream in zip(like, self.streams, strict=True):
+                fill(member, generator=stream)
+        return like
+
+
+class Dropout(RandomStreams):
+    """Set entries to zero at random while training, and scale the others up.
+
+    torch draws a Bernoulli variable for each entry, which on a CPU takes longer than the products of a small network;
+    here each entry gets 16 random bits, four entries from one draw. Probabilities are rounded to 1/65,536.
+
+    Parameters
+    ----------
+    probability
+        Probability of dropping an entry.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.kept = round(65_536 * (1 - probability))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Drop entries of ``(..., n_cells, n)``."""
+        if not self.training or self.kept == 65_536:
+            return x
+        n_words = -(-x.shape[-2] * x.shape[-1] // 4)
+        words = torch.empty((*x.shape[:-2], 1, n_words), dtype=torch.int64, device=x.device)
+        self.draw(words, lambda part, generator: part.random_(-(2**63), None, generator=generator))
+        bits = words.view(torch.int16)[..., 0, : x.shape[-2] * x.shape[-1]].view(x.shape)
+        mask = torch.lt(bits, self.kept - 32_768, out=torch.empty_like(x, requires_grad=False))
+        return mask.mul_(65_536 / self.kept) * x
 
 
 class Augmentation(nn.Module):
@@ -103,17 +235,19 @@ class Augmentation(nn.Module):
     def __init__(self, n_features: int, noise: float, dropout: float) -> None:
         super().__init__()
         self.noise = noise
-        self.dropout = nn.Dropout(dropout)
+        self.noise_streams = RandomStreams()
+        self.dropout = Dropout(dropout)
         self.register_buffer("noise_sd", torch.full((n_features,), float(noise)))
 
-    def fit(self, scale: np.ndarray) -> None:
+    def fit(self, scale: torch.Tensor) -> None:
         """Set the scale of each feature's noise, ``(n_features,)``."""
-        self.noise_sd.copy_(torch.from_numpy(self.noise * scale))
+        self.noise_sd.copy_(self.noise * scale)
 
     def forward(self, values: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
         """Corrupt observed values only; a missing one stays at zero."""
         if self.training and self.noise > 0:
-            values = values + self.noise_sd * torch.randn_like(values) * observed
+            noise = self.noise_streams.draw(torch.empty_like(values), torch.Tensor.normal_)
+            values = values + self.noise_sd.unsqueeze(-2) * noise * observed
         return self.dropout(values)
 
 
@@ -143,15 +277,20 @@ class LatentNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(n_latent))
 
     def forward(self, z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        """Normalise ``(n_cells, n_latent)`` latents; ``present`` ``(n_cells,)`` selects the statistics' cells."""
+        """Normalise ``(..., n_cells, n_latent)`` latents; ``present`` ``(..., n_cells)`` are the statistics' cells."""
         if not self.training:
-            return (z - self.running_mean) * torch.rsqrt(self.running_var + self.eps)
-        weight = present[:, None] / present.sum().clamp(min=1)
-        mean = (z * weight).sum(0)
-        var = ((z - mean).square() * weight).sum(0)
+            return (z - self.running_mean.unsqueeze(-2)) * torch.rsqrt(self.running_var + self.eps).unsqueeze(
+                -2
+            )
+        present = present.unsqueeze(-1)
+        n = cell_sum(present)
+        weight = present / n.clamp(min=1)
+        mean = cell_sum(z * weight)
+        centred = z - mean
+        var = cell_sum(centred.square() * weight)
         with torch.no_grad():
             # A batch with fewer than two cells of the modality says nothing about its spread.
-            momentum = self.momentum * (present.sum() > 1)
-            self.running_mean.lerp_(mean, momentum)
-            self.running_var.lerp_(var, momentum)
-        return (z - mean) * torch.rsqrt(var + self.eps)
+            momentum = self.momentum * (n > 1).squeeze(-2)
+            self.running_mean.lerp_(mean.squeeze(-2), momentum)
+            self.running_var.lerp_(var.squeeze(-2), momentum)
+        return centred * torch.rsqrt(var + self.eps)

@@ -1,11 +1,19 @@
-"""Reconstruction losses."""
+"""Reconstruction losses.
+
+Tensors may have leading dimensions, of members and sources; losses then have those.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+from torch.nn import functional as F
+
+from ._reduce import across_processes, cell_sum
+
 if TYPE_CHECKING:
-    import torch
+    from ._networks import Linear
 
 
 def masked_squared_error(
@@ -23,16 +31,53 @@ def masked_squared_error(
     Parameters
     ----------
     prediction, target
-        ``(n_cells, n_features)``, in units of each feature's standard deviation.
+        ``(..., n_cells, n_features)``, in units of each feature's standard deviation.
     observed
-        Boolean ``(n_cells, n_features)``, or ``(n_cells, 1)`` for whole cells.
+        ``(..., n_cells, n_features)`` mask, 1 or 0, or ``(..., n_cells, 1)`` for whole cells.
     counted
         Entries that the sum is divided by, likewise; the observed ones by default.
 
     Returns
     -------
-    A scalar.
+    A scalar, or one for each of the leading dimensions.
     """
     counted = observed if counted is None else counted
-    n_counted = counted.sum() * (target.shape[1] // counted.shape[1])
-    return ((prediction - target).square() * observed).sum() / n_counted.clamp(min=1)
+    n_counted = across_processes(counted.sum((-2, -1))) * (target.shape[-1] // counted.shape[-1])
+    total = across_processes(((prediction - target).square() * observed).sum((-2, -1)))
+    return total / n_counted.clamp(min=1)
+
+
+def linear_squared_error(
+    layer: Linear, features: torch.Tensor, target: torch.Tensor, cells: torch.Tensor
+) -> torch.Tensor:
+    r"""Mean squared error of a linear layer's output, without computing the output.
+
+    The squared error of a cell with target :math:`x` and features :math:`h` (with a 1 in front of the bias) is
+
+    .. math:: \lVert x - W h \rVert^2 = \lVert x \rVert^2 - 2\, h^\top W^\top x + h^\top W^\top W h
+
+    where :math:`W^\top x` serves the predictions from every source, and :math:`W^\top W` is small. For many features
+    that takes less than half of the products of the direct way, forward and backward.
+
+    Parameters
+    ----------
+    layer
+        The linear layer.
+    features
+        ``(..., n_sources, n_cells, n_inputs)`` inputs of the layer, for predictions from each source.
+    target
+        ``(..., n_cells, n_features)``, all measured in the cells that count.
+    cells
+        ``(..., n_sources, n_cells)`` mask, 1 or 0: the cells that count.
+
+    Returns
+    -------
+    ``(..., n_sources)`` means over the features of the cells that count; 0 where there are none.
+    """
+    weight = torch.cat([layer.weight, layer.bias.unsqueeze(-1)], dim=-1)
+    projected = (target @ weight).unsqueeze(-3)
+    features = F.pad(features, (0, 1), value=1.0)
+    quadratic = features @ (weight.mT @ weight).unsqueeze(-3)
+    errors = target.square().sum(-1).unsqueeze(-2) + ((quadratic - 2 * projected) * features).sum(-1)
+    total, n = cell_sum(torch.stack([errors * cells, cells], dim=-1)).squeeze(-2).unbind(-1)
+    return total / (n * target.shape[-1]).clamp(min=1)

@@ -9,7 +9,7 @@ from torch import nn
 from ._batch import Observation
 
 
-def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and population standard deviation (``ddof=0``) of the observed values of each feature.
 
     Parameters
@@ -19,15 +19,31 @@ def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Returns
     -------
-    Two ``(n_features,)`` float64 arrays; the deviation is 1 for a feature that does not vary.
+    Two ``(n_features,)`` float64 arrays; the deviation is exactly 0 for a feature that does not vary.
     """
     observed = ~np.isnan(values)
     n = np.maximum(observed.sum(0), 1)
     mean = np.where(observed, values, 0.0).sum(0, dtype=np.float64) / n
     squares = np.square(np.where(observed, values - mean, 0.0)).sum(0, dtype=np.float64)
-    scale = np.sqrt(squares / n)
+    spread = np.sqrt(squares / n)
     # Rounding leaves a constant feature a spread of about eps * |mean|; dividing by it would make noise.
-    return mean, np.where(scale <= 1e-6 * np.maximum(np.abs(mean), 1e-30), 1.0, scale)
+    return mean, np.where(spread <= 1e-6 * np.maximum(np.abs(mean), 1e-30), 0.0, spread)
+
+
+def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What to subtract from each feature, and what to divide it by.
+
+    Parameters
+    ----------
+    values
+        ``(n_cells, n_features)`` values, NaN where missing.
+
+    Returns
+    -------
+    :func:`mean_and_spread`, with a deviation of 1 for a feature that does not vary.
+    """
+    mean, spread = mean_and_spread(values)
+    return mean, np.where(spread == 0, 1.0, spread)
 
 
 class Standardiser(nn.Module):
@@ -71,7 +87,7 @@ class Standardiser(nn.Module):
         whole = observed.all(dim=1)
         if torch.equal(whole, present):
             observed = present[:, None]
-        return Observation(values, observed, present)
+        return Observation(values, observed.to(values.dtype), present.to(values.dtype))
 
     def inverse(self, values: torch.Tensor) -> torch.Tensor:
         """Standardised ``(n_cells, n_features)`` values in the data's own units."""

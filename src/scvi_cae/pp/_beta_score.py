@@ -132,8 +132,8 @@ def beta_score(
         why="Delete these to compute them anew, or give another key_added.",
     )
     n_genes = target.adata.n_vars
-    if n_top is not None and not 1 <= n_top <= n_genes:
-        raise ValueError(f"n_top={n_top} must be from 1 to {n_genes}, the number of genes.")
+    if n_top is not None and (not isinstance(n_top, (int, np.integer)) or not 1 <= n_top <= n_genes):
+        raise ValueError(f"n_top={n_top} must be a whole number from 1 to {n_genes}, the number of genes.")
     types = _types(target, groupby)
     values = target.read()
     fit = target.positions(cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -118,8 +119,11 @@ class CoupledDataSplitter(pl.LightningDataModule):
         bootstrap_batches: int | None = None,
     ) -> None:
         super().__init__()
+        # bool is a kind of int
         if bootstrap_batches is not None and (
-            not isinstance(bootstrap_batches, int) or bootstrap_batches < 1
+            not isinstance(bootstrap_batches, Integral)
+            or isinstance(bootstrap_batches, bool)
+            or bootstrap_batches < 1
         ):
             raise ValueError(f"bootstrap_batches={bootstrap_batches!r} must be a whole number of at least 1.")
         self.data = data
@@ -129,19 +133,27 @@ class CoupledDataSplitter(pl.LightningDataModule):
         # Read by scvi-tools when it logs a run to mlflow.
         self.train_size = self.n_train / (self.n_train + self.n_val + len(split.test))
         self.data_loader_kwargs = {"batch_size": batch_size}
-        self.bootstrap_batches = bootstrap_batches
+        self.bootstrap_batches = None if bootstrap_batches is None else int(bootstrap_batches)
 
     def setup(self, stage: str) -> None:
         """Move the data to the trainer's device, once."""
         assert self.trainer is not None
         self.data.to(self.trainer.strategy.root_device)
 
-    def train_dataloader(self) -> Batches | BootstrapBatches:
-        """Batches of training cells, new ones in each epoch."""
+    @property
+    def n_steps(self) -> int:
+        """Number of steps in an epoch."""
+        return len(self._train_batches())
+
+    def _train_batches(self) -> Batches | BootstrapBatches:
         batch_size = self.data_loader_kwargs["batch_size"]
         if self.bootstrap_batches is not None:
             return BootstrapBatches(self.data, self.train_idx, batch_size, self.bootstrap_batches)
         return Batches(self.data, self.train_idx, self.patterns[self.train_idx], batch_size, shuffle=True)
+
+    def train_dataloader(self) -> list[Batches | BootstrapBatches]:
+        """An epoch of training cells as one Lightning batch: batches, new ones in each epoch."""
+        return [self._train_batches()]
 
     def val_dataloader(self) -> Batches:
         """Batches of validation cells."""

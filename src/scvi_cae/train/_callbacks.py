@@ -6,11 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
+import torch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import torch
 
 #: Metric of validation cells that is there whenever they are: their own and cross-modal reconstruction.
 RECONSTRUCTION = "reconstruction_loss_validation"
@@ -45,6 +44,7 @@ class KeepBestWeights(pl.Callback):
         self.best_epoch = 0
         self.n_epochs = 0
         self._best = math.inf
+        self._validated = False
         self._weights: dict[str, torch.Tensor] | None = None
 
     def _keep(self, pl_module: pl.LightningModule) -> None:
@@ -56,22 +56,22 @@ class KeepBestWeights(pl.Callback):
         """Keep the initial weights, in case that no epoch completes."""
         self._keep(pl_module)
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take note that this epoch's metrics are its own: not every epoch need be validated."""
+        self._validated = True
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the weights if they are the best so far."""
         self.n_epochs += 1
-        value = self._value(trainer)
-        if value is not None and not value < self._best:
-            return
-        self.best_epoch = self.n_epochs
-        self._best = math.inf if value is None else value
-        self._keep(pl_module)
-
-    def _value(self, trainer: pl.Trainer) -> float | None:
-        """What is compared between epochs; ``None`` if this epoch is not."""
         metrics = trainer.callback_metrics
-        if self.n_epochs <= self.after or not self.monitor or RECONSTRUCTION not in metrics:
-            return None
-        return float(sum(metrics[name] for name in self.monitor))
+        if self.n_epochs > self.after and self.monitor and RECONSTRUCTION in metrics:
+            validated, self._validated = self._validated, False
+            value = float(sum(metrics[name] for name in self.monitor)) if validated else math.inf
+            if not value < self._best:
+                return
+            self._best = value
+        self.best_epoch = self.n_epochs
+        self._keep(pl_module)
 
     def _restore(self, pl_module: pl.LightningModule) -> None:
         if self._weights is not None:
@@ -93,7 +93,9 @@ class StopOnDivergence(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Check the weights."""
-        if not all(x.isfinite().all() for x in pl_module.get_submodule("module").state_dict().values()):
+        if not torch.nn.utils.get_total_norm(
+            pl_module.get_submodule("module").state_dict().values()
+        ).isfinite():
             raise FloatingPointError(
                 f"Training diverged in epoch {trainer.current_epoch + 1}: weights are no longer finite. The model "
                 "keeps the best weights before it. Try a lower learning rate: train(plan_kwargs={'lr': ...})."

@@ -11,6 +11,8 @@ from scvi.train import TrainingPlan
 from ._callbacks import RECONSTRUCTION
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from scvi.module.base import LossOutput
 
     from scvi_cae.module import CoupledModule, Observation
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
 class CoupledTrainingPlan(TrainingPlan):
     """AdamW with a one-cycle learning rate, metrics per epoch.
 
-    scvi-tools' own plan logs every metric at every step, which costs more than a third of a step of a small
-    network; here sums stay on the device until the epoch ends.
+    What Lightning and scvi-tools do around a step takes as long as a third of a step of a small network. So an epoch
+    is one Lightning batch here: the steps are a plain loop, sums stay on the device until the epoch ends, and
+    Lightning sees to everything between epochs.
 
     Parameters
     ----------
@@ -69,44 +72,54 @@ class CoupledTrainingPlan(TrainingPlan):
         if self.loss_kwargs:
             raise TypeError(f"Unknown arguments of the training plan: {sorted(self.loss_kwargs)}.")
         self.schedule = schedule
+        self.automatic_optimization = False
         self._sums: dict[str, torch.Tensor] = {}
         self._n_cells: dict[str, int] = {}
-        self._names: tuple[str, ...] = ()
+        self._names: dict[str, tuple[str, ...]] = {}
 
     def _optimizer_creator_fn(self, optimizer_cls: type[torch.optim.Adam] | type[torch.optim.AdamW]) -> Any:
         # One kernel for all tensors: unfused, the update of many small ones costs a tenth of a step.
         return partial(optimizer_cls, lr=self.lr, eps=self.eps, weight_decay=self.weight_decay, fused=True)
 
     def _accumulate(self, mode: str, output: LossOutput) -> None:
-        self._names = tuple(output.extra_metrics)
+        self._names[mode] = tuple(output.extra_metrics)
         values = torch.stack([output.loss.detach(), *output.extra_metrics.values()]) * output.n_obs_minibatch
         self._sums[mode] = self._sums[mode] + values if mode in self._sums else values
         self._n_cells[mode] = self._n_cells.get(mode, 0) + output.n_obs_minibatch
 
     def _log(self, mode: str, loss_name: str) -> None:
         loss, *terms = (self._sums.pop(mode) / self._n_cells.pop(mode)).cpu()
-        self.log(loss_name, loss, prog_bar=True)
+        metrics = {f"{name}_{mode}": term for name, term in zip(self._names[mode], terms, strict=True)}
+        metrics[loss_name] = loss
         # self.log costs as much as the rest of a small epoch if it is called for every term.
-        metrics = {f"{name}_{mode}": term for name, term in zip(self._names, terms, strict=True)}
         self.trainer.callback_metrics.update(metrics)
+        if self.trainer.progress_bar_callback is not None:
+            self.log(loss_name, loss, prog_bar=True, logger=False)
         scalars = {name: float(term) for name, term in metrics.items()}
         for logger in self.trainer.loggers:
             logger.log_metrics({**scalars, "epoch": self.current_epoch}, step=self.global_step)
 
-    def training_step(self, batch: dict[str, Observation], batch_idx: int) -> torch.Tensor:
-        """Loss of one batch."""
-        _, _, output = self.module(batch)
-        self._accumulate("train", output)
-        return output.loss
+    def training_step(self, batch: Iterable[dict[str, Observation]], batch_idx: int) -> None:
+        """Steps of an epoch."""
+        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        for observations in batch:
+            optimizer.zero_grad()
+            output = self.module(observations)[2]
+            self.manual_backward(output.loss)
+            optimizer.step()
+            if self.schedule == "one_cycle":
+                scheduler.step()
+            self._accumulate("train", output)
 
     def validation_step(self, batch: dict[str, Observation], batch_idx: int) -> None:
         """Add one batch to the validation metrics."""
-        _, _, output = self.module(batch)
-        self._accumulate("validation", output)
+        self._accumulate("validation", self.module(batch)[2])
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means over its training batches."""
         self._log("train", "train_loss")
+        if self.reduce_lr_on_plateau:
+            self.lr_schedulers().step(self.trainer.callback_metrics[self.lr_scheduler_metric])
 
     def on_validation_epoch_end(self) -> None:
         """Log means over the validation cells."""
@@ -115,15 +128,14 @@ class CoupledTrainingPlan(TrainingPlan):
     def configure_optimizers(self) -> dict[str, Any]:
         """Optimiser and schedule."""
         config = super().configure_optimizers()
+        if self.reduce_lr_on_plateau:
+            # Stepped by hand, at the end of an epoch.
+            config["lr_scheduler"] = config["lr_scheduler"]["scheduler"]
         if self.schedule == "one_cycle":
             if self.reduce_lr_on_plateau:
                 raise ValueError("reduce_lr_on_plateau needs schedule='constant'.")
-            config["lr_scheduler"] = {
-                "scheduler": torch.optim.lr_scheduler.OneCycleLR(
-                    config["optimizer"],
-                    max_lr=self.lr,
-                    total_steps=int(self.trainer.estimated_stepping_batches),
-                ),
-                "interval": "step",
-            }
+            n_steps = self.trainer.datamodule.n_steps * self.trainer.max_epochs
+            config["lr_scheduler"] = torch.optim.lr_scheduler.OneCycleLR(
+                config["optimizer"], max_lr=self.lr, total_steps=n_steps
+            )
         return config
