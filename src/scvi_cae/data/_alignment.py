@@ -9,9 +9,11 @@ import numpy as np
 from scipy import sparse
 
 from ._checks import infinite_error, shorten
+from ._rows import MOST_ROWS, on_disk, read_rows
+from ._scan import measured_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from mudata import MuData
 
@@ -23,23 +25,54 @@ def modality_matrix(mdata: MuData, modality: str, layer: str | None) -> Any:
     return np.ma.filled(matrix.astype(float), np.nan) if isinstance(matrix, np.ma.MaskedArray) else matrix
 
 
-def measured_rows(matrix: Any) -> np.ndarray:
-    """Boolean ``(n_rows,)``: which rows of a dense or sparse matrix hold anything but NaN."""
-    stored = matrix.data if sparse.issparse(matrix) else matrix
-    if matrix.dtype.kind != "f" or not np.isnan(stored).any():
-        return np.full(matrix.shape[0], matrix.shape[1] > 0)
-    if sparse.issparse(matrix):
-        missing = matrix.tocsr(copy=True)
-        missing.data = np.isnan(missing.data)
-        return np.asarray(missing.sum(1)).ravel() < matrix.shape[1]
-    return ~np.isnan(matrix).all(1)
+class CellBlock:
+    """Rows of some cells of one modality, in memory as they are stored: a sparse modality stays sparse.
+
+    Parameters
+    ----------
+    cells
+        Ascending positions of the cells in the MuData.
+    stored
+        ``(len(cells), n_stored)`` float32 array or CSR matrix; ``None`` if the MuData lacks the modality.
+    columns
+        Column of each feature in ``stored``, ``None`` if they have the same order.
+    n_features
+        Number of features.
+    """
+
+    def __init__(self, cells: np.ndarray, stored: Any, columns: np.ndarray | None, n_features: int) -> None:
+        self.cells = cells
+        self._stored = stored
+        self._columns = columns
+        self._n_features = n_features
+
+    def holds(self, cells: np.ndarray) -> np.ndarray:
+        """Boolean ``(len(cells),)``: which cells are in the block."""
+        found = np.searchsorted(self.cells, cells)
+        inside = found < len(self.cells)
+        inside[inside] = self.cells[found[inside]] == cells[inside]
+        return inside
+
+    def values(self, cells: np.ndarray) -> np.ndarray:
+        """``(len(cells), n_features)`` float32 values of cells in any order, NaN for cells that are not in the block."""
+        inside = self.holds(cells)
+        if not inside.any():
+            return np.full((len(cells), self._n_features), np.nan, dtype=np.float32)
+        rows = self._stored[np.searchsorted(self.cells, cells[inside])]
+        rows = rows.toarray() if sparse.issparse(rows) else rows
+        rows = rows if self._columns is None else rows[:, self._columns]
+        if inside.all():
+            return rows
+        out = np.full((len(cells), self._n_features), np.nan, dtype=np.float32)
+        out[inside] = rows
+        return out
 
 
 class AlignedModality:
     """One modality of a MuData, addressed by the MuData's own cells.
 
     Cells are matched by name, so the order of cells in a modality is free, and a cell may lack it. Nothing is
-    copied until :meth:`values` is called.
+    copied, or read from a disk, until values are asked for.
 
     Parameters
     ----------
@@ -66,13 +99,15 @@ class AlignedModality:
             self._matrix = None
             return
         adata = mdata.mod[modality]
-        self._modality, self._cells, self._features = modality, mdata.obs_names, [str(x) for x in features]
+        self._modality, self._cells = modality, mdata.obs_names
         self._rows = adata.obs_names.astype(str).get_indexer(mdata.obs_names.astype(str))
         self._matrix = modality_matrix(mdata, modality, layer)
         names = adata.var_names.astype(str)
-        columns = names.get_indexer(self._features)
-        missing = [name for name, column in zip(self._features, columns, strict=True) if column < 0]
-        unknown = names.difference(self._features)
+        self._stored_features = names
+        features = [str(name) for name in features]
+        columns = names.get_indexer(features)
+        missing = [name for name, column in zip(features, columns, strict=True) if column < 0]
+        unknown = names.difference(features)
         if missing or len(unknown):
             problems = [f"lacks {len(missing)} features of the model: {shorten(missing)}"] if missing else []
             problems += (
@@ -93,6 +128,51 @@ class AlignedModality:
             present[present] = measured_rows(self._matrix)[self._rows[present]]
         return present
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether the values are read from a file whenever they are asked for."""
+        return self._matrix is not None and on_disk(self._matrix)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """``(n_cells,)`` row of each cell of the MuData in the modality, -1 if it has none."""
+        return self._rows
+
+    def read(self, cells: np.ndarray) -> CellBlock:
+        """Rows of some cells, read in the order of the modality.
+
+        Parameters
+        ----------
+        cells
+            Positions of cells in the MuData, in any order; those without a row are left out.
+
+        Raises
+        ------
+        ValueError
+            If a value is infinite, also as float32.
+        """
+        cells = np.unique(cells)
+        cells = cells[self._rows[cells] >= 0]
+        if self._matrix is None or not len(cells):
+            return CellBlock(cells[:0], None, None, self.n_features)
+        rows = self._rows[cells]
+        order = np.argsort(rows)
+        in_order = bool((order[1:] > order[:-1]).all())
+        stored = read_rows(self._matrix, rows if in_order else rows[order])
+        entries = stored.data if sparse.issparse(stored) else stored
+        if np.isinf(entries).any():
+            row, column = stored.tocoo().coords if sparse.issparse(stored) else np.indices(stored.shape)
+            where = np.isinf(entries)
+            raise infinite_error(
+                self._modality,
+                int(where.sum()),
+                self._cells[cells[order[row[where][0]]]],
+                self._stored_features[column[where][0]],
+            )
+        # Not put in the order of the cells if that would be a copy of all for nothing.
+        stored = stored if in_order else stored[np.argsort(order)]
+        return CellBlock(cells, stored, self._columns, self.n_features)
+
     def values(self, cells: np.ndarray) -> np.ndarray:
         """Values of some cells.
 
@@ -110,20 +190,21 @@ class AlignedModality:
         ValueError
             If a value is infinite, also as float32.
         """
-        rows = self._rows[cells]
-        has_row = rows >= 0
-        out = np.full((len(rows), self.n_features), np.nan, dtype=np.float32)
-        if self._matrix is not None and has_row.any():
-            block = self._matrix[rows[has_row]]
-            block = block.toarray() if sparse.issparse(block) else np.asarray(block)
-            with np.errstate(over="ignore"):
-                out[has_row] = block if self._columns is None else block[:, self._columns]
-            infinite = np.argwhere(np.isinf(out))
-            if len(infinite):
-                raise infinite_error(
-                    self._modality,
-                    len(infinite),
-                    self._cells[cells[infinite[0, 0]]],
-                    self._features[infinite[0, 1]],
-                )
-        return out
+        return self.read(cells).values(cells)
+
+    def chunks(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Values of many cells, a few thousand at a time, in the order in which they are stored.
+
+        Parameters
+        ----------
+        cells
+            Positions of cells in the MuData.
+
+        Yields
+        ------
+        Places in ``cells``, ``(n,)``, and the values of the cells there, as :meth:`values` gives them.
+        """
+        order = np.argsort(self._rows[cells], kind="stable")
+        for start in range(0, len(order), MOST_ROWS):
+            places = order[start : start + MOST_ROWS]
+            yield places, self.values(cells[places])

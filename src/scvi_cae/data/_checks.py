@@ -7,13 +7,15 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from anndata.abc import CSCDataset
 from mudata import MuData
-from scipy import sparse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
+
+    from ._scan import Scan
 
 #: From here on, integers only are taken for counts rather than, say, numbers of branches.
 _COUNTS_MAX = 50
@@ -111,10 +113,6 @@ def check_modality(mdata: MuData, modality: str, layer: str | None) -> None:
             shorten([name for name in adata.layers if name is not None]) or "none"
         )  # anndata 0.13 lists X too
         raise ValueError(f"Modality {modality!r} has no layer {layer!r}; its layers: {known}.")
-    if adata.isbacked:
-        raise ValueError(
-            f"Modality {modality!r} is backed by a file. Read it into memory: adata.to_memory()."
-        )
     if layer is None and adata.X is None:
         raise ValueError(
             f"Modality {modality!r} has no X; fill it, or name a layer: layers={{{modality!r}: ...}}."
@@ -145,29 +143,32 @@ def check_not_empty(mdata: MuData, modality: str) -> None:
         )
 
 
-def check_values(values: Any, modality: str, obs_names: pd.Index, var_names: pd.Index) -> None:
-    """Check that a matrix holds finite numbers or NaN."""
-    dtype = getattr(values, "dtype", None)
+def check_numbers(matrix: Any, modality: str) -> None:
+    """Check that a matrix is one of real numbers whose rows can be read."""
+    if type(matrix).__module__.partition(".")[0] == "dask":
+        raise TypeError(
+            f"Modality {modality!r} is a dask array. Give the array on disk itself: "
+            "AnnData(anndata.io.sparse_dataset(group['X']), obs=..., var=...), or group['X'] if it is dense."
+        )
+    dtype = getattr(matrix, "dtype", None)
     if dtype is None or dtype.kind not in "fiub":
         raise TypeError(
             f"Modality {modality!r} must hold real numbers, not {dtype}. Convert it, with NaN for missing values: "
             "adata.X = adata.X.astype('float32')."
         )
-    # Values are computed with as float32, where larger ones become infinite.
-    with np.errstate(over="ignore"):
-        entries = (values.data if sparse.issparse(values) else np.asarray(values)).astype(
-            np.float32, copy=False
+    if isinstance(matrix, CSCDataset):
+        raise ValueError(
+            f"Modality {modality!r} is stored by features on disk (CSC), so that no cell can be read without reading "
+            "all. Read it into memory (adata.to_memory()), and write it by cells if it does not stay there: "
+            "adata.X = adata.X.tocsr()."
         )
-    infinite = np.isinf(entries)
-    if not infinite.any():
-        return
-    if sparse.issparse(values):
-        # COO keeps the order of the stored values of whichever format it is made from.
-        coordinates = values.tocoo()
-        row, column = coordinates.row[infinite][0], coordinates.col[infinite][0]
-    else:
-        row, column = np.argwhere(infinite)[0]
-    raise infinite_error(modality, int(infinite.sum()), obs_names[row], var_names[column])
+
+
+def check_finite(scan: Scan, modality: str, obs_names: pd.Index, var_names: pd.Index) -> None:
+    """Check that a matrix holds finite numbers or NaN."""
+    if scan.first_infinite is not None:
+        row, column = scan.first_infinite
+        raise infinite_error(modality, scan.n_infinite, obs_names[row], var_names[column])
 
 
 def infinite_error(modality: str, n: int, cell: object, feature: object) -> ValueError:
@@ -178,15 +179,9 @@ def infinite_error(modality: str, n: int, cell: object, feature: object) -> Valu
     )
 
 
-def check_features_vary(values: Any, modality: str, var_names: pd.Index) -> None:
+def check_features_vary(scan: Scan, modality: str, var_names: pd.Index) -> None:
     """Check that every feature is measured in some cell and differs between cells, also as float32."""
-    values = values.astype(np.float32, copy=False)
-    if sparse.issparse(values):
-        columns = values.tocsc()
-        low, high = (np.asarray(x.todense()).ravel() for x in (columns.nanmin(0), columns.nanmax(0)))
-    else:
-        low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
-    missing, constant = np.isnan(low), low == high
+    missing, constant = np.isnan(scan.low), scan.low == scan.high
     for which, problem in (
         (missing, "measured in no cell (all NaN)"),
         (constant, "the same in every cell (in single precision)"),
@@ -210,14 +205,11 @@ def warn_if_unmeasured(measured: np.ndarray, modality: str, obs_names: pd.Index)
         )
 
 
-def warn_if_counts(values: Any, modality: str) -> None:
+def warn_if_counts(scan: Scan, modality: str) -> None:
     """Warn where log-transformed values are expected and the matrix holds counts."""
-    entries = values.data if sparse.issparse(values) else np.asarray(values)
-    if entries.size == 0 or np.isnan(np.min(entries)) or np.min(entries) < 0 or np.max(entries) < _COUNTS_MAX:
-        return
-    if values.dtype.kind in "iu" or not np.any(entries % 1):
+    if scan.whole and np.min(scan.low) >= 0 and np.max(scan.high) >= _COUNTS_MAX:
         warnings.warn(
-            f"Modality {modality!r} looks like raw counts (whole numbers from 0 to {np.max(entries):g}), but the "
+            f"Modality {modality!r} looks like raw counts (whole numbers from 0 to {np.max(scan.high):g}), but the "
             "model fits standardised values by squared error. Normalise first: sc.pp.normalize_total(adata, "
             "target_sum=1e6); sc.pp.log1p(adata).",
             UserWarning,

@@ -9,21 +9,25 @@ import rich.pretty  # scvi-tools uses it in view_anndata_setup, and relies on so
 import rich.table
 from scvi.data.fields import BaseAnnDataField
 
-from ._alignment import AlignedModality, measured_rows, modality_matrix
+from ._alignment import AlignedModality, modality_matrix
 from ._checks import (
     check_features_vary,
+    check_finite,
     check_modality,
     check_mudata,
     check_not_empty,
-    check_values,
+    check_numbers,
     shorten,
     warn_if_counts,
     warn_if_unmeasured,
 )
+from ._scan import scan
 
 if TYPE_CHECKING:
     import pandas as pd
     from mudata import MuData
+
+    from ._scan import Scan
 
 
 def _table(title: str, column: str, names: list[str]) -> rich.table.Table:
@@ -88,23 +92,29 @@ class ModalityField(BaseAnnDataField):
         """Never: a model has the modalities it was set up with."""
         return False
 
-    def validate_field(self, mdata: MuData) -> None:
-        """Check names and values of the modality."""
+    def _checked(self, mdata: MuData) -> Scan:
+        """Check names and values of the modality, in one pass over the matrix."""
         check_modality(mdata, self.modality, self.layer)
         adata = mdata.mod[self.modality]
         matrix = modality_matrix(mdata, self.modality, self.layer)
-        check_values(matrix, self.modality, adata.obs_names, adata.var_names)
+        check_numbers(matrix, self.modality)
+        found = scan(matrix)
+        check_finite(found, self.modality, adata.obs_names, adata.var_names)
+        return found
+
+    def validate_field(self, mdata: MuData) -> None:
+        """Check names and values of the modality."""
+        self._checked(mdata)
 
     def register_field(self, mdata: MuData) -> dict:
         """Check the modality and remember its features."""
-        self.validate_field(mdata)
+        found = self._checked(mdata)
         check_not_empty(mdata, self.modality)
         var_names = mdata.mod[self.modality].var_names
-        matrix = modality_matrix(mdata, self.modality, self.layer)
         if self.to_train:
-            check_features_vary(matrix, self.modality, var_names)
-            warn_if_counts(matrix, self.modality)
-        warn_if_unmeasured(measured_rows(matrix), self.modality, mdata.mod[self.modality].obs_names)
+            check_features_vary(found, self.modality, var_names)
+            warn_if_counts(found, self.modality)
+        warn_if_unmeasured(found.measured, self.modality, mdata.mod[self.modality].obs_names)
         return {"column_names": [str(name) for name in var_names]}
 
     def transfer_field(self, state_registry: dict, mdata_target: MuData, **kwargs: Any) -> dict:

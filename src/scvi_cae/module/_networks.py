@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ._reduce import cell_sum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": nn.ELU,
@@ -179,14 +179,12 @@ class RandomStreams(nn.Module):
 
     streams: Sequence[torch.Generator] | None = None
 
-    def draw(self, like: torch.Tensor, fill: Callable[..., object]) -> torch.Tensor:
-        """Fill a tensor, member by member, with ``fill(row, generator=...)``."""
-        if self.streams is None or like.dim() == 2:
-            fill(like, generator=self.streams[0] if self.streams else None)
+    def members(self, x: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Generator | None]]:
+        """Each member's part of ``(..., n_cells, n)`` values, and the stream it draws from."""
+        if x.dim() == 2:
+            yield x, self.streams[0] if self.streams else None
         else:
-            for member, stream in zip(like, self.streams, strict=True):
-                fill(member, generator=stream)
-        return like
+            yield from zip(x, self.streams or [None] * len(x), strict=True)
 
 
 class Dropout(RandomStreams):
@@ -209,12 +207,19 @@ class Dropout(RandomStreams):
         """Drop entries of ``(..., n_cells, n)``."""
         if not self.training or self.kept == 65_536:
             return x
-        n_words = -(-x.shape[-2] * x.shape[-1] // 4)
-        words = torch.empty((*x.shape[:-2], 1, n_words), dtype=torch.int64, device=x.device)
-        self.draw(words, lambda part, generator: part.random_(-(2**63), None, generator=generator))
-        bits = words.view(torch.int16)[..., 0, : x.shape[-2] * x.shape[-1]].view(x.shape)
-        mask = torch.lt(bits, self.kept - 32_768, out=torch.empty_like(x, requires_grad=False))
-        return mask.mul_(65_536 / self.kept) * x
+        with torch.no_grad():
+            mask = torch.empty_like(x)
+            # Member by member, whose values fit into a core's cache.
+            for member, stream in self.members(mask):
+                self._draw(member, stream)
+        return mask * x if x.requires_grad else mask.mul_(x)
+
+    def _draw(self, mask: torch.Tensor, stream: torch.Generator | None) -> None:
+        """Fill a mask with 0 where an entry is dropped, and else with what keeps the mean."""
+        words = torch.empty(-(-mask.numel() // 4), dtype=torch.int64, device=mask.device)
+        words.random_(-(2**63), None, generator=stream)
+        bits = words.view(torch.int16)[: mask.numel()].view(mask.shape)
+        torch.lt(bits, self.kept - 32_768, out=mask).mul_(65_536 / self.kept)
 
 
 class Augmentation(nn.Module):
@@ -246,7 +251,9 @@ class Augmentation(nn.Module):
     def forward(self, values: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
         """Corrupt observed values only; a missing one stays at zero."""
         if self.training and self.noise > 0:
-            noise = self.noise_streams.draw(torch.empty_like(values), torch.Tensor.normal_)
+            noise = torch.empty_like(values)
+            for member, stream in self.noise_streams.members(noise):
+                member.normal_(generator=stream)
             values = values + self.noise_sd.unsqueeze(-2) * noise * observed
         return self.dropout(values)
 

@@ -5,9 +5,10 @@ Tensors may have leading dimensions, of members and sources; losses then have th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ._reduce import across_processes, cell_sum
@@ -47,6 +48,42 @@ def masked_squared_error(
     return total / n_counted.clamp(min=1)
 
 
+class LinearErrors(torch.autograd.Function):
+    """Squared errors of a linear layer's output, by cell; see :func:`linear_squared_error`.
+
+    The gradient is written out, since both of the layer's gradients, through its product with the target and through
+    its product with itself, go into one.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, target: torch.Tensor
+    ) -> torch.Tensor:
+        """``(..., n_sources, n_cells)`` squared errors."""
+        weight = torch.cat([weight, bias.unsqueeze(-1)], dim=-1)
+        features = F.pad(features, (0, 1), value=1.0)
+        quadratic = features @ (weight.mT @ weight).unsqueeze(-3)
+        residual = quadratic - (target @ weight).unsqueeze(-3)
+        ctx.save_for_backward(features, weight, target, residual)
+        squares = torch.linalg.vector_norm(target, dim=-1).square().unsqueeze(-2)
+        return squares + ((2 * residual - quadratic) * features).sum(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, gradient: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
+        """Gradients of features, weight and bias; the target is data."""
+        features, weight, target, residual = ctx.saved_tensors
+        gradient = 2 * gradient.unsqueeze(-1)
+        weighted = gradient * features
+        outer = (weighted.mT @ features).sum(-3)
+        d_weight = target.mT @ weighted.sum(-3).neg_()
+        add_product = d_weight.addmm_ if d_weight.dim() == 2 else d_weight.baddbmm_
+        add_product(weight, outer)
+        return (gradient * residual)[..., :-1], d_weight[..., :-1], d_weight[..., -1], None
+
+
 def linear_squared_error(
     layer: Linear, features: torch.Tensor, target: torch.Tensor, cells: torch.Tensor
 ) -> torch.Tensor:
@@ -74,10 +111,6 @@ def linear_squared_error(
     -------
     ``(..., n_sources)`` means over the features of the cells that count; 0 where there are none.
     """
-    weight = torch.cat([layer.weight, layer.bias.unsqueeze(-1)], dim=-1)
-    projected = (target @ weight).unsqueeze(-3)
-    features = F.pad(features, (0, 1), value=1.0)
-    quadratic = features @ (weight.mT @ weight).unsqueeze(-3)
-    errors = target.square().sum(-1).unsqueeze(-2) + ((quadratic - 2 * projected) * features).sum(-1)
+    errors = LinearErrors.apply(features, layer.weight, layer.bias, target)
     total, n = cell_sum(torch.stack([errors * cells, cells], dim=-1)).squeeze(-2).unbind(-1)
     return total / (n * target.shape[-1]).clamp(min=1)

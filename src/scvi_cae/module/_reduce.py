@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import distributed
 
 if TYPE_CHECKING:
-    import torch
+    from torch.autograd.function import FunctionCtx
 
 
 def cell_sum(x: torch.Tensor) -> torch.Tensor:
@@ -23,6 +24,20 @@ def across_processes(x: torch.Tensor) -> torch.Tensor:
     """
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
         return x
-    from torch.distributed.nn.functional import all_reduce  # not there in builds of torch without distributed
+    return _AllReduce.apply(x)
 
-    return all_reduce(x)
+
+class _AllReduce(torch.autograd.Function):
+    """A sum over processes whose gradient is, too; torch's own is deprecated."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: torch.Tensor) -> torch.Tensor:
+        x = x.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> torch.Tensor:
+        grad = grads[0].clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(grad)
+        return grad

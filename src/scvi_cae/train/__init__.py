@@ -4,14 +4,21 @@ from ._batches import CoupledDataSplitter
 from ._callbacks import RECONSTRUCTION, KeepBestWeights, StopOnDivergence
 from ._history import HistoryLogger
 from ._plan import CoupledTrainingPlan
+from ._processes import ShareWork
+from ._resume import COSMETIC, ResumeFile, describe, describe_data
 from ._runner import InterruptibleRunner
 
 __all__ = [
+    "COSMETIC",
     "RECONSTRUCTION",
     "CoupledDataSplitter",
     "CoupledTrainingPlan",
     "HistoryLogger",
     "InterruptibleRunner",
     "KeepBestWeights",
+    "ResumeFile",
+    "ShareWork",
     "StopOnDivergence",
+    "describe",
+    "describe_data",
 ]

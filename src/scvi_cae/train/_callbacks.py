@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
@@ -54,7 +54,8 @@ class KeepBestWeights(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the initial weights, in case that no epoch completes."""
-        self._keep(pl_module)
+        if self._weights is None:  # else the training is resumed
+            self._keep(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take note that this epoch's metrics are its own: not every epoch need be validated."""
@@ -80,6 +81,26 @@ class KeepBestWeights(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the best weights."""
         self._restore(pl_module)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Restore the best weights of a training that was complete when it was resumed: it does not start."""
+        self._restore(pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training needs to know."""
+        return {
+            "best_epoch": self.best_epoch,
+            "n_epochs": self.n_epochs,
+            "best": self._best,
+            "validated": self._validated,
+            "weights": self._weights,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what :meth:`state_dict` returned."""
+        self.best_epoch, self.n_epochs = state_dict["best_epoch"], state_dict["n_epochs"]
+        self._best, self._validated = state_dict["best"], state_dict["validated"]
+        self._weights = state_dict["weights"]
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import torch
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -42,6 +43,23 @@ class HistoryLogger(Logger):
         for name, value in metrics.items():
             if name != "epoch":
                 self._metrics.setdefault(name, {})[epoch] = float(value)
+
+    def state_dict(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Metrics as tensors."""
+        return {
+            name: {
+                "epoch": torch.tensor(list(values)),
+                "value": torch.tensor(list(values.values()), dtype=torch.float64),
+            }
+            for name, values in self._metrics.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+        """Take up what :meth:`state_dict` returned."""
+        self._metrics = {
+            name: dict(zip(columns["epoch"].tolist(), columns["value"].tolist(), strict=True))
+            for name, columns in state.items()
+        }
 
     @property
     def history(self) -> dict[str, pd.DataFrame]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from scvi.train import TrainingPlan
 
+from scvi_cae.module._reduce import across_processes
+
 from ._callbacks import RECONSTRUCTION
 
 if TYPE_CHECKING:
@@ -88,13 +90,17 @@ class CoupledTrainingPlan(TrainingPlan):
         self._n_cells[mode] = self._n_cells.get(mode, 0) + output.n_obs_minibatch
 
     def _log(self, mode: str, loss_name: str) -> None:
-        loss, *terms = (self._sums.pop(mode) / self._n_cells.pop(mode)).cpu()
+        sums, n_cells = self._sums.pop(mode), self._n_cells.pop(mode)
+        if self.trainer.world_size > 1:
+            # Losses are those of all processes' cells, but their weights are numbers of one's own.
+            sums, n_cells = across_processes(sums), across_processes(sums.new_tensor(n_cells))
+        loss, *terms = (sums / n_cells).cpu()
         metrics = {f"{name}_{mode}": term for name, term in zip(self._names[mode], terms, strict=True)}
         metrics[loss_name] = loss
         # self.log costs as much as the rest of a small epoch if it is called for every term.
         self.trainer.callback_metrics.update(metrics)
         if self.trainer.progress_bar_callback is not None:
-            self.log(loss_name, loss, prog_bar=True, logger=False)
+            self.log(loss_name, loss, prog_bar=True, logger=False, sync_dist=self.trainer.world_size > 1)
         scalars = {name: float(term) for name, term in metrics.items()}
         for logger in self.trainer.loggers:
             logger.log_metrics({**scalars, "epoch": self.current_epoch}, step=self.global_step)

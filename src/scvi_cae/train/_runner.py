@@ -1,12 +1,34 @@
-"""scvi-tools' runner, with an end to Ctrl-C that leaves a usable model."""
+"""scvi-tools' runner, with an end to Ctrl-C that leaves a usable model, and early stopping on several devices."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import warnings
 from typing import Any
 
+import lightning.pytorch as pl
 from scvi.train import Trainer, TrainRunner
+from scvi.train._callbacks import LoudEarlyStopping
+from torch import distributed
+
+
+class EarlyStopping(LoudEarlyStopping):
+    """scvi-tools' early stopping that can be resumed in its warm-up, and speaks once."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, with the number of epochs seen."""
+        return {**super().state_dict(), "current_step": self._current_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what :meth:`state_dict` returned."""
+        super().load_state_dict(state_dict)
+        self._current_step = state_dict["current_step"]
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str | None = None) -> None:
+        """Say why training was stopped, in the first process."""
+        if trainer.is_global_zero:
+            super().teardown(trainer, pl_module, stage)
 
 
 class InterruptibleTrainer(Trainer):
@@ -23,9 +45,25 @@ class InterruptibleTrainer(Trainer):
 
     interrupted = False
 
+    def __init__(
+        self,
+        *args: Any,
+        early_stopping: bool = False,
+        callbacks: list[pl.Callback] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        defaults = {"monitor": None, "min_delta": 0.0, "patience": 45, "warmup_epochs": 0, "mode": "min"}
+        options = {name: kwargs.pop(f"early_stopping_{name}", x) for name, x in defaults.items()}
+        # By hand, since scvi-tools does not stop on several devices, where its metrics differ. Ours do not.
+        callbacks = [*(callbacks or ()), *([EarlyStopping(**options)] if early_stopping else ())]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="early_stopping was automatically disabled")
+            super().__init__(*args, callbacks=callbacks, **kwargs)
+
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Fit the model; after Ctrl-C, return with :attr:`interrupted` set."""
         handler = signal.getsignal(signal.SIGINT)
+        connected = distributed.is_available() and distributed.is_initialized()
         try:
             super().fit(*args, **kwargs)
         except SystemExit as error:
@@ -33,6 +71,9 @@ class InterruptibleTrainer(Trainer):
             if not self.interrupted:
                 raise
         finally:
+            # Lightning leaves the processes connected: a later training on one device would wait for the others.
+            if distributed.is_available() and distributed.is_initialized() and not connected:
+                distributed.destroy_process_group()
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, handler)
 
@@ -41,3 +82,8 @@ class InterruptibleRunner(TrainRunner):
     """:class:`scvi.train.TrainRunner` with an :class:`InterruptibleTrainer`."""
 
     _trainer_cls = InterruptibleTrainer
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # scvi-tools would leave the models of all processes on the first device.
+        self.device = self.trainer.strategy.root_device

@@ -1,0 +1,110 @@
+"""Rows of a matrix, wherever it is: in memory, in a backed AnnData, or in a zarr store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import zarr
+from anndata.abc import CSCDataset, CSRDataset
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Most rows that are read at once: enough to make the cost of a read negligible, few enough to be small.
+MOST_ROWS = 4096
+#: Rows that are read in vain rather than beginning another read, which costs about as much.
+MOST_GAP = 256
+#: Most stored values of a sparse matrix that are looked at together.
+_MOST_STORED = 4_000_000
+
+
+def on_disk(matrix: Any) -> bool:
+    """Whether a matrix is read from a file whenever rows are asked for."""
+    return isinstance(matrix, (h5py.Dataset, zarr.Array, CSRDataset, CSCDataset))
+
+
+def read_slice(matrix: Any, start: int, stop: int) -> Any:
+    """Rows from ``start`` up to ``stop``: an array or a sparse matrix in memory, a view if it can be one."""
+    return matrix[start:stop]
+
+
+def row_chunks(matrix: Any) -> Iterator[tuple[int, Any]]:
+    """All rows in turn, at most :data:`MOST_ROWS` at once.
+
+    Parameters
+    ----------
+    matrix
+        Dense or sparse matrix, in memory or on disk.
+
+    Yields
+    ------
+    Number of the first row, and the rows. A matrix in memory that is stored by columns comes in one piece: to take
+    rows of it costs as much as to read it all.
+    """
+    if sparse.issparse(matrix) and matrix.format == "csc":
+        yield 0, matrix
+        return
+    matrix = matrix.tocsr() if sparse.issparse(matrix) else matrix
+    for start in range(0, matrix.shape[0], MOST_ROWS):
+        yield start, read_slice(matrix, start, min(start + MOST_ROWS, matrix.shape[0]))
+
+
+def _runs(rows: np.ndarray) -> list[np.ndarray]:
+    """Sorted rows in groups, each to be got by one read of all rows from its first to its last."""
+    groups = np.split(rows, np.flatnonzero(np.diff(rows) > MOST_GAP) + 1)
+    return [
+        run
+        for group in groups
+        for run in np.split(group, np.flatnonzero(np.diff((group - group[0]) // MOST_ROWS)) + 1)
+    ]
+
+
+def read_rows(matrix: Any, rows: np.ndarray) -> Any:
+    """Some rows, in memory as float32.
+
+    Parameters
+    ----------
+    matrix
+        Dense or sparse matrix, in memory or on disk.
+    rows
+        Numbers of the rows, ascending.
+
+    Returns
+    -------
+    ``(len(rows), n_features)`` array, or sparse matrix if ``matrix`` is one. Values beyond the range of float32 are
+    infinite.
+    """
+    if not on_disk(matrix) or not len(rows):
+        found = matrix[rows] if not on_disk(matrix) else read_slice(matrix, 0, 0)
+    else:
+        parts = []
+        for run in _runs(rows):
+            block = read_slice(matrix, int(run[0]), int(run[-1]) + 1)
+            parts.append(block if len(run) == block.shape[0] else block[run - run[0]])
+        found = (
+            parts[0]
+            if len(parts) == 1
+            else sparse.vstack(parts, format="csr")
+            if sparse.issparse(parts[0])
+            else np.concatenate(parts)
+        )
+    if sparse.issparse(found):
+        found = found.tocsr()
+    with np.errstate(over="ignore"):
+        return found.astype(np.float32, copy=False)
+
+
+def any_nan(matrix: Any) -> bool:
+    """Whether a matrix holds NaN; of a sparse one on disk only the stored values are read."""
+    if matrix.dtype.kind != "f":
+        return False
+    if sparse.issparse(matrix):
+        return bool(np.isnan(matrix.data).any())
+    if isinstance(matrix, (CSRDataset, CSCDataset)):
+        stored = matrix.group["data"]
+        starts = range(0, stored.shape[0], _MOST_STORED)
+        return any(np.isnan(stored[start : start + _MOST_STORED]).any() for start in starts)
+    return any(np.isnan(block).any() for _, block in row_chunks(matrix))

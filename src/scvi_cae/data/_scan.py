@@ -1,0 +1,97 @@
+"""What one pass over a matrix tells about it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from ._rows import any_nan, row_chunks
+
+
+def _measured(block: Any) -> np.ndarray:
+    """Boolean ``(n_rows,)``: which rows of a matrix in memory hold anything but NaN."""
+    if not any_nan(block):
+        return np.full(block.shape[0], block.shape[1] > 0)
+    if sparse.issparse(block):
+        missing = block.tocsr(copy=True)
+        missing.data = np.isnan(missing.data)
+        return np.asarray(missing.sum(1)).ravel() < block.shape[1]
+    return ~np.isnan(block).all(1)
+
+
+def measured_rows(matrix: Any) -> np.ndarray:
+    """Boolean ``(n_rows,)``: which rows of a matrix, in memory or on disk, hold anything but NaN."""
+    if not any_nan(matrix):
+        return np.full(matrix.shape[0], matrix.shape[1] > 0)
+    return np.concatenate([_measured(block) for _, block in row_chunks(matrix)])
+
+
+def _extremes(block: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest value of each column, as float32, NaN where it has none."""
+    values = block.astype(np.float32, copy=False)
+    if sparse.issparse(values):
+        columns = values.tocsc()
+        low, high = (np.asarray(x.todense()).ravel() for x in (columns.nanmin(0), columns.nanmax(0)))
+        return low, high
+    return np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
+
+
+class Scan(NamedTuple):
+    """What is known of a matrix after one pass over its rows.
+
+    Parameters
+    ----------
+    measured
+        Boolean ``(n_rows,)``: which rows hold anything but NaN.
+    low, high
+        ``(n_features,)`` float32 least and greatest value of each feature, NaN where all are.
+    n_infinite
+        Number of infinite values, also as float32.
+    first_infinite
+        Row and column of the first one, if there is any.
+    whole
+        Whether there is no NaN, and all values are whole numbers.
+    """
+
+    measured: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    n_infinite: int
+    first_infinite: tuple[int, int] | None
+    whole: bool
+
+
+def scan(matrix: Any) -> Scan:
+    """Look at all values of a matrix once, few rows at a time.
+
+    Parameters
+    ----------
+    matrix
+        ``(n_rows, n_features)`` matrix of real numbers, dense or sparse, in memory or on disk.
+    """
+    n_features = matrix.shape[1]
+    measured = []
+    low, high = np.full((2, n_features), np.nan, dtype=np.float32)
+    n_infinite, first, whole = 0, None, True
+    # Values are computed with as float32, where larger ones become infinite.
+    with np.errstate(over="ignore"):
+        for start, block in row_chunks(matrix):
+            entries = block.data if sparse.issparse(block) else block
+            infinite = np.isinf(entries.astype(np.float32, copy=False))
+            n = int(infinite.sum())
+            if n and first is None:
+                # COO keeps the order of the stored values of whichever format it is made from.
+                row, column = block.tocoo().coords if sparse.issparse(block) else np.indices(block.shape)
+                first = int(row[infinite][0]) + start, int(column[infinite][0])
+            n_infinite += n
+            measured.append(_measured(block))
+            if block.shape[0] and n_features:
+                least, greatest = _extremes(block)
+                low, high = np.fmin(low, least), np.fmax(high, greatest)
+            # NaN % 1 is NaN, which is not 0 either.
+            whole = whole and (block.dtype.kind in "iub" or not np.any(entries[~infinite] % 1))
+    return Scan(
+        np.concatenate([np.empty(0, dtype=bool), *measured]), low, high, n_infinite, first, bool(whole)
+    )

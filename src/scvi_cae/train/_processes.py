@@ -1,0 +1,54 @@
+"""Several processes that train one model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import torch
+
+from ._resume import differences, gathered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class ShareWork(pl.Callback):
+    """Let the processes of a training draw the same batches, and different noise.
+
+    Each process makes its data and model by itself, from the same script. They must come out the same; weights are
+    those of the first process.
+
+    Parameters
+    ----------
+    description
+        Function that describes data, split and settings; it is called if there are several processes.
+
+    Raises
+    ------
+    RuntimeError
+        If the processes have different data, splits or settings.
+    """
+
+    def __init__(self, description: Callable[[], Mapping[str, str]]) -> None:
+        self._description = description
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Compare the processes, and give them random numbers."""
+        if trainer.world_size == 1:
+            return
+        first, *others = gathered(self._description())
+        for rank, other in enumerate(others, start=1):
+            if differing := differences(first, other):
+                raise RuntimeError(
+                    f"Processes 0 and {rank} do not train the same: different are {differing}. Set scvi.settings.seed at "
+                    "the beginning of the script, and let nothing in it depend on the process."
+                )
+        seed = trainer.strategy.broadcast(int(torch.randint(2**62, ())))
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data.generator = torch.Generator().manual_seed(seed)
+        data.part = slice(trainer.global_rank, None, trainer.world_size)
+        torch.manual_seed(seed + 1 + trainer.global_rank)
+        for module in pl_module.modules():
+            for stream in getattr(module, "streams", None) or ():
+                stream.manual_seed((stream.initial_seed() + 1 + trainer.global_rank) % 2**63)

@@ -1,0 +1,243 @@
+"""The state of a training in a file, for a process that takes it up where another one was killed."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from torch import distributed
+
+from scvi_cae.data import Split
+
+from ._history import HistoryLogger
+
+if TYPE_CHECKING:
+    from scvi_cae.data import AlignedModality
+
+#: Where a Lightning checkpoint has what is ours.
+KEY = "scvi_cae"
+#: Writing takes at most this fraction of the time of training.
+COST = 0.02
+#: Arguments of the trainer that change nothing in the result.
+COSMETIC = (
+    "benchmark",
+    "callbacks",
+    "default_root_dir",
+    "enable_model_summary",
+    "enable_progress_bar",
+    "log_every_n_steps",
+    "log_save_dir",
+    "logger",
+    "profiler",
+    "progress_bar_refresh_rate",
+    "simple_progress_bar",
+)
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.blake2b(digest_size=6)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def describe(value: Any) -> str:
+    """A text that is the same for the same setting in another process."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        text = _digest(value) if value.dtype != object else _digest(value.astype(str))
+        return f"{value.shape} array {text}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {describe(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(describe, value)) + "]" if len(value) < 10 else describe(np.asarray(value))
+    if isinstance(value, np.generic):
+        value = value.item()
+    if callable(value):
+        return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    # The standard representation of an object has its address.
+    return type(value).__qualname__ if type(value).__repr__ is object.__repr__ else repr(value)
+
+
+def describe_data(
+    aligned: Mapping[str, AlignedModality], cells: np.ndarray, features: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """What tells data from other data: names, and a digest of all values.
+
+    Parameters
+    ----------
+    aligned
+        The modalities.
+    cells
+        ``(n_cells,)`` names of the cells.
+    features
+        Names of each modality's features.
+    """
+    described = {"the cells": describe(np.asarray(cells, dtype=str))}
+    for name, modality in aligned.items():
+        described[f"the features of {name!r}"] = describe(np.asarray(features[name], dtype=str))
+        chunks = np.array_split(np.arange(len(cells)), max(len(cells) // 8192, 1))
+        digests = [_digest(modality.values(chunk)) for chunk in chunks]
+        described[f"the values of {name!r}"] = describe(np.asarray(digests))
+    return described
+
+
+def differences(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What differs between two descriptions, in words; empty if nothing does."""
+    return "; ".join(
+        f"{name} ({then.get(name, 'not there')} then, {now.get(name, 'not there')} now)"
+        for name in sorted({*then, *now})
+        if then.get(name) != now.get(name)
+    )
+
+
+class ResumeFile(Checkpoint):
+    """Write the complete state of a training to a file; go on from it if it is there.
+
+    Lightning's own machinery collects and restores weights, optimiser, schedule, loops and the callbacks' states,
+    among them the best weights. This adds the history, the random states of all processes, the split, whether the
+    training has stopped early, and what tells this training from others; it writes the file in one piece, and to one
+    place (Lightning moves a file from the system's temporary folder, which need not be the same file system); and it
+    writes after an epoch only if writing has taken less than a fiftieth of the time so far, or if it is the last.
+
+    Parameters
+    ----------
+    path
+        The file.
+    description
+        What must be the same for a training to be taken up.
+
+    Attributes
+    ----------
+    split
+        The split of the training in the file; ``None`` if there is no file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder of the file does not exist.
+    ValueError
+        If the file is not one that was written here, or holds another training.
+    """
+
+    split: Split | None = None
+
+    def __init__(self, path: str | Path, description: Mapping[str, str]) -> None:
+        self.path = Path(path).expanduser().absolute()
+        self.description = dict(description)
+        self._random: list[dict[str, Any]] | None = None
+        self._next = 0.0
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(f"checkpoint: there is no folder {self.path.parent}. Make it first.")
+        if not self.path.exists():
+            return
+        try:
+            # weights_only: no code from the file is run. Lightning reads it again, when it is known to be harmless.
+            state = torch.load(self.path, weights_only=True, map_location="cpu", mmap=True)[KEY]
+        except Exception as error:
+            raise ValueError(
+                f"{self.path} is not a checkpoint that train(checkpoint=...) wrote. Give another name."
+            ) from error
+        if differing := differences(state["description"], self.description):
+            raise ValueError(
+                f"{self.path} holds another training. Different: {differing}. Repeat the call as it was, or delete "
+                "the file to start again."
+            )
+        self.split = Split(*(np.asarray(cells) for cells in state["split"]))
+
+    @property
+    def ckpt_path(self) -> str | None:
+        """The file, for Lightning; ``None`` if there is nothing to take up."""
+        return None if self.split is None else str(self.path)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add what Lightning does not know."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        checkpoint[KEY] = {
+            "description": self.description,
+            "split": [torch.from_numpy(cells) for cells in (data.train_idx, data.val_idx, data.test_idx)],
+            "should_stop": trainer.should_stop,
+            "history": [x.state_dict() for x in trainer.loggers if isinstance(x, HistoryLogger)],
+            "random": gathered(random_state(pl_module, data)),
+        }
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take it up again."""
+        state = checkpoint[KEY]
+        trainer.should_stop = state["should_stop"]
+        self._random = state["random"]
+        loggers = [x for x in trainer.loggers if isinstance(x, HistoryLogger)]
+        for logger, history in zip(loggers, state["history"], strict=False):
+            logger.load_state_dict(history)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Restore random states last: making modules and loaders may draw numbers."""
+        if self._random is not None:
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            set_random_state(pl_module, data, self._random[trainer.global_rank])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the file, unless that has taken too long already."""
+        # Trainer.max_epochs is -1 if there is no limit.
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if not trainer.strategy.broadcast(last or time.perf_counter() >= self._next):
+            return
+        start = time.perf_counter()
+        if trainer.is_global_zero:
+            from scvi_cae.model._saving import write_atomically  # which imports this package
+
+            write_atomically(self.path, trainer.save_checkpoint)
+        else:
+            # Takes part in collecting the state, and writes nothing.
+            trainer.save_checkpoint(self.path)
+        end = time.perf_counter()
+        self._next = end + (end - start) / COST
+
+
+def _generators(pl_module: pl.LightningModule, data: Any) -> list[torch.Generator]:
+    """Every generator that a training draws from, beside torch's own, once."""
+    found = [getattr(data, "generator", None)]
+    for module in pl_module.modules():
+        found += getattr(module, "streams", None) or ()
+    return list({id(x): x for x in found if x is not None}.values())
+
+
+def random_state(pl_module: pl.LightningModule, data: Any) -> dict[str, Any]:
+    """State of all random numbers of a training in this process."""
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "generators": [generator.get_state() for generator in _generators(pl_module, data)],
+    }
+    if pl_module.device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(pl_module.device)
+    return state
+
+
+def set_random_state(pl_module: pl.LightningModule, data: Any, state: Mapping[str, Any]) -> None:
+    """Restore what :func:`random_state` returned."""
+    torch.set_rng_state(state["torch"])
+    for generator, x in zip(_generators(pl_module, data), state["generators"], strict=True):
+        generator.set_state(x)
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], pl_module.device)
+
+
+def gathered(value: Any) -> list[Any]:
+    """The value of each process."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [value]
+    values: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
