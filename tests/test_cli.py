@@ -316,6 +316,53 @@ def test_ctrl_c_while_training_writes_nothing(data, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_checkpoint_is_taken_up_and_deleted_when_the_model_is_saved(data, tmp_path, monkeypatch):
+    from scvi_cae.cli._progress import TrainingProgress
+
+    end = TrainingProgress.on_train_epoch_end
+
+    def interrupt(self, trainer, pl_module):
+        end(self, trainer, pl_module)
+        if trainer.current_epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    checkpoint = tmp_path / "fit.ckpt"
+    args = ("fit", data, tmp_path / "out", "--n-latent", 3, "--max-epochs", 6)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingProgress, "on_train_epoch_end", interrupt)
+        result = run(*args, "--checkpoint", checkpoint, code=130)
+    assert f"Interrupted: the same command goes on from {checkpoint}." in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["fit.ckpt"]
+    # The seed plays no part any more.
+    run(*args, "--checkpoint", checkpoint, "--seed", 7)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    run("fit", data, tmp_path / "again", *args[3:])
+    resumed, whole = (scvi_cae.CoupledAE.load(tmp_path / name, adata=False) for name in ("out", "again"))
+    for name, value in whole.module.state_dict().items():
+        np.testing.assert_array_equal(resumed.module.state_dict()[name], value)
+    assert "is a folder" in error_of(*args, "--overwrite", "--checkpoint", tmp_path)
+    (tmp_path / "thesis").write_text("precious")
+    assert "not a checkpoint" in error_of(*args, "--overwrite", "--checkpoint", tmp_path / "thesis")
+    assert (tmp_path / "thesis").read_text() == "precious"
+
+
+@pytest.mark.slow
+def test_two_devices_write_one_model(data, tmp_path):
+    script = Path(sys.executable).with_name("scvi-cae")
+    options = ("--n-latent", "3", "--max-epochs", "3", "--accelerator", "cpu", "--devices", "2")
+    result = subprocess.run(
+        [script, "fit", data, tmp_path / "out", *options],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("Saved the model") == result.stderr.count("Training, epoch") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert scvi_cae.CoupledAE.load(tmp_path / "out", adata=False).is_trained
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_a_process_stopped_in_training_leaves_the_old_model(data, tmp_path, signum, code):

@@ -8,17 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import datasets, evaluate, pp, recipes, splits
-    from .model import CoupledAE
+    from .model import CoupledAE, Ensemble, fit_many
 
-__all__ = ["CoupledAE", "__version__", "datasets", "evaluate", "pp", "recipes", "splits"]
+__all__ = [
+    "CoupledAE",
+    "Ensemble",
+    "__version__",
+    "datasets",
+    "evaluate",
+    "fit_many",
+    "pp",
+    "recipes",
+    "splits",
+]
 
 __version__ = version("scvi-cae")
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use: scvi-tools takes seconds, which the command line's help need not."""
-    if name == "CoupledAE":
-        return import_module(".model", __name__).CoupledAE
+    if name in ("CoupledAE", "Ensemble", "fit_many"):
+        return getattr(import_module(".model", __name__), name)
     if name in __all__:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -57,7 +57,7 @@ def main() -> None:
         for name, x in aligned.items():
             module.arm(name).standardiser.fit(x.values(split.train))
         data = ResidentData(aligned, {name: module.arm(name).standardiser for name in aligned})
-        batches = CoupledDataSplitter(data, split, np.zeros(mdata.n_obs, int), 200).train_dataloader()[0]
+        batches = CoupledDataSplitter(data, split, np.zeros(mdata.n_obs, int), 200).train_batches()
         optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2, weight_decay=0.05, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, 1e-2, total_steps=args.epochs * len(batches)

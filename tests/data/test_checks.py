@@ -149,16 +149,6 @@ def test_view():
     refused(part, ValueError, r"Modality 'rna' is a view.*copy\(\)")
 
 
-def test_backed(tmp_path):
-    mdata = make_mdata()
-    mdata["rna"].write_h5ad(tmp_path / "rna.h5ad")
-    backed = mudata.MuData(
-        {"rna": anndata.read_h5ad(tmp_path / "rna.h5ad", backed="r"), "ephys": mdata["ephys"]}
-    )
-    refused(backed, ValueError, r"'rna' is backed by a file.*to_memory\(\)")
-    backed["rna"].file.close()
-
-
 def test_a_feature_constant_in_single_precision():
     mdata = make_mdata()
     X = mdata["rna"].X.astype(float)

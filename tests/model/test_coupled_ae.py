@@ -324,10 +324,10 @@ def shape_of_latents(coupling_loss: str, latent_norm: bool) -> tuple[float, floa
         mdata,
         n_latent=3,
         arms={name: {"latent_norm": latent_norm, "weight": 1.0} for name in ("rna", "ephys")},
-        coupling=10.0,
+        coupling=100.0,
         coupling_loss=coupling_loss,
     )
-    model.train(max_epochs=60, train_size=0.7, monitor=None, **QUIET)
+    model.train(max_epochs=200, train_size=0.7, monitor=None, **QUIET)
     latents = (
         model.get_latent_representation(modality=m, indices=model.validation_indices)
         for m in model.modalities

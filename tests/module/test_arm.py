@@ -126,7 +126,7 @@ def test_what_an_error_is_averaged_over(error_over, expected):
 
 def test_keras_initialisation():
     torch.manual_seed(0)
-    arm = Arm(300, 3, ArmConfig(hidden=(50, 50), linear=False, initialisation="glorot"))
+    arm = Arm(300, 3, ArmConfig(hidden=(50, 50), linear=False, initialisation="glorot", latent_bias=True))
     for layer in arm.modules():
         if isinstance(layer, torch.nn.Linear):
             limit = (6 / (layer.in_features + layer.out_features)) ** 0.5

@@ -19,6 +19,9 @@ class FakeData:
     def batch(self, cells):
         return cells
 
+    def batches(self, batches):
+        return iter(batches)
+
 
 @given(st.integers(1, 200), st.integers(1, 64), st.integers(1, 4), st.integers(0, 100))
 def test_an_epoch_has_every_cell_once_in_even_batches(n, batch_size, n_patterns, seed):

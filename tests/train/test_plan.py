@@ -89,3 +89,16 @@ def test_wrong_settings(mdata):
         CoupledTrainingPlan(module, schedule="cosine")
     with pytest.raises(ValueError, match="reduce_lr_on_plateau needs"):
         fit(mdata, plan_kwargs={"reduce_lr_on_plateau": True})
+
+
+def test_an_epoch_is_one_lightning_batch(mdata, monkeypatch):
+    """What Lightning does around a batch costs as much as a third of a step."""
+    steps, training_step = [], CoupledTrainingPlan.training_step
+    monkeypatch.setattr(
+        CoupledTrainingPlan,
+        "training_step",
+        lambda self, *args: (steps.append(1), training_step(self, *args))[1],
+    )
+    model = fit(mdata, max_epochs=3, batch_size=25)
+    assert len(steps) == 3
+    assert model.trainer.global_step > 3 * 3

@@ -82,7 +82,10 @@ def _train(model: Any, **kwargs: Any) -> None:
 
     model.train(enable_progress_bar=False, callbacks=[TrainingProgress()], **kwargs)
     if model.trainer.interrupted:
-        raise KeyboardInterrupt
+        checkpoint = kwargs.get("checkpoint")
+        raise KeyboardInterrupt(
+            *(() if checkpoint is None else (f"the same command goes on from {checkpoint}",))
+        )
 
 
 def _load(folder: Path) -> Any:
@@ -115,11 +118,25 @@ def fit(
         typer.Option(min=0, max=1, help="Fraction of cells that train; the others validate. [default: 0.9]"),
     ] = None,
     seed: Seed = 0,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep the state of the training in FILE, and go on from it if it is there, after a run that was "
+            "killed. It is deleted when the model is saved.",
+        ),
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="Where to train: auto, cpu, gpu ...")] = "auto",
+    devices: Annotated[
+        int, typer.Option(min=1, help="Devices that share each batch; processes, on a CPU.")
+    ] = 1,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a model on a MuData file and save it to a folder."""
     names, layers = _names(modalities), _pairs(layer)
     check_output(out, overwrite, folder_of=MODEL_FILES)
+    if checkpoint is not None:
+        check_output(checkpoint, overwrite=True)
     mdata = read_mudata(data)
 
     import scvi
@@ -129,8 +146,20 @@ def fit(
     scvi.settings.seed = seed
     CoupledAE.setup_mudata(mdata, modalities=names, layers=layers, labels_key=labels_key)
     model = CoupledAE(mdata, n_latent=n_latent)
-    _train(model, max_epochs=max_epochs, train_size=train_size)
+    several = {} if devices == 1 else {"devices": devices, "strategy": "ddp"}
+    _train(
+        model,
+        max_epochs=max_epochs,
+        train_size=train_size,
+        checkpoint=checkpoint,
+        accelerator=accelerator,
+        **several,
+    )
+    if not model.trainer.is_global_zero:
+        return
     write_folder(out, lambda folder: model.save(folder, overwrite=True))
+    if checkpoint is not None:
+        checkpoint.unlink()
     note(f"Saved the model to {out}.")
 
 

@@ -51,8 +51,8 @@ def reporting() -> Iterator[None]:
         logging.disable(logging.INFO)
         try:
             yield
-        except KeyboardInterrupt:
-            note("Interrupted: nothing was written.")
+        except KeyboardInterrupt as error:
+            note(f"Interrupted: {str(error) or 'nothing was written'}.")
             raise typer.Exit(INTERRUPTED) from None
         except (OSError, ValueError, TypeError, KeyError, RuntimeError, ArithmeticError) as error:
             # typer's own signals are RuntimeErrors

@@ -27,8 +27,11 @@ class TrainingProgress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar."""
-        self._task = self._progress.add_task("", total=trainer.max_epochs, losses="")
-        self._progress.start()
+        # A resumed training has epochs behind it.
+        done = trainer.current_epoch
+        self._task = self._progress.add_task("", total=trainer.max_epochs, completed=done, losses="")
+        if trainer.is_global_zero:
+            self._progress.start()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Move it on."""

@@ -169,9 +169,9 @@ class AlignedModality:
                 self._cells[cells[order[row[where][0]]]],
                 self._stored_features[column[where][0]],
             )
-        # Not put in the order of the cells if that would be a copy of all for nothing.
-        stored = stored if in_order else stored[np.argsort(order)]
-        return CellBlock(cells, stored, self._columns, self.n_features)
+        return CellBlock(
+            cells, stored if in_order else stored[np.argsort(order)], self._columns, self.n_features
+        )
 
     def values(self, cells: np.ndarray) -> np.ndarray:
         """Values of some cells.

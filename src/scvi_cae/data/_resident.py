@@ -8,11 +8,32 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from scvi_cae.module import Observation
 
     from ._alignment import AlignedModality
+
+
+def _standardised(
+    aligned: AlignedModality, cells: np.ndarray, standardise: Callable[[torch.Tensor], Observation]
+) -> Observation:
+    """A modality of some cells, and of one more that lacks it, without a second copy of the values."""
+    n_features = aligned.n_features
+    nobody = standardise(torch.full((1, n_features), torch.nan))
+    out = type(nobody)(
+        nobody.values.new_zeros(len(cells) + 1, n_features),
+        nobody.observed.new_zeros(len(cells) + 1, 1),
+        nobody.present.new_zeros(len(cells) + 1),
+    )
+    for places, values in aligned.chunks(cells):
+        part = standardise(torch.from_numpy(values))
+        rows = torch.from_numpy(places)
+        if part.observed.shape[1] > out.observed.shape[1]:
+            # The first missing value: from here on the mask is by value.
+            out = out._replace(observed=out.observed.repeat(1, n_features))
+        out.values[rows], out.observed[rows], out.present[rows] = part
+    return out
 
 
 class ResidentData:
@@ -38,11 +59,9 @@ class ResidentData:
         self._rows: dict[str, torch.Tensor] = {}
         for name, aligned in modalities.items():
             cells = np.flatnonzero(aligned.present)
-            nobody = np.full((1, aligned.n_features), np.nan, dtype=np.float32)
-            observation = standardise[name](torch.from_numpy(np.concatenate([aligned.values(cells), nobody])))
+            self._observations[name] = _standardised(aligned, cells, standardise[name])
             rows = np.full(len(aligned.present), len(cells))
             rows[cells] = np.arange(len(cells))
-            self._observations[name] = observation
             self._rows[name] = torch.from_numpy(rows)
 
     def to(self, device: torch.device) -> None:
@@ -63,4 +82,59 @@ class ResidentData:
         for name, x in self._observations.items():
             rows = self._rows[name].index_select(0, cells)
             out[name] = type(x)(*(part.index_select(0, rows) for part in x))
+        return out
+
+    def batches(self, batches: Iterable[torch.Tensor]) -> Iterator[dict[str, Observation]]:
+        """Batches of cells, given by their positions, in turn."""
+        return (self.batch(cells.to(self.device)) for cells in batches)
+
+
+class StackedData:
+    """The same cells under several standardisations, for members that are trained together.
+
+    Parameters
+    ----------
+    data
+        The data under each standardisation.
+    member_data
+        For each member, which of them it is trained on.
+    """
+
+    def __init__(self, data: Sequence[ResidentData], member_data: Sequence[int]) -> None:
+        self._rows = {
+            # One more cell, which has no modality, fills batches.
+            name: torch.cat([rows, rows.new_tensor([len(data[0]._observations[name].values) - 1])])
+            for name, rows in data[0]._rows.items()
+        }
+        self.nobody = len(next(iter(data[0]._rows.values())))
+        self._observations = {
+            name: type(x)(
+                *(torch.cat(parts) for parts in zip(*(d._observations[name] for d in data), strict=True))
+            )
+            for name, x in data[0]._observations.items()
+        }
+        self._member_data = torch.tensor(member_data)[:, None]
+        self._n_data = len(data)
+
+    def to(self, device: torch.device) -> None:
+        """Move the data to a device."""
+        self._observations = {
+            name: type(x)(*(part.to(device) for part in x)) for name, x in self._observations.items()
+        }
+        self._rows = {name: rows.to(device) for name, rows in self._rows.items()}
+        self._member_data = self._member_data.to(device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the data lie."""
+        return self._member_data.device
+
+    def batch(self, cells: torch.Tensor) -> dict[str, Observation]:
+        """Each modality of each member's cells: ``(n_members, n_cells)`` positions, :attr:`nobody` for none."""
+        out = {}
+        for name, x in self._observations.items():
+            rows = self._rows[name][cells] + self._member_data * (len(x.values) // self._n_data)
+            out[name] = type(x)(
+                *(part.index_select(0, rows.flatten()).unflatten(0, rows.shape) for part in x)
+            )
         return out

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 #: Most rows that are read at once: enough to make the cost of a read negligible, few enough to be small.
 MOST_ROWS = 4096
-#: Rows that are read in vain rather than beginning another read, which costs about as much.
-MOST_GAP = 256
+#: Rows that are read in vain rather than beginning another read, which costs about as much (2 ms in anndata).
+MOST_GAP = 1024
 #: Most stored values of a sparse matrix that are looked at together.
 _MOST_STORED = 4_000_000
 

@@ -12,7 +12,8 @@ from ._rows import any_nan, row_chunks
 
 def _measured(block: Any) -> np.ndarray:
     """Boolean ``(n_rows,)``: which rows of a matrix in memory hold anything but NaN."""
-    if not any_nan(block):
+    stored = block.data if sparse.issparse(block) else block
+    if block.dtype.kind != "f" or not np.isnan(stored).any():
         return np.full(block.shape[0], block.shape[1] > 0)
     if sparse.issparse(block):
         missing = block.tocsr(copy=True)

@@ -1,7 +1,8 @@
 """How well a model predicts and matches cells that it was not trained on, beside simple baselines."""
 
 from ._baselines import RidgeBaseline, TypeMeanBaseline
+from ._cross_validate import cross_validate
 from ._metrics import foscttm, pooled_r2
 from ._score import score
 
-__all__ = ["RidgeBaseline", "TypeMeanBaseline", "foscttm", "pooled_r2", "score"]
+__all__ = ["RidgeBaseline", "TypeMeanBaseline", "cross_validate", "foscttm", "pooled_r2", "score"]

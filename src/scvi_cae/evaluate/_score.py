@@ -23,7 +23,10 @@ COLUMNS = ["method", "source", "target", "metric", "value", "n_cells"]
 
 
 def score(
-    model: CoupledAE, indices: Sequence[int] | np.ndarray | None = None, labels_key: str | None = None
+    model: CoupledAE,
+    indices: Sequence[int] | np.ndarray | None = None,
+    labels_key: str | None = None,
+    baselines: bool = True,
 ) -> pd.DataFrame:
     """Score a trained model and the baselines on the same held-out cells.
 
@@ -45,6 +48,8 @@ def score(
         Column of cells' types, in ``mdata.obs`` or a modality's ``.obs``, for the type mean. ``None``
         (default) leaves the type mean out. Types that were assigned from one of the modalities tell the type
         mean something of the held-out cells' own values in it; the other methods are not told.
+    baselines
+        Whether to fit and score the baselines, too.
 
     Returns
     -------
@@ -106,6 +111,8 @@ def score(
         if source not in model.module.sources[target]:
             continue
         add_r2(name, source, target, model.predict(source, target, indices=cells).to_numpy())
+        if not baselines:
+            continue
         ridge = RidgeBaseline().fit(training[source], training[target])
         add_r2("ridge", source, target, ridge.predict(values[source]))
         if labels is not None:

@@ -288,14 +288,22 @@ class CoupledAE(SavableModel):
     def _encode(
         self, mdata: MuData, modality: str, cells: np.ndarray, batch_size: int | None
     ) -> torch.Tensor:
-        """Latents of cells in one modality; NaN where a cell lacks it."""
+        """Latents of cells in one modality; NaN where a cell lacks it.
+
+        Cells are read in the order in which they are stored, a few thousand at a time.
+        """
         self.module.eval()
         aligned, arm = self._aligned_modality(mdata, modality), self.module.arm(modality)
-        latents = []
-        for chunk in np.array_split(cells, max(-(-len(cells) // (batch_size or settings.batch_size)), 1)):
-            observation = arm.standardiser(torch.from_numpy(aligned.values(chunk)).to(self.device))
-            latents.append(torch.where(observation.present[:, None] > 0, arm.encode(observation), torch.nan))
-        return torch.cat(latents)
+        latents = torch.empty(len(cells), self.module.n_latent, device=self.device)
+        size = batch_size or settings.batch_size
+        for places, values in aligned.chunks(cells):
+            for rows, raw in zip(
+                torch.from_numpy(places).split(size), torch.from_numpy(values).split(size), strict=True
+            ):
+                observation = arm.standardiser(raw.to(self.device))
+                present = observation.present[:, None] > 0
+                latents[rows.to(self.device)] = torch.where(present, arm.encode(observation), torch.nan)
+        return latents
 
     def get_latent_representation(
         self,
@@ -317,7 +325,7 @@ class CoupledAE(SavableModel):
         indices
             Positions of cells, or a mask of all; all by default.
         batch_size
-            Number of cells encoded at once, ``scvi.settings.batch_size`` by default.
+            Largest number of cells encoded at once, ``scvi.settings.batch_size`` by default; 4,096 at most.
 
         Returns
         -------
@@ -355,7 +363,8 @@ class CoupledAE(SavableModel):
         -----
         The joint latent goes to ``mdata.obsm[key]``, ready for ``sc.pp.neighbors(mdata, use_rep=key)``; that of
         each modality ``m`` that the MuData has to ``mdata.obsm[f"{key}_{m}"]``, NaN for cells without it, and to
-        ``mdata[m].obsm[key]``, where features can colour it. What stood under these keys is replaced.
+        ``mdata[m].obsm[key]``, where features can colour it. What stood under these keys is replaced. Of data
+        backed by a file, these are in memory only; the file is not written to.
 
         Raises
         ------

@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from scvi import settings
+from scvi.model._utils import parse_device_args
 
 from scvi_cae.data import (
     ResidentData,
     Split,
+    StreamedData,
     check_split,
     draw_split,
     given_split,
     obs_column,
     presence_pattern,
     shorten,
+    training_data,
 )
-from scvi_cae.module import mean_and_spread
+from scvi_cae.module import Moments
 from scvi_cae.train import (
+    COSMETIC,
     RECONSTRUCTION,
     CoupledDataSplitter,
     CoupledTrainingPlan,
     HistoryLogger,
     InterruptibleRunner,
     KeepBestWeights,
+    ResumeFile,
+    ShareWork,
     StopOnDivergence,
+    describe,
+    describe_data,
 )
 
 from ._setup import MuDataModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
     from mudata import MuData
@@ -44,6 +54,40 @@ if TYPE_CHECKING:
 DEFAULT_STEPS, LEAST_EPOCHS = 1000, 10
 #: Where scvi-tools keeps the positions of training, validation and test cells.
 SETS = ("train_indices_", "validation_indices_", "test_indices_")
+
+
+def default_epochs(n_steps: int) -> int:
+    """Number of epochs, of ``n_steps`` each, of the default schedule."""
+    return max(-(-DEFAULT_STEPS // n_steps), LEAST_EPOCHS)
+
+
+class Ready(NamedTuple):
+    """What a training starts from.
+
+    Parameters
+    ----------
+    aligned
+        The modalities.
+    patterns
+        ``(n_cells,)`` code of each cell's pattern of measured modalities.
+    split
+        Training, validation and test cells.
+    batch_size
+        Largest number of cells in a batch.
+    monitor
+        Metrics whose sum chooses the epoch.
+    """
+
+    aligned: Mapping[str, AlignedModality]
+    patterns: np.ndarray
+    split: Split
+    batch_size: int
+    monitor: tuple[str, ...]
+
+
+def random_stream(device: torch.device | str = "cpu") -> torch.Generator:
+    """A stream of random numbers of its own, seeded from torch's global one."""
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
 
 
 class TrainableModel(MuDataModel):
@@ -72,6 +116,7 @@ class TrainableModel(MuDataModel):
         monitor_after: int = 0,
         datasplitter_kwargs: Mapping[str, Any] | None = None,
         plan_kwargs: Mapping[str, Any] | None = None,
+        checkpoint: str | Path | None = None,
         **trainer_kwargs: Any,
     ) -> None:
         """Train the model.
@@ -87,7 +132,8 @@ class TrainableModel(MuDataModel):
         max_epochs
             Number of passes over the training cells. By default as many as make 1,000 steps, but at least 10.
         accelerator, devices
-            Where to train, as in scvi-tools.
+            Where to train, as in scvi-tools. Several devices, with ``strategy="ddp"`` and from a script, share each
+            batch; losses are those of the whole batch.
         train_size
             Fraction of cells that train; 0.9 by default.
         validation_size
@@ -112,17 +158,27 @@ class TrainableModel(MuDataModel):
             Number of epochs after which epochs are compared.
         datasplitter_kwargs
             Arguments of :class:`~scvi_cae.train.CoupledDataSplitter`: ``{"bootstrap_batches": 500}`` makes an epoch of
-            500 batches drawn with replacement.
+            500 batches drawn with replacement. And where the data lie while they are trained on: modalities that, made
+            dense, take up to ``resident_gb`` (2 by default) lie on the device; others are streamed, from disk if
+            they are backed by a file, ``buffer_size`` (65,536 by default) cells at a time.
         plan_kwargs
             Arguments of :class:`~scvi_cae.train.CoupledTrainingPlan`, such as ``lr``.
+        checkpoint
+            File for the state of the training, written as it goes. If it is there, from a process that was killed,
+            training goes on from it, and ends with the weights that it would have had. The call must be the same,
+            on a model made anew from the same data. The file stays; delete it when the model is saved.
         **trainer_kwargs
-            Arguments of :class:`scvi.train.Trainer`, such as ``enable_progress_bar`` or ``callbacks``.
+            Arguments of :class:`scvi.train.Trainer`, such as ``enable_progress_bar``, ``callbacks``, ``strategy`` or
+            ``precision``.
 
         Raises
         ------
         ValueError
             If there are infinite values; if a batch is too small for the coupling; if the split leaves a modality or
-            a coupled pair without cells, or a feature without values; if ``monitor`` names no metric.
+            a coupled pair without cells, or a feature without values; if ``monitor`` names no metric; if ``checkpoint`` holds another
+            training.
+        FileNotFoundError
+            If there is no folder to write ``checkpoint`` to.
         KeyError
             If no table has the column ``stratify_by``.
         FloatingPointError
@@ -130,29 +186,50 @@ class TrainableModel(MuDataModel):
         """
         if max_epochs is not None and (not isinstance(max_epochs, (int, np.integer)) or max_epochs < 1):
             raise ValueError(f"max_epochs={max_epochs!r} must be a whole number of at least 1.")
+        call = {
+            "max_epochs": max_epochs,
+            "accelerator": accelerator,
+            "devices": devices,
+            "train_size": train_size,
+            "validation_size": validation_size,
+            "batch_size": batch_size,
+            "early_stopping": early_stopping,
+            "stratify_by": stratify_by,
+            "external_indexing": external_indexing,
+            "monitor": monitor,
+            "monitor_after": monitor_after,
+            "datasplitter_kwargs": datasplitter_kwargs,
+            "plan_kwargs": plan_kwargs,
+            **{name: x for name, x in trainer_kwargs.items() if name not in COSMETIC},
+        }
         mdata = self._training_data()
-        aligned = self._aligned(mdata)
-        present = {name: x.present for name, x in aligned.items()}
-        split = self._split(mdata, present, train_size, validation_size, stratify_by, external_indexing)
-        n_latent = self.module.n_latent
-        check_split(split, present, tuple(self.module.coupling), n_latent)
-        batch_size = len(split.train) if batch_size is None else batch_size
-        monitor = (monitor,) if isinstance(monitor, str) else tuple(monitor or ())
-        self._check_monitor(monitor, monitor_after)
-        self._check_batches(split, present, batch_size)
-        if early_stopping and not len(split.validation):
-            raise ValueError(
-                "early_stopping needs validation cells: leave some by train_size or external_indexing."
-            )
-        if not self.is_trained_:
-            for name, x in aligned.items():
-                self._fit_arm(name, x, split.train)
 
-        data = ResidentData(aligned, {name: self.module.arm(name).standardiser for name in aligned})
-        splitter = self._data_splitter_cls(
-            data, split, presence_pattern(present), batch_size, **(datasplitter_kwargs or {})
+        def describe_call() -> dict[str, str]:
+            return self._describe(mdata, self._aligned(mdata), call)
+
+        if checkpoint is not None and trainer_kwargs.get("ckpt_path") is not None:
+            raise ValueError("Give checkpoint, which is read if it is there, or ckpt_path, not both.")
+        resume = None if checkpoint is None else ResumeFile(checkpoint, describe_call())
+        cells = (train_size, validation_size, stratify_by, external_indexing)
+        ready = self._prepare(
+            *(cells if resume is None or resume.split is None else (None, None, None, resume.split)),
+            batch_size,
+            monitor,
+            monitor_after,
+            early_stopping,
         )
+        split, monitor = ready.split, ready.monitor
+        if not self.is_trained_:
+            for name, x in ready.aligned.items():
+                self._fit_arm(name, x, split.train)
+        dealing = dict(datasplitter_kwargs or {})
+        placing = {name: dealing.pop(name) for name in ("resident_gb", "buffer_size") if name in dealing}
+        data = training_data(
+            ready.aligned, {name: self.module.arm(name).standardiser for name in ready.aligned}, **placing
+        )
+        splitter = self._deal(ready, data, dealing)
         best = KeepBestWeights(monitor, monitor_after)
+        share = ShareWork(lambda: {**describe_call(), "the split": describe(list(split))})
         trainer_kwargs = {
             "early_stopping_monitor": RECONSTRUCTION,
             "check_val_every_n_epoch": 1,
@@ -160,23 +237,26 @@ class TrainableModel(MuDataModel):
             "logger": HistoryLogger(),
             **({} if len(split.validation) else {"limit_val_batches": 0}),
             **trainer_kwargs,
-            "callbacks": [*(trainer_kwargs.get("callbacks") or ()), StopOnDivergence(), best],
+            "callbacks": [*(trainer_kwargs.get("callbacks") or ()), share, StopOnDivergence(), best],
+            **({} if resume is None else {"ckpt_path": resume.ckpt_path}),
         }
         runner = self._train_runner_cls(
             self,
             training_plan=self._training_plan_cls(self.module, **(plan_kwargs or {})),
             data_splitter=splitter,
-            max_epochs=max(-(-DEFAULT_STEPS // splitter.n_steps), LEAST_EPOCHS)
-            if max_epochs is None
-            else max_epochs,
+            max_epochs=default_epochs(splitter.n_steps) if max_epochs is None else max_epochs,
             accelerator=accelerator,
             devices=devices,
             early_stopping=early_stopping,
             **trainer_kwargs,
         )
+        if resume is not None:
+            # Given as an argument, scvi-tools would add a callback of its own, that writes folders.
+            runner.trainer.callbacks.append(resume)
         was_trained = self.is_trained_
         # Lightning keeps the mode it finds, and inference leaves evaluation mode.
         self.module.train()
+        self.module.draw_from([random_stream(runner.device)])
         try:
             runner()
         except FloatingPointError:
@@ -192,6 +272,64 @@ class TrainableModel(MuDataModel):
                 stacklevel=2,
             )
 
+    def _describe(
+        self, mdata: MuData, aligned: Mapping[str, AlignedModality], call: Mapping[str, Any]
+    ) -> dict[str, str]:
+        """What tells a training from others, but for the random numbers."""
+        made = {**self.init_params_["kwargs"], **self.init_params_["non_kwargs"]}
+        settings_ = {f"CoupledAE({name})": x for name, x in made.items() if name not in ("mdata", "registry")}
+        settings_ |= {f"train({name})": x for name, x in call.items()}
+        settings_["the device"] = parse_device_args(call["accelerator"], call["devices"], "torch")[2].type
+        if self.is_trained_:
+            weights = self.module.state_dict().values()
+            settings_["the weights to start from"] = torch.cat([x.flatten().cpu() for x in weights])
+        features = {name: self._features(name) for name in aligned}
+        return {
+            **{name: describe(x) for name, x in settings_.items()},
+            **describe_data(aligned, mdata.obs_names.to_numpy(), features),
+        }
+
+    def _prepare(
+        self,
+        train_size: float | None,
+        validation_size: float | None,
+        stratify_by: str | None,
+        external_indexing: Sequence[np.ndarray | Sequence[int] | None] | None,
+        batch_size: int | None,
+        monitor: str | Sequence[str] | None,
+        monitor_after: int,
+        early_stopping: bool,
+    ) -> Ready:
+        """Check all that can be checked before training, and choose the cells."""
+        mdata = self._training_data()
+        aligned = self._aligned(mdata)
+        present = {name: x.present for name, x in aligned.items()}
+        split = self._split(mdata, present, train_size, validation_size, stratify_by, external_indexing)
+        check_split(split, present, tuple(self.module.coupling), self.module.n_latent)
+        batch_size = len(split.train) if batch_size is None else batch_size
+        monitor = (monitor,) if isinstance(monitor, str) else tuple(monitor or ())
+        self._check_monitor(monitor, monitor_after)
+        self._check_batches(split, present, batch_size)
+        if early_stopping and not len(split.validation):
+            raise ValueError(
+                "early_stopping needs validation cells: leave some by train_size or external_indexing."
+            )
+        return Ready(aligned, presence_pattern(present), split, batch_size, monitor)
+
+    def _resident(self, ready: Ready) -> ResidentData:
+        return ResidentData(
+            ready.aligned, {name: self.module.arm(name).standardiser for name in ready.aligned}
+        )
+
+    def _deal(
+        self,
+        ready: Ready,
+        data: ResidentData | StreamedData,
+        datasplitter_kwargs: Mapping[str, Any] | None,
+    ) -> CoupledDataSplitter:
+        settings_ = {"stream": random_stream(), **(datasplitter_kwargs or {})}
+        return self._data_splitter_cls(data, ready.split, ready.patterns, ready.batch_size, **settings_)
+
     def _finish(self, mdata: MuData, split: Split, trained: bool) -> None:
         """Leave the model as scvi-tools' runner does, also after a training that did not come to its end."""
         self.is_trained_ = trained
@@ -201,6 +339,7 @@ class TrainableModel(MuDataModel):
             split.test,
         )
         self.obs_names_ = mdata.obs_names.astype(str).to_numpy()
+        self.module.draw_from(None)
         self.module.eval()
 
     def _find_sets(self, mdata: MuData) -> None:
@@ -298,8 +437,10 @@ class TrainableModel(MuDataModel):
                 )
 
     def _fit_arm(self, modality: str, aligned: AlignedModality, cells: np.ndarray) -> None:
-        values = aligned.values(cells[aligned.present[cells]])
-        unmeasured = np.isnan(values).all(0)
+        moments = Moments(aligned.n_features)
+        for _, values in aligned.chunks(cells[aligned.present[cells]]):
+            moments.add(values)
+        unmeasured = moments.n == 0
         if unmeasured.any():
             names = np.asarray(self._features(modality))[unmeasured]
             raise ValueError(
@@ -307,9 +448,9 @@ class TrainableModel(MuDataModel):
                 "split, or remove them."
             )
         arm = self.module.arm(modality)
-        arm.fit(values)
+        arm.fit(moments)
         if arm.config.noise and not arm.config.standardise:
-            drowned = arm.augmentation.noise_sd.cpu().numpy() > mean_and_spread(values)[1]
+            drowned = arm.augmentation.noise_sd.cpu().numpy() > moments.spread
             if drowned.any():
                 warnings.warn(
                     f"Modality {modality!r}: the noise added while training is larger than the spread of "

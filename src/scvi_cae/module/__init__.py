@@ -14,13 +14,15 @@ from ._coupling import (
 )
 from ._module import CoupledModule
 from ._reconstruction import masked_squared_error
-from ._standardiser import Standardiser, mean_and_scale, mean_and_spread
+from ._stack import member_state, stack
+from ._standardiser import Moments, Standardiser, mean_and_scale, mean_and_spread
 
 __all__ = [
     "COUPLING_LOSSES",
     "Arm",
     "ArmConfig",
     "CoupledModule",
+    "Moments",
     "Observation",
     "Standardiser",
     "covariance",
@@ -31,5 +33,7 @@ __all__ = [
     "min_variance_coupling",
     "min_variance_coupling_2019",
     "mse_coupling",
+    "member_state",
     "smallest_variance",
+    "stack",
 ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ._batch import Observation
     from ._config import ArmConfig
+    from ._standardiser import Moments
 
 
 class Arm(nn.Module):
@@ -54,13 +55,13 @@ class Arm(nn.Module):
         if config.initialisation == "glorot":
             self.apply(initialise_as_keras)
 
-    def fit(self, values: np.ndarray) -> None:
+    def fit(self, values: np.ndarray | Moments) -> None:
         """Set what the arm takes from the data rather than learns: standardisation and noise.
 
         Parameters
         ----------
         values
-            ``(n_cells, n_features)`` raw values of training cells, NaN where missing.
+            ``(n_cells, n_features)`` raw values of training cells, NaN where missing, or their moments.
         """
         if self.config.standardise:
             self.standardiser.fit(values)

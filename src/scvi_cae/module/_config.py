@@ -43,7 +43,8 @@ class ArmConfig:
         times the feature's variance, as published, which is larger for features that vary more. Both are of the
         training cells, and both are 1 for standardised features.
     latent_bias
-        Whether the encoder's last layer has a bias; batch normalisation takes it out again.
+        Whether the encoder's last layer has a bias. Batch normalisation takes it out again: its gradient is nothing
+        but rounding, which Adam makes steps of. The published networks have it.
     latent_norm
         Whether the latent is batch-normalised. Without it, the scale of the latent is left to the losses.
     latent_momentum
@@ -77,7 +78,7 @@ class ArmConfig:
     dropout: float = 0.1
     noise: float = 0.0
     noise_unit: NoiseUnit = "std"
-    latent_bias: bool = True
+    latent_bias: bool = False
     latent_norm: bool = True
     latent_momentum: float = 0.1
     latent_eps: float = 1e-5

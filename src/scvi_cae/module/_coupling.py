@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ._precision import in_single_precision
 from ._reduce import across_processes, cell_sum
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ WEIGHT_FLOOR = 1e-2
 COVARIANCE_RIDGE = 1e-3
 
 
+@in_single_precision
 def covariance(z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     """Covariance of the present cells' latents.
 
@@ -44,6 +46,7 @@ def covariance(z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     return torch.nan_to_num(cov, nan=0.0, posinf=0.0, neginf=0.0)
 
 
+@in_single_precision
 def smallest_variance(z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     """Smallest eigenvalue of the covariance of the present cells' latents.
 
@@ -83,6 +86,7 @@ def _pair_mean(
     return total / n.clamp(min=WEIGHT_FLOOR)
 
 
+@in_single_precision
 def min_variance_coupling(
     zi: torch.Tensor,
     zj: torch.Tensor,
@@ -129,6 +133,7 @@ def min_variance_coupling(
     return distance / _smallest_variances(zi, zj, present_i, present_j).amin(0).clamp(min=VARIANCE_FLOOR)
 
 
+@in_single_precision
 def min_variance_coupling_2019(
     zi: torch.Tensor,
     zj: torch.Tensor,
@@ -164,6 +169,7 @@ def min_variance_coupling_2019(
     return (error / variances.clamp(min=VARIANCE_FLOOR)).sum(0)
 
 
+@in_single_precision
 def full_covariance_coupling(
     zi: torch.Tensor,
     zj: torch.Tensor,
@@ -204,6 +210,7 @@ def full_covariance_coupling(
     return _pair_mean(squared, present_i, present_j, pair_weight)
 
 
+@in_single_precision
 def mse_coupling(
     zi: torch.Tensor,
     zj: torch.Tensor,

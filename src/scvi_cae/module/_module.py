@@ -11,9 +11,10 @@ from torch import nn
 
 from ._arm import Arm
 from ._coupling import COUPLING_LOSSES, mse_coupling
+from ._networks import RandomStreams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ._batch import Observation
     from ._config import ArmConfig
@@ -94,6 +95,12 @@ class CoupledModule(BaseModuleClass):
     def arm(self, modality: str) -> Arm:
         """The arm of a modality."""
         return cast("Arm", self._arms[self.modalities.index(modality)])
+
+    def draw_from(self, streams: Sequence[torch.Generator] | None) -> None:
+        """Draw what augments the training from given streams, one for each member, or again from torch's own."""
+        for module in self.modules():
+            if isinstance(module, RandomStreams):
+                module.streams = streams
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -176,5 +183,6 @@ class CoupledModule(BaseModuleClass):
             if not self.training:
                 terms[f"distance_{i}_{j}"] = mse_coupling(zi.detach(), zj.detach(), *present)
             total = total + mean_weight * coupling
-        n_cells = next(iter(tensors.values())).present.shape[-1]
+        # Cells that are there only to fill a batch have no modality.
+        n_cells = torch.stack([x.present for x in tensors.values()]).amax(0).sum(-1)
         return LossOutput(loss=total, n_obs_minibatch=n_cells, extra_metrics=terms)

@@ -184,7 +184,8 @@ class RandomStreams(nn.Module):
         if x.dim() == 2:
             yield x, self.streams[0] if self.streams else None
         else:
-            yield from zip(x, self.streams or [None] * len(x), strict=True)
+            streams: Sequence[torch.Generator | None] = self.streams or [None] * len(x)
+            yield from zip(x, streams, strict=True)
 
 
 class Dropout(RandomStreams):

@@ -11,6 +11,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from ._precision import in_single_precision
 from ._reduce import across_processes, cell_sum
 
 if TYPE_CHECKING:
@@ -70,9 +71,7 @@ class LinearErrors(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, gradient: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
         """Gradients of features, weight and bias; the target is data."""
         features, weight, target, residual = ctx.saved_tensors
         gradient = 2 * gradient.unsqueeze(-1)
@@ -84,6 +83,7 @@ class LinearErrors(torch.autograd.Function):
         return (gradient * residual)[..., :-1], d_weight[..., :-1], d_weight[..., -1], None
 
 
+@in_single_precision
 def linear_squared_error(
     layer: Linear, features: torch.Tensor, target: torch.Tensor, cells: torch.Tensor
 ) -> torch.Tensor:

@@ -6,7 +6,8 @@ from ._history import HistoryLogger
 from ._plan import CoupledTrainingPlan
 from ._processes import ShareWork
 from ._resume import COSMETIC, ResumeFile, describe, describe_data
-from ._runner import InterruptibleRunner
+from ._runner import InterruptibleRunner, InterruptibleTrainer
+from ._together import KeepBestOfEach, StackedBatches, StackedDataModule, StackedTrainingPlan
 
 __all__ = [
     "COSMETIC",
@@ -15,7 +16,12 @@ __all__ = [
     "CoupledTrainingPlan",
     "HistoryLogger",
     "InterruptibleRunner",
+    "InterruptibleTrainer",
+    "KeepBestOfEach",
     "KeepBestWeights",
+    "StackedBatches",
+    "StackedDataModule",
+    "StackedTrainingPlan",
     "ResumeFile",
     "ShareWork",
     "StopOnDivergence",

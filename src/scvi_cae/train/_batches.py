@@ -1,15 +1,17 @@
-"""Batches of cells for Lightning, drawn from data that already lie on the device."""
+"""Batches of cells for Lightning, drawn from data that lie on the device, or are read a part at a time."""
 
 from __future__ import annotations
 
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import lightning.pytorch as pl
 import torch
 
+from scvi_cae.data import StreamedData
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import numpy as np
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Coupling losses are relative to covariances over a batch, so that batches that only measure them are large.
 VALIDATION_BATCH_SIZE = 8192
+#: Every cell of a batch.
+ALL = slice(None)
 
 
 class Batches:
@@ -40,25 +44,51 @@ class Batches:
         Largest number of cells in a batch.
     shuffle
         Whether each pass makes new batches, rather than the same ones.
+    stream
+        What random numbers are drawn from; torch's global generator by default.
+
+    Attributes
+    ----------
+    part
+        Which cells of each batch come, where several processes share it.
     """
 
     def __init__(
-        self, data: ResidentData, cells: np.ndarray, patterns: np.ndarray, batch_size: int, shuffle: bool
+        self,
+        data: ResidentData | StreamedData,
+        cells: np.ndarray,
+        patterns: np.ndarray,
+        batch_size: int,
+        shuffle: bool,
+        stream: torch.Generator | None = None,
     ) -> None:
         self._data = data
         self._cells = torch.from_numpy(cells)
         self._patterns = torch.from_numpy(patterns).double()
         self._n_batches = -(-len(cells) // batch_size)
         self._shuffle = shuffle
+        self._stream = stream
+        self.part = ALL
 
     def __len__(self) -> int:
         return self._n_batches
 
+    def deal(self) -> list[torch.Tensor]:
+        """Positions of each batch's cells in a pass."""
+        if isinstance(self._data, StreamedData):
+            # Cells that are stored together come together; a pass that is to repeat itself has its own seed.
+            stream = self._stream if self._shuffle else torch.Generator().manual_seed(0)
+            order = self._data.order(self._cells.numpy(), self._patterns.numpy(), self._n_batches, stream)
+            cells = self._cells[order]
+        else:
+            keys = self._patterns
+            if self._shuffle:
+                keys = keys + torch.rand(len(keys), dtype=keys.dtype, generator=self._stream)
+            cells = self._cells[torch.argsort(keys, stable=True)]
+        return [cells[i :: self._n_batches] for i in range(self._n_batches)]
+
     def __iter__(self) -> Iterator[dict[str, Observation]]:
-        keys = self._patterns + torch.rand_like(self._patterns) if self._shuffle else self._patterns
-        cells = self._cells[torch.argsort(keys, stable=True)].to(self._data.device)
-        for i in range(self._n_batches):
-            yield self._data.batch(cells[i :: self._n_batches])
+        yield from self._data.batches([cells[self.part] for cells in self.deal()])
 
 
 class BootstrapBatches:
@@ -74,22 +104,64 @@ class BootstrapBatches:
         Number of cells in a batch.
     n_batches
         Number of batches in an epoch.
+    stream
+        What random numbers are drawn from; torch's global generator by default.
+
+    Attributes
+    ----------
+    part
+        Which cells of each batch come, where several processes share it.
     """
 
-    def __init__(self, data: ResidentData, cells: np.ndarray, batch_size: int, n_batches: int) -> None:
+    def __init__(
+        self,
+        data: ResidentData | StreamedData,
+        cells: np.ndarray,
+        batch_size: int,
+        n_batches: int,
+        stream: torch.Generator | None = None,
+    ) -> None:
         self._data = data
         self._cells = torch.from_numpy(cells)
         self._batch_size = batch_size
         self._n_batches = n_batches
+        self._stream = stream
+        self.part = ALL
 
     def __len__(self) -> int:
         return self._n_batches
 
+    def deal(self) -> list[torch.Tensor]:
+        """Positions of each batch's cells in a pass."""
+        size = (self._n_batches, self._batch_size)
+        return list(self._cells[torch.randint(len(self._cells), size, generator=self._stream)])
+
     def __iter__(self) -> Iterator[dict[str, Observation]]:
-        drawn = torch.randint(len(self._cells), (self._n_batches, self._batch_size))
-        cells = self._cells[drawn].to(self._data.device)
-        for i in range(self._n_batches):
-            yield self._data.batch(cells[i])
+        yield from self._data.batches([cells[self.part] for cells in self.deal()])
+
+
+class Epoch:
+    """All batches of an epoch as the only item of a loader.
+
+    (A list would be taken for several loaders.)
+
+    Parameters
+    ----------
+    batches
+        The batches.
+    """
+
+    def __init__(self, batches: Iterable[dict[str, Observation]]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Iterable[dict[str, Observation]]]:
+        yield self.batches
+
+
+AnyBatches = TypeVar("AnyBatches", bound=Batches | BootstrapBatches)
 
 
 class CoupledDataSplitter(pl.LightningDataModule):
@@ -108,15 +180,18 @@ class CoupledDataSplitter(pl.LightningDataModule):
     bootstrap_batches
         Number of batches in an epoch, if they are drawn with replacement; by default every training cell is in one
         batch of an epoch.
+    stream
+        What batches are drawn from; torch's global generator by default.
     """
 
     def __init__(
         self,
-        data: ResidentData,
+        data: ResidentData | StreamedData,
         split: Split,
         patterns: np.ndarray,
         batch_size: int,
         bootstrap_batches: int | None = None,
+        stream: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         # bool is a kind of int
@@ -133,6 +208,7 @@ class CoupledDataSplitter(pl.LightningDataModule):
         # Read by scvi-tools when it logs a run to mlflow.
         self.train_size = self.n_train / (self.n_train + self.n_val + len(split.test))
         self.data_loader_kwargs = {"batch_size": batch_size}
+        self.stream = stream
         self.bootstrap_batches = None if bootstrap_batches is None else int(bootstrap_batches)
 
     def setup(self, stage: str) -> None:
@@ -143,22 +219,33 @@ class CoupledDataSplitter(pl.LightningDataModule):
     @property
     def n_steps(self) -> int:
         """Number of steps in an epoch."""
-        return len(self._train_batches())
+        return len(self.train_batches())
 
-    def _train_batches(self) -> Batches | BootstrapBatches:
-        batch_size = self.data_loader_kwargs["batch_size"]
+    def train_batches(self) -> Batches | BootstrapBatches:
+        """Batches of training cells, new ones in each pass."""
+        cells, batch_size = self.train_idx, self.data_loader_kwargs["batch_size"]
         if self.bootstrap_batches is not None:
-            return BootstrapBatches(self.data, self.train_idx, batch_size, self.bootstrap_batches)
-        return Batches(self.data, self.train_idx, self.patterns[self.train_idx], batch_size, shuffle=True)
+            return BootstrapBatches(self.data, cells, batch_size, self.bootstrap_batches, self.stream)
+        return Batches(self.data, cells, self.patterns[cells], batch_size, shuffle=True, stream=self.stream)
 
-    def train_dataloader(self) -> list[Batches | BootstrapBatches]:
+    def train_dataloader(self) -> Epoch:
         """An epoch of training cells as one Lightning batch: batches, new ones in each epoch."""
-        return [self._train_batches()]
+        return Epoch(self._share(self.train_batches()))
 
-    def val_dataloader(self) -> Batches:
+    def validation_batches(self) -> Batches:
         """Batches of validation cells."""
         patterns = self.patterns[self.val_idx]
         return Batches(self.data, self.val_idx, patterns, VALIDATION_BATCH_SIZE, shuffle=False)
+
+    def val_dataloader(self) -> Batches:
+        """Batches of validation cells, the same in each epoch."""
+        return self._share(self.validation_batches())
+
+    def _share(self, batches: AnyBatches) -> AnyBatches:
+        """Leave each process its own cells of the batches that all of them draw."""
+        assert self.trainer is not None
+        batches.part = slice(self.trainer.global_rank, None, self.trainer.world_size)
+        return batches
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Return the batch: it is on the device already."""

@@ -76,7 +76,7 @@ class CoupledTrainingPlan(TrainingPlan):
         self.schedule = schedule
         self.automatic_optimization = False
         self._sums: dict[str, torch.Tensor] = {}
-        self._n_cells: dict[str, int] = {}
+        self._n_cells: dict[str, torch.Tensor] = {}
         self._names: dict[str, tuple[str, ...]] = {}
 
     def _optimizer_creator_fn(self, optimizer_cls: type[torch.optim.Adam] | type[torch.optim.AdamW]) -> Any:
@@ -85,25 +85,43 @@ class CoupledTrainingPlan(TrainingPlan):
 
     def _accumulate(self, mode: str, output: LossOutput) -> None:
         self._names[mode] = tuple(output.extra_metrics)
-        values = torch.stack([output.loss.detach(), *output.extra_metrics.values()]) * output.n_obs_minibatch
-        self._sums[mode] = self._sums[mode] + values if mode in self._sums else values
-        self._n_cells[mode] = self._n_cells.get(mode, 0) + output.n_obs_minibatch
+        n_cells = output.n_obs_minibatch
+        values = torch.stack([output.loss.detach(), *output.extra_metrics.values()]) * n_cells
+        if mode in self._sums:
+            self._sums[mode] += values
+            self._n_cells[mode] += n_cells
+        else:
+            self._sums[mode], self._n_cells[mode] = values, n_cells
 
-    def _log(self, mode: str, loss_name: str) -> None:
-        sums, n_cells = self._sums.pop(mode), self._n_cells.pop(mode)
-        if self.trainer.world_size > 1:
-            # Losses are those of all processes' cells, but their weights are numbers of one's own.
-            sums, n_cells = across_processes(sums), across_processes(sums.new_tensor(n_cells))
-        loss, *terms = (sums / n_cells).cpu()
-        metrics = {f"{name}_{mode}": term for name, term in zip(self._names[mode], terms, strict=True)}
-        metrics[loss_name] = loss
+    def _means(self, mode: str) -> dict[str, torch.Tensor]:
+        """Means of the epoch's metrics over its cells."""
+        # Losses are those of all processes' cells, but their weights are numbers of one's own.
+        means = across_processes(self._sums.pop(mode)) / across_processes(self._n_cells.pop(mode))
+        loss_name = "train_loss" if mode == "train" else "validation_loss"
+        names = (loss_name, *(f"{name}_{mode}" for name in self._names[mode]))
+        return dict(zip(names, means.cpu(), strict=True))
+
+    def _log(self, mode: str) -> None:
+        metrics = self._means(mode)
         # self.log costs as much as the rest of a small epoch if it is called for every term.
         self.trainer.callback_metrics.update(metrics)
         if self.trainer.progress_bar_callback is not None:
-            self.log(loss_name, loss, prog_bar=True, logger=False, sync_dist=self.trainer.world_size > 1)
-        scalars = {name: float(term) for name, term in metrics.items()}
+            name = next(iter(metrics))
+            self.log(name, metrics[name], prog_bar=True, logger=False, sync_dist=True)
+        scalars = {name: float(value) for name, value in metrics.items()}
         for logger in self.trainer.loggers:
             logger.log_metrics({**scalars, "epoch": self.current_epoch}, step=self.global_step)
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        device = loss.device.type
+        if not torch.is_autocast_enabled(device):
+            self.manual_backward(loss)
+            return
+        # What was computed in single precision has its gradient in it.
+        with torch.autocast(device, enabled=False):
+            self.manual_backward(loss)
+        # Lightning's autocast goes around a batch of its own, an epoch here, and keeps weights in half precision.
+        torch.clear_autocast_cache()
 
     def training_step(self, batch: Iterable[dict[str, Observation]], batch_idx: int) -> None:
         """Steps of an epoch."""
@@ -111,7 +129,8 @@ class CoupledTrainingPlan(TrainingPlan):
         for observations in batch:
             optimizer.zero_grad()
             output = self.module(observations)[2]
-            self.manual_backward(output.loss)
+            # Members, where there are several, do not share parameters.
+            self._backward(output.loss.sum())
             optimizer.step()
             if self.schedule == "one_cycle":
                 scheduler.step()
@@ -123,13 +142,13 @@ class CoupledTrainingPlan(TrainingPlan):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means over its training batches."""
-        self._log("train", "train_loss")
+        self._log("train")
         if self.reduce_lr_on_plateau:
             self.lr_schedulers().step(self.trainer.callback_metrics[self.lr_scheduler_metric])
 
     def on_validation_epoch_end(self) -> None:
         """Log means over the validation cells."""
-        self._log("validation", "validation_loss")
+        self._log("validation")
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Optimiser and schedule."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import lightning.pytorch as pl
 import torch
 
-from ._resume import differences, gathered
+from ._resume import differences, gathered, streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,9 +46,7 @@ class ShareWork(pl.Callback):
                 )
         seed = trainer.strategy.broadcast(int(torch.randint(2**62, ())))
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        data.generator = torch.Generator().manual_seed(seed)
-        data.part = slice(trainer.global_rank, None, trainer.world_size)
-        torch.manual_seed(seed + 1 + trainer.global_rank)
-        for module in pl_module.modules():
-            for stream in getattr(module, "streams", None) or ():
-                stream.manual_seed((stream.initial_seed() + 1 + trainer.global_rank) % 2**63)
+        data.stream.manual_seed(seed)
+        for stream in streams(pl_module):
+            seed += trainer.world_size
+            stream.manual_seed(seed + trainer.global_rank)

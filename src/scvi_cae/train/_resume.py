@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint
@@ -19,6 +18,8 @@ from scvi_cae.data import Split
 from ._history import HistoryLogger
 
 if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
     from scvi_cae.data import AlignedModality
 
 #: Where a Lightning checkpoint has what is ours.
@@ -198,27 +199,26 @@ class ResumeFile(Checkpoint):
         if trainer.is_global_zero:
             from scvi_cae.model._saving import write_atomically  # which imports this package
 
-            write_atomically(self.path, trainer.save_checkpoint)
+            write_atomically(self.path, lambda path: trainer.save_checkpoint(path, weights_only=False))
         else:
             # Takes part in collecting the state, and writes nothing.
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
         end = time.perf_counter()
         self._next = end + (end - start) / COST
 
 
-def _generators(pl_module: pl.LightningModule, data: Any) -> list[torch.Generator]:
-    """Every generator that a training draws from, beside torch's own, once."""
-    found = [getattr(data, "generator", None)]
-    for module in pl_module.modules():
-        found += getattr(module, "streams", None) or ()
-    return list({id(x): x for x in found if x is not None}.values())
+def streams(pl_module: pl.LightningModule) -> list[torch.Generator]:
+    """Every generator that the modules draw from, once."""
+    modules = pl_module.modules()
+    return list(dict.fromkeys(x for module in modules for x in getattr(module, "streams", None) or ()))
 
 
 def random_state(pl_module: pl.LightningModule, data: Any) -> dict[str, Any]:
     """State of all random numbers of a training in this process."""
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "generators": [generator.get_state() for generator in _generators(pl_module, data)],
+        "batches": data.stream.get_state(),
+        "modules": [stream.get_state() for stream in streams(pl_module)],
     }
     if pl_module.device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(pl_module.device)
@@ -228,8 +228,9 @@ def random_state(pl_module: pl.LightningModule, data: Any) -> dict[str, Any]:
 def set_random_state(pl_module: pl.LightningModule, data: Any, state: Mapping[str, Any]) -> None:
     """Restore what :func:`random_state` returned."""
     torch.set_rng_state(state["torch"])
-    for generator, x in zip(_generators(pl_module, data), state["generators"], strict=True):
-        generator.set_state(x)
+    data.stream.set_state(state["batches"])
+    for stream, x in zip(streams(pl_module), state["modules"], strict=True):
+        stream.set_state(x)
     if "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], pl_module.device)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
 from scvi.train import Trainer, TrainRunner
 from scvi.train._callbacks import LoudEarlyStopping
 from torch import distributed
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 
 class EarlyStopping(LoudEarlyStopping):

@@ -1,0 +1,136 @@
+"""Several models of the same data as one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from mudata import MuData
+
+    from ._coupled_ae import CoupledAE
+
+
+class Ensemble:
+    """Models that predict together, better than each of them.
+
+    Parameters
+    ----------
+    models
+        Trained models of the same modalities and features, such as the fits of several seeds to one split
+        (:func:`scvi_cae.fit_many`).
+
+    Raises
+    ------
+    ValueError
+        If there is no model, or they differ in modalities or features.
+
+    Examples
+    --------
+    >>> import scvi_cae
+    >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
+    >>> scvi_cae.CoupledAE.setup_mudata(mdata)
+    >>> fits = scvi_cae.fit_many(mdata, scvi_cae.splits.k_fold(mdata, 5)[:1], seeds=range(3), max_epochs=10)
+    >>> ensemble = scvi_cae.Ensemble([fit.model for fit in fits])
+    >>> ensemble.predict(source="rna", target="ephys").shape
+    (200, 24)
+    """
+
+    def __init__(self, models: Sequence[CoupledAE]) -> None:
+        self.models = list(models)
+        if not self.models:
+            raise ValueError("An ensemble needs at least one model.")
+        first = self.models[0].get_var_names()
+        for number, model in enumerate(self.models):
+            names = model.get_var_names()
+            if names != first:
+                differing = next(m for m in {*first, *names} if first.get(m) != names.get(m))
+                raise ValueError(
+                    f"Models 0 and {number} cannot predict together: they differ in modality {differing!r}. Train them "
+                    "on the same data."
+                )
+
+    @property
+    def modalities(self) -> list[str]:
+        """Keys of the modalities."""
+        return self.models[0].modalities
+
+    def predict(
+        self,
+        source: str,
+        target: str,
+        adata: MuData | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> pd.DataFrame:
+        """Mean of the models' predictions.
+
+        Parameters
+        ----------
+        source, target, adata, indices, batch_size
+            As in :meth:`scvi_cae.CoupledAE.predict`; ``adata`` is the first model's data by default.
+
+        Returns
+        -------
+        Data frame of cells by features of ``target``, in the units of the training data; NaN for cells without
+        ``source``.
+        """
+        adata = self.models[0].adata if adata is None else adata
+        first, *others = (model.predict(source, target, adata, indices, batch_size) for model in self.models)
+        total = first.to_numpy(dtype=np.float64)
+        for other in others:
+            total += other.to_numpy()
+        first.iloc[:, :] = (total / len(self.models)).astype(np.float32)
+        return first
+
+    def get_latent_representation(
+        self,
+        adata: MuData | None = None,
+        modality: str | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """The models' latents side by side.
+
+        Each model has a space of its own, so that latents cannot be averaged. Side by side, divided by the square
+        root of the number of models, the squared distance of two cells is the mean of their squared distances in the
+        models.
+
+        Parameters
+        ----------
+        adata, modality, indices, batch_size
+            As in :meth:`scvi_cae.CoupledAE.get_latent_representation`; ``adata`` is the first model's data by default.
+
+        Returns
+        -------
+        ``(n_cells, total of n_latent)`` float32 array.
+        """
+        adata = self.models[0].adata if adata is None else adata
+        latents = [m.get_latent_representation(adata, modality, indices, batch_size) for m in self.models]
+        return np.concatenate(latents, axis=1) / np.float32(np.sqrt(len(latents)))
+
+    def write_latent(self, mdata: MuData | None = None, key: str = "X_cae") -> None:
+        """Write latents side by side where scanpy looks for them.
+
+        Parameters
+        ----------
+        mdata
+            MuData to embed and to write to; the first model's by default.
+        key
+            Key in ``.obsm``, and the beginning of the modalities' keys, as in :meth:`scvi_cae.CoupledAE.write_latent`.
+        """
+        mdata = self.models[0].adata if mdata is None else mdata
+        latents = {name: self.get_latent_representation(mdata, name) for name in self.modalities}
+        joint = self.get_latent_representation(mdata)
+        # The first model checks the keys, and whether the data are a view, before anything is replaced.
+        self.models[0].write_latent(mdata, key)
+        mdata.obsm[key] = joint
+        for name, z in latents.items():
+            if name in mdata.mod:
+                mdata.obsm[f"{key}_{name}"] = z
+                adata = mdata.mod[name]
+                adata.obsm[key] = z[mdata.obs_names.get_indexer(adata.obs_names)]

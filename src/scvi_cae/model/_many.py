@@ -1,0 +1,292 @@
+"""Many models of the same data, trained together."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lightning.pytorch.utilities.seed import isolate_rng
+from scvi import settings as scvi_settings
+from scvi.model._utils import parse_device_args
+
+from scvi_cae.data import StackedData
+from scvi_cae.module import member_state, stack
+from scvi_cae.train import (
+    RECONSTRUCTION,
+    InterruptibleTrainer,
+    KeepBestOfEach,
+    StackedDataModule,
+    StackedTrainingPlan,
+)
+
+from ._coupled_ae import CoupledAE
+from ._training import Ready, default_epochs, random_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import torch
+    from mudata import MuData
+
+    from scvi_cae.data import ResidentData, Split
+    from scvi_cae.train import CoupledDataSplitter
+
+#: Members whose batches fit into the caches of a processor; a graphics processor takes as many as there are.
+TOGETHER_ON_CPU = 10
+
+
+class Fit(NamedTuple):
+    """One of many fits.
+
+    Parameters
+    ----------
+    model
+        The trained model.
+    split
+        Position of its split among those given.
+    seed
+        Its seed.
+    settings
+        Position of its settings among those given.
+    """
+
+    model: CoupledAE
+    split: int
+    seed: int
+    settings: int
+
+
+def fit_many(
+    mdata: MuData,
+    splits: Sequence[Split] | None = None,
+    seeds: Sequence[int] = (0,),
+    settings: Sequence[Mapping[str, Any]] = ({},),
+    *,
+    max_epochs: int | None = None,
+    batch_size: int | None = 200,
+    early_stopping: bool = False,
+    early_stopping_patience: int = 45,
+    early_stopping_min_delta: float = 0.0,
+    monitor: str | Sequence[str] | None = RECONSTRUCTION,
+    monitor_after: int = 0,
+    datasplitter_kwargs: Mapping[str, Any] | None = None,
+    plan_kwargs: Mapping[str, Any] | None = None,
+    accelerator: str = "auto",
+    device: int | str = "auto",
+    n_together: int | None = None,
+) -> list[Fit]:
+    """Fit a model for each combination of splits, seeds and settings, many in one pass.
+
+    A step of a small network is mostly overhead; the steps of many models of one shape are batched matrix products.
+    Every member has its own cells, standardisation, random numbers, early stopping and best weights, and ends as it
+    would if it were trained alone: as ``scvi.settings.seed = seed``, ``CoupledAE(mdata, **settings)`` and
+    ``train(external_indexing=split, ...)`` make it, but for the rounding of sums.
+
+    The data lie on the device, dense, once for each split; train on data that must be streamed one by one.
+
+    Parameters
+    ----------
+    mdata
+        MuData, set up by :meth:`scvi_cae.CoupledAE.setup_mudata`.
+    splits
+        Training, validation and test cells of each split, such as those of :mod:`scvi_cae.splits`; by default one
+        random split for each seed, as in :meth:`scvi_cae.CoupledAE.train`.
+    seeds
+        Seeds of weights and random numbers.
+    settings
+        Arguments of :class:`scvi_cae.CoupledAE`, for each model to compare.
+    max_epochs, batch_size, early_stopping, monitor, monitor_after, datasplitter_kwargs, plan_kwargs
+        As in :meth:`scvi_cae.CoupledAE.train`.
+    early_stopping_patience, early_stopping_min_delta
+        As in :class:`scvi.train.Trainer`.
+    accelerator, device
+        Where to train, as in scvi-tools; one device.
+    n_together
+        Largest number of models in one pass: by default 10 on a CPU, whose caches hold no more, and all on another
+        device.
+
+    Returns
+    -------
+    The fits: settings by settings, within them split by split, within them seed by seed. Their models are ordinary
+    ones: they predict, embed, save, and go on training.
+
+    Raises
+    ------
+    ValueError
+        As :class:`scvi_cae.CoupledAE` and its :meth:`~scvi_cae.CoupledAE.train` do, before any training starts; if two
+        seeds are the same.
+
+    Warns
+    -----
+    UserWarning
+        If some models diverge; they have their best weights before that.
+
+    Examples
+    --------
+    >>> import scvi_cae
+    >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
+    >>> scvi_cae.CoupledAE.setup_mudata(mdata)
+    >>> folds = scvi_cae.splits.k_fold(mdata, 3)
+    >>> fits = scvi_cae.fit_many(mdata, folds, seeds=[0, 1], settings=[{"n_latent": 3}], max_epochs=5)
+    >>> len(fits)
+    6
+    >>> fits[0].model.predict("rna", "ephys", indices=folds[0].test).shape
+    (67, 24)
+    """
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds={list(seeds)} names a seed twice: its fits would be the same.")
+    _, _, torch_device = parse_device_args(
+        accelerator, device, return_device="torch", validate_single_device=True
+    )
+    cache: dict[tuple[int, int], tuple[CoupledAE, ResidentData]] = {}
+    groups: dict[tuple[int, int, int, bool], list[Member]] = {}
+    fits: list[Fit] = []
+    with one_seed_after_another():
+        for k, arguments in enumerate(settings):
+            for s, split in enumerate([None] if splits is None else splits):
+                for seed in seeds:
+                    scvi_settings.seed = seed
+                    model = CoupledAE(mdata, **arguments)
+                    ready = model._prepare(
+                        None, None, None, split, batch_size, monitor, monitor_after, early_stopping
+                    )
+                    data = _fit_standardisation(model, ready, cache, (k, s) if splits else (k, -1 - seed))
+                    member = Member(
+                        model,
+                        ready,
+                        data,
+                        model._deal(ready, data, datasplitter_kwargs),
+                        random_stream(torch_device),
+                    )
+                    fits.append(Fit(model, s, seed, k))
+                    # Batches of the same sizes: a member among others must draw what it draws alone.
+                    n_cells = member.splitter.n_train if member.splitter.bootstrap_batches is None else 0
+                    key = (k, member.splitter.n_steps, n_cells, bool(len(ready.split.validation)))
+                    groups.setdefault(key, []).append(member)
+    patience = early_stopping_patience if early_stopping else None
+    if n_together is None:
+        n_together = TOGETHER_ON_CPU if torch_device.type == "cpu" else len(fits)
+    for members in groups.values():
+        n_chunks = -(-len(members) // n_together)
+        for chunk in range(n_chunks):
+            _train_together(
+                members[chunk::n_chunks],
+                max_epochs,
+                KeepBestOfEach(
+                    len(members[chunk::n_chunks]),
+                    members[0].ready.monitor,
+                    monitor_after,
+                    patience,
+                    early_stopping_min_delta,
+                ),
+                plan_kwargs or {},
+                accelerator,
+                device,
+                torch_device,
+            )
+    return fits
+
+
+class Member(NamedTuple):
+    """A model that is about to be trained.
+
+    Parameters
+    ----------
+    model
+        The model.
+    ready
+        What its training starts from.
+    data
+        The data under its standardisation.
+    splitter
+        What deals its cells.
+    stream
+        What augments its batches.
+    """
+
+    model: CoupledAE
+    ready: Ready
+    data: ResidentData
+    splitter: CoupledDataSplitter
+    stream: torch.Generator
+
+
+@contextmanager
+def one_seed_after_another() -> Iterator[None]:
+    """Set ``scvi.settings.seed`` at will, without a message for each, and put everything back in the end."""
+    log = logging.getLogger("lightning.fabric.utilities.seed")
+    level, seed = log.level, scvi_settings.seed
+    log.setLevel(logging.WARNING)
+    try:
+        with isolate_rng():
+            yield
+    finally:
+        log.setLevel(level)
+        # The setter would also set the random number generators back to the seed.
+        scvi_settings._seed = seed
+
+
+def _fit_standardisation(
+    model: CoupledAE,
+    ready: Ready,
+    cache: dict[tuple[int, int], tuple[CoupledAE, ResidentData]],
+    key: tuple[int, int],
+) -> ResidentData:
+    """Fit a model's arms to its training cells, or take them and the data from a model of the same cells."""
+    if key not in cache:
+        for name, x in ready.aligned.items():
+            model._fit_arm(name, x, ready.split.train)
+        cache[key] = (model, model._resident(ready))
+    alike, data = cache[key]
+    for name in model.modalities:
+        arm, other = model.module.arm(name), alike.module.arm(name)
+        arm.standardiser.load_state_dict(other.standardiser.state_dict())
+        arm.augmentation.load_state_dict(other.augmentation.state_dict())
+    return data
+
+
+def _train_together(
+    members: Sequence[Member],
+    max_epochs: int | None,
+    best: KeepBestOfEach,
+    plan_kwargs: Mapping[str, Any],
+    accelerator: str,
+    device: int | str,
+    torch_device: torch.device,
+) -> None:
+    """Train members whose steps have the same shapes, and leave each with its best weights."""
+    first = members[0]
+    distinct = {id(member.data): member.data for member in members}
+    positions = {key: i for i, key in enumerate(distinct)}
+    data = StackedData(list(distinct.values()), [positions[id(member.data)] for member in members])
+    module = stack([member.model.module for member in members]).train()
+    module.draw_from([member.stream for member in members])
+    plan = StackedTrainingPlan(module, **plan_kwargs)
+    trainer = InterruptibleTrainer(
+        max_epochs=default_epochs(first.splitter.n_steps) if max_epochs is None else max_epochs,
+        accelerator=accelerator,
+        devices=1 if device == "auto" else [device],
+        callbacks=[best],
+        logger=False,
+        enable_progress_bar=False,
+        check_val_every_n_epoch=1,
+        limit_val_batches=1.0 if len(first.ready.split.validation) else 0,
+    )
+    trainer.fit(plan, StackedDataModule(data, [member.splitter for member in members]))
+    for i, member in enumerate(members):
+        n_epochs = int(best.n_epochs[i])
+        member.model.module.load_state_dict(member_state(best.weights, i))
+        member.model._finish(member.model.adata, member.ready.split, n_epochs > 0)
+        member.model.history_ = plan.history(i, n_epochs)
+        member.model.to_device(torch_device)
+    if best.diverged.any():
+        warnings.warn(
+            f"{int(best.diverged.sum())} of {len(members)} models diverged: their weights stopped being finite. They "
+            "have their best weights before that. Try a lower learning rate: plan_kwargs={'lr': ...}.",
+            UserWarning,
+            stacklevel=3,
+        )
+    if trainer.interrupted:
+        raise KeyboardInterrupt

@@ -1,0 +1,36 @@
+"""What stays in single precision while the networks compute in half."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+
+
+def _widen(value: Any) -> Any:
+    half = isinstance(value, torch.Tensor) and value.is_floating_point() and value.itemsize < 4
+    return value.float() if half else value
+
+
+def in_single_precision(function: Callable[P, torch.Tensor]) -> Callable[P, torch.Tensor]:
+    """Compute a function of tensors in at least single precision, also where autocast is on.
+
+    Differences of nearly equal numbers, as in a covariance or an error, lose what they are about in half precision;
+    and eigenvalues do not exist there.
+    """
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> torch.Tensor:
+        device = next(x.device.type for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor))
+        if not torch.is_autocast_enabled(device):
+            return function(*args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            return function(*map(_widen, args), **{name: _widen(x) for name, x in kwargs.items()})
+
+    return guarded

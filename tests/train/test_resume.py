@@ -1,0 +1,184 @@
+"""Trainings that are killed, and taken up from a file by another process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import scvi
+import torch
+
+from conftest import QUIET, fit, make_mdata
+from scvi_cae import CoupledAE
+
+OPTIONS = {
+    "stopping": {
+        "max_epochs": 60,
+        "early_stopping": True,
+        "early_stopping_patience": 12,
+        "early_stopping_warmup_epochs": 15,
+        "early_stopping_min_delta": 0.5,
+        "plan_kwargs": {"lr": 0.02},
+    },
+    "last weights": {"max_epochs": 12, "train_size": 1.0},
+    "plateau": {
+        "max_epochs": 15,
+        "plan_kwargs": {
+            "schedule": "constant",
+            "reduce_lr_on_plateau": True,
+            "lr_patience": 1,
+            "lr_threshold": 1e3,
+        },
+        "datasplitter_kwargs": {"bootstrap_batches": 3},
+    },
+}
+
+#: Trains a model; is killed in the middle of an epoch if told which.
+SCRIPT = """
+import os, signal, sys, torch, scvi
+from conftest import QUIET, make_mdata
+from scvi_cae import CoupledAE
+from scvi_cae.module import CoupledModule
+from train.test_resume import OPTIONS
+
+name, path, out, fatal = sys.argv[1:]
+forward, steps = CoupledModule.forward, []
+def killed(self, tensors):
+    steps.append(self.training)
+    if sum(steps) == int(fatal):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return forward(self, tensors)
+CoupledModule.forward = killed
+mdata = make_mdata(missing={"ephys": 0.05})
+CoupledAE.setup_mudata(mdata)
+if fatal != "0":
+    scvi.settings.seed = 3
+# What goes on takes split and random numbers from the file: no seed.
+model = CoupledAE(mdata, n_latent=3)
+model.train(batch_size=40, checkpoint=path, **QUIET, **OPTIONS[name])
+torch.save((model.module.state_dict(), {k: v.to_numpy() for k, v in model.history.items()}), out)
+"""
+
+
+def run(*args: object) -> int:
+    paths = [p for p in sys.path if p.endswith("tests")]
+    script = f"import sys; sys.path[:0] = {paths!r}\n{SCRIPT}"
+    command = [sys.executable, "-c", script, *map(str, args)]
+    return subprocess.run(command, check=False, timeout=120, capture_output=True).returncode
+
+
+def mdata():
+    out = make_mdata(missing={"ephys": 0.05})
+    CoupledAE.setup_mudata(out)
+    return out
+
+
+@pytest.mark.parametrize(
+    "name", ["stopping", "last weights", pytest.param("plateau", marks=pytest.mark.slow)]
+)
+def test_a_killed_training_ends_with_the_same_weights(name, tmp_path):
+    path, out = tmp_path / "fit.ckpt", tmp_path / "out.pt"
+    n_steps = 3 * 7 + 2  # in the eighth epoch
+    assert run(name, path, out, n_steps) == -signal.SIGKILL
+    assert [x.name for x in tmp_path.iterdir()] == ["fit.ckpt"]
+    assert run(name, path, out, 0) == 0
+    weights, history = torch.load(out, weights_only=False)
+
+    expected = fit(mdata(), seed=3, batch_size=40, **OPTIONS[name])
+    for key, value in expected.module.state_dict().items():
+        assert torch.equal(weights[key], value), key
+    assert set(history) == set(expected.history)
+    for key, table in expected.history.items():
+        np.testing.assert_array_equal(history[key], table.to_numpy())
+    n_epochs = len(history["train_loss"])
+    assert n_epochs > 10
+    assert (n_epochs < OPTIONS[name]["max_epochs"]) == (name == "stopping")
+
+
+def test_a_complete_training_is_not_repeated(tmp_path):
+    path = tmp_path / "fit.ckpt"
+    options = {**OPTIONS["stopping"], "batch_size": 40, "checkpoint": path}
+    first = fit(mdata(), **options)
+    steps = []
+
+    class Count(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            steps.append(trainer.current_epoch)
+
+    again = fit(mdata(), seed=5, **options, callbacks=[Count()])
+    assert not steps
+    assert again.is_trained
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(*(m.module.state_dict().values() for m in (first, again)), strict=True)
+    )
+    assert len(again.history["train_loss"]) == len(first.history["train_loss"]) < 60
+    np.testing.assert_array_equal(again.train_indices, first.train_indices)
+
+
+def test_other_settings_and_data_are_refused_by_name(tmp_path):
+    path = tmp_path / "fit.ckpt"
+    fit(mdata(), checkpoint=path)
+    written = path.read_bytes()
+    assert b"numpy" not in written  # plain tensors and values
+
+    def refused(match, data=None, **kwargs):
+        with pytest.raises(ValueError, match=match):
+            fit(data or mdata(), **{"checkpoint": path, **kwargs})
+        assert path.read_bytes() == written
+
+    refused(r"train\(max_epochs\) \(3 then, 4 now\)", max_epochs=4)
+    refused(r"CoupledAE\(n_latent\) \(3 then, 2 now\)", n_latent=2)
+    refused(r"train\(plan_kwargs\) \(None then, {'lr': 0.1} now\)", plan_kwargs={"lr": 0.1})
+    refused(r"train\(gradient_clip_val\)", gradient_clip_val=1.0)
+    refused("external_indexing", external_indexing=[np.arange(100)])
+    refused("not both", ckpt_path="x")
+    changed = mdata()
+    changed["rna"].X[0, 0] += 1
+    refused(r"Different: the values of 'rna' \(", changed)
+    renamed = make_mdata(missing={"ephys": 0.05})
+    renamed["ephys"].var_names = [f"new{i}" for i in range(renamed["ephys"].n_vars)]
+    renamed.update()
+    CoupledAE.setup_mudata(renamed)
+    refused("the features of 'ephys'", renamed)
+    fit(mdata(), checkpoint=path, callbacks=[pl.Callback()], enable_model_summary=False)
+
+    model = fit(mdata())
+    with pytest.raises(ValueError, match="the weights to start from"):
+        model.train(max_epochs=3, checkpoint=path, **QUIET)
+
+
+def test_what_is_not_a_checkpoint_is_refused_and_kept(tmp_path):
+    path = tmp_path / "thesis"
+    path.write_text("precious")
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        fit(mdata(), checkpoint=path)
+    assert path.read_text() == "precious"
+    torch.save({"scvi_cae": scvi.settings}, path)
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        fit(mdata(), checkpoint=path)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        fit(mdata(), checkpoint=tmp_path / "nowhere" / "file")
+
+
+def test_writing_takes_little_of_the_time(tmp_path, monkeypatch):
+    from scvi_cae.train import _resume
+
+    now = [0.0]
+    monkeypatch.setattr(_resume.time, "perf_counter", lambda: now[0])
+    written = []
+
+    class Slow(pl.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            now[0] += 1.0
+
+        def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+            written.append(trainer.current_epoch)
+            now[0] += 0.07
+
+    fit(mdata(), max_epochs=14, checkpoint=tmp_path / "x", callbacks=[Slow()])
+    assert written == [0, 4, 8, 12, 13]
