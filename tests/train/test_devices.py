@@ -74,7 +74,7 @@ from conftest import QUIET, make_mdata
 from scvi_cae import CoupledAE
 
 options, out = eval(sys.argv[1]), sys.argv[2]
-mdata = make_mdata(missing={{"ephys": 0.05}})
+mdata = make_mdata(missing={{"ephys": options.pop("missing", 0.05)}})
 CoupledAE.setup_mudata(mdata)
 if options.pop("seed", True):
     scvi.settings.seed = 3
@@ -151,6 +151,18 @@ def test_processes_stop_together_with_the_same_best_weights(train):
     assert len(history["train_loss"]) == n
     assert all(torch.equal(weights[name], other[name]) for name in weights)
     assert all(x.isfinite().all() for x in weights.values())
+
+
+@pytest.mark.slow
+def test_processes_stream_data_with_few_gaps(train):
+    """One process's part of a batch has gaps, and the other's has none."""
+    streamed = {"resident_gb": 0, "buffer_size": 40}
+    options = {"max_epochs": 8, "batch_size": None, "model": {"arms": CALM}, "missing": 0.001}
+    (weights, *_), (other, *_) = train(**options, datasplitter_kwargs=streamed)
+    (resident, *_), _ = train(**options)
+    for name, value in weights.items():
+        assert torch.equal(other[name], value)
+        torch.testing.assert_close(value, resident[name], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ OPTIONS = {
         "plan_kwargs": {"lr": 0.02},
     },
     "last weights": {"max_epochs": 12, "train_size": 1.0},
+    "streamed": {"max_epochs": 12, "datasplitter_kwargs": {"resident_gb": 0, "buffer_size": 40}},
     "plateau": {
         "max_epochs": 15,
         "plan_kwargs": {
@@ -78,7 +79,12 @@ def mdata():
 
 
 @pytest.mark.parametrize(
-    "name", ["stopping", "last weights", pytest.param("plateau", marks=pytest.mark.slow)]
+    "name",
+    [
+        "stopping",
+        "last weights",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("streamed", "plateau")),
+    ],
 )
 def test_a_killed_training_ends_with_the_same_weights(name, tmp_path):
     path, out = tmp_path / "fit.ckpt", tmp_path / "out.pt"

@@ -25,6 +25,22 @@ VALIDATION_BATCH_SIZE = 8192
 ALL = slice(None)
 
 
+def part_of(
+    data: ResidentData | StreamedData, batches: list[torch.Tensor], part: slice
+) -> Iterator[dict[str, Observation]]:
+    """Some cells of each batch.
+
+    Streamed cells have masks of values only in batches with gaps. Processes that share a batch must compute the same
+    sums, and one's part may have gaps where another's has none: then all have them.
+    """
+    own = data.batches([cells[part] for cells in batches])
+    if not isinstance(data, StreamedData) or part.step in (None, 1):
+        yield from own
+        return
+    for batch in own:
+        yield {name: x._replace(observed=x.observed.expand_as(x.values)) for name, x in batch.items()}
+
+
 class Batches:
     """One pass over cells.
 
@@ -88,7 +104,7 @@ class Batches:
         return [cells[i :: self._n_batches] for i in range(self._n_batches)]
 
     def __iter__(self) -> Iterator[dict[str, Observation]]:
-        yield from self._data.batches([cells[self.part] for cells in self.deal()])
+        yield from part_of(self._data, self.deal(), self.part)
 
 
 class BootstrapBatches:
@@ -137,7 +153,7 @@ class BootstrapBatches:
         return list(self._cells[torch.randint(len(self._cells), size, generator=self._stream)])
 
     def __iter__(self) -> Iterator[dict[str, Observation]]:
-        yield from self._data.batches([cells[self.part] for cells in self.deal()])
+        yield from part_of(self._data, self.deal(), self.part)
 
 
 class Epoch:

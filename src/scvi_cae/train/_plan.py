@@ -120,7 +120,7 @@ class CoupledTrainingPlan(TrainingPlan):
         # What was computed in single precision has its gradient in it.
         with torch.autocast(device, enabled=False):
             self.manual_backward(loss)
-        # Lightning's autocast goes around a batch of its own, an epoch here, and keeps weights in half precision.
+        # Autocast, which older versions of Lightning have keep halved weights, goes around a whole epoch here.
         torch.clear_autocast_cache()
 
     def training_step(self, batch: Iterable[dict[str, Observation]], batch_idx: int) -> None:

@@ -39,6 +39,11 @@ class InterruptibleTrainer(Trainer):
     Lightning shuts down in good order after a ``KeyboardInterrupt``, but then ends the process and leaves
     Ctrl-C switched off.
 
+    Parameters
+    ----------
+    early_stopping, callbacks
+        As in :class:`scvi.train.Trainer`, whose other arguments it takes, too.
+
     Attributes
     ----------
     interrupted
