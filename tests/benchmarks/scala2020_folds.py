@@ -26,7 +26,20 @@ import pandas as pd
 import scvi
 
 import scvi_cae
-from scvi_cae.evaluate import score
+from scvi_cae.evaluate import cross_validate, score
+
+
+def published(mdata: mudata.MuData, splits: list, n_latent: int, n_epochs: int, seed: int) -> pd.DataFrame:
+    """Scores of the published recipe."""
+    tables = []
+    for fold, split in enumerate(splits):
+        scvi.settings.seed = seed
+        recipe = scvi_cae.recipes.gala2021(n_latent=n_latent, n_epochs=n_epochs)
+        recipe.model["arms"]["ephys"]["standardise"] = True
+        model = scvi_cae.CoupledAE(mdata, **recipe.model)
+        recipe.train(model, external_indexing=split, enable_progress_bar=False)
+        tables.append(score(model, labels_key="rna_type").assign(fold=fold, seed=seed))
+    return pd.concat(tables)
 
 
 def main() -> None:
@@ -50,34 +63,21 @@ def main() -> None:
     position = mdata.obs_names.get_indexer(cells)
     permutation = np.random.RandomState(42).permutation(len(cells))
 
+    tests = [position[permutation[fold * 120 : (fold + 1) * 120]] for fold in args.folds]
+    splits = [(np.setdiff1d(position, test), None, test) for test in tests]
     results = []
     for n_latent in args.n_latent:
-        for seed in args.seeds:
-            for fold in args.folds:
-                test = position[permutation[fold * 120 : (fold + 1) * 120]]
-                train = np.setdiff1d(position, test)
-                scvi.settings.seed = seed
-                split = {"external_indexing": [train, None, test], "enable_progress_bar": False}
-                start = time.perf_counter()
-                if args.published_epochs:
-                    recipe = scvi_cae.recipes.gala2021(n_latent=n_latent, n_epochs=args.published_epochs)
-                    recipe.model["arms"]["ephys"]["standardise"] = True
-                    model = scvi_cae.CoupledAE(mdata, **recipe.model)
-                    recipe.train(model, **split)
-                else:
-                    model = scvi_cae.CoupledAE(mdata, n_latent=n_latent)
-                    model.train(**split)
-                seconds = time.perf_counter() - start
-                table = score(model, labels_key="rna_type").assign(fold=fold, seed=seed, n_latent=n_latent)
-                results.append(table)
-                ours = table[table["method"] == "CoupledAE"]
-                print(
-                    f"n_latent {n_latent} seed {seed} fold {fold}  {seconds:5.1f} s  "
-                    + "  ".join(
-                        f"{r.metric} {r.target}<-{r.source} {r.value:.3f}" for r in ours.itertuples()
-                    ),
-                    flush=True,
-                )
+        start = time.perf_counter()
+        if args.published_epochs:
+            tables = [published(mdata, splits, n_latent, args.published_epochs, seed) for seed in args.seeds]
+            table = pd.concat(tables)
+        else:
+            table = cross_validate(
+                mdata, splits, args.seeds, {"n_latent": n_latent}, labels_key="rna_type", progress=False
+            )
+        results.append(table.assign(n_latent=n_latent))
+        seconds = (time.perf_counter() - start) / (len(splits) * len(args.seeds))
+        print(f"n_latent {n_latent}: {seconds:.1f} s a fit, with its scores", flush=True)
     scores = pd.concat(results)
     keys = ["n_latent", "metric", "target", "source", "method"]
     summary = scores.groupby(keys)["value"].agg(["mean", "std", "count"])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import make_mdata
-from scvi_cae.data import AlignedModality, ResidentData
+from scvi_cae.data import AlignedModality, ResidentData, StackedData
 from scvi_cae.module import Standardiser
 
 
@@ -43,3 +43,22 @@ def test_a_cell_without_any_value_lacks_the_modality():
     cell = mdata.obs_names.get_loc(mdata["ephys"].obs_names[3])
     assert not aligned["ephys"].present[cell]
     assert not data.batch(torch.tensor([cell]))["ephys"].present.any()
+
+
+def test_stacked_data_give_each_member_its_cells_under_its_standardisation():
+    mdata = make_mdata(40, missing={"ephys": 0.1})
+    aligned, first = resident(mdata)
+    shifted = {name: Standardiser(x.n_features) for name, x in aligned.items()}
+    for standardiser in shifted.values():
+        standardiser.mean.fill_(2.0)
+    second = ResidentData(aligned, shifted)
+    stacked = StackedData([first, second], [1, 0, 1])
+    cells = torch.tensor([[0, 5, 7], [3, 3, stacked.nobody], [9, stacked.nobody, stacked.nobody]])
+    found = stacked.batch(cells)
+    for member, data in enumerate((second, first, second)):
+        real = cells[member] < stacked.nobody
+        expected = data.batch(cells[member][real])
+        for name, x in found.items():
+            for part, other in zip(x, expected[name], strict=True):
+                assert torch.equal(part[member][real], other)
+            assert not x.present[member][~real].any()
