@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import mudata
 import numpy as np
@@ -208,3 +209,10 @@ def test_data_with_other_features(saved, trained_mdata):
     other = mudata.MuData({"rna": trained_mdata["rna"][:, 1:].copy(), "ephys": trained_mdata["ephys"].copy()})
     with pytest.raises(ValueError, match="lacks 1 features of the model: 'rna_0'"):
         CoupledAE.load(saved, adata=other)
+
+
+def test_only_the_first_of_several_processes_saves(mdata, tmp_path):
+    model = fit(mdata)
+    model.trainer = SimpleNamespace(is_global_zero=False)
+    model.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()

@@ -103,6 +103,8 @@ class SavableModel(TrainableModel):
     ) -> None:
         """Save the model to a folder.
 
+        After a training on several devices the first process saves; in the others this does nothing.
+
         Parameters
         ----------
         dir_path
@@ -119,6 +121,9 @@ class SavableModel(TrainableModel):
         ValueError
             If ``dir_path`` exists and ``overwrite`` is false.
         """
+        trainer = getattr(self, "trainer", None)
+        if trainer is not None and not trainer.is_global_zero:
+            return
         folder = Path(dir_path).expanduser()
         if folder.exists() and (not overwrite or not folder.is_dir()):
             raise ValueError(f"{folder} already exists. Choose another folder, or pass overwrite=True.")
