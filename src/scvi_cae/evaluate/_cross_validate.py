@@ -159,11 +159,11 @@ class FoldFiles:
     def read(self, n_folds: int) -> dict[int, pd.DataFrame]:
         """The finished folds, by number."""
         paths = {fold: self._path(fold) for fold in range(n_folds)}
-        return {
-            fold: pd.read_csv(path, float_precision="round_trip")
-            for fold, path in paths.items()
-            if path.is_file()
+        # Numbers as text first: pandas' own reading may differ in the last digit.
+        tables = {
+            fold: pd.read_csv(path, dtype={"value": str}) for fold, path in paths.items() if path.is_file()
         }
+        return {fold: table.assign(value=table["value"].astype(float)) for fold, table in tables.items()}
 
     def write(self, fold: int, table: pd.DataFrame) -> None:
         """Keep a finished fold."""

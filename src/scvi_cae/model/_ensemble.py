@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
     from mudata import MuData
 
     from ._coupled_ae import CoupledAE
@@ -81,11 +81,11 @@ class Ensemble:
         """
         adata = self.models[0].adata if adata is None else adata
         first, *others = (model.predict(source, target, adata, indices, batch_size) for model in self.models)
-        total = first.to_numpy(dtype=np.float64)
+        total = np.array(first, dtype=np.float64)
         for other in others:
             total += other.to_numpy()
-        first.iloc[:, :] = (total / len(self.models)).astype(np.float32)
-        return first
+        mean = (total / len(self.models)).astype(np.float32)
+        return pd.DataFrame(mean, index=first.index, columns=first.columns)
 
     def get_latent_representation(
         self,
