@@ -55,6 +55,7 @@ def test_the_published_arms():
         "linear": False,
         "initialisation": "glorot",
         "standardise": False,
+        "scale_missing": False,
         "latent_bias": True,
         "latent_norm": True,
         "latent_momentum": 0.95,
@@ -70,7 +71,7 @@ def test_the_published_arms():
     assert model.module.arm("rna").config == rna
     assert model.module.arm("ephys").config == ephys
     assert model.module.coupling == {("rna", "ephys"): (1.0, 1.0)}
-    assert model.module.coupling_loss is COUPLING_LOSSES["min_variance"]
+    assert set(model.module.coupling_losses.values()) == {COUPLING_LOSSES["min_variance"]}
 
 
 @pytest.mark.parametrize("name", ["max_epochs", "batch_size", "monitor", "datasplitter_kwargs"])

@@ -138,6 +138,7 @@ def gala2021(
         "linear": False,
         "initialisation": "glorot",
         "standardise": False,
+        "scale_missing": False,
         "latent_bias": latent_bias,
         "latent_momentum": 0.95,
         "latent_eps": 1e-10,

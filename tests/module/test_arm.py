@@ -65,10 +65,10 @@ def test_decoder_mirrors_the_encoder():
 def test_an_arm_without_standardisation_takes_values_as_they_are():
     arm = Arm(2, 1, ArmConfig(standardise=False))
     values = np.array([[1.0, 200.0], [3.0, np.nan], [5.0, 600.0]])
-    arm.fit(values)
-    observation = arm.standardiser(torch.from_numpy(values))
+    arm.fit(lambda: [values])
+    observation = arm.observe(torch.from_numpy(values))
     assert torch.equal(observation.values, torch.from_numpy(np.nan_to_num(values)))
-    assert torch.equal(arm.standardiser.inverse(observation.values), observation.values)
+    assert torch.equal(arm.likelihood.mean(observation.values), observation.values)
 
 
 @pytest.mark.parametrize(("unit", "power"), [("std", 1), ("variance", 2)])
@@ -76,14 +76,14 @@ def test_unit_of_the_noise(unit, power):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(5000, 3)) * [0.5, 1.0, 4.0]
     arm = Arm(3, 1, ArmConfig(standardise=False, noise=0.05, noise_unit=unit, dropout=0.0))
-    arm.fit(values)
+    arm.fit(lambda: [values])
     added = arm.augmentation(torch.zeros(5000, 3), torch.ones(5000, 1))
     np.testing.assert_allclose(added.std(0), 0.05 * np.array([0.5, 1.0, 4.0]) ** power, rtol=0.05)
 
 
 def test_features_that_do_not_vary_get_no_noise():
     arm = Arm(2, 1, ArmConfig(standardise=False, noise=0.05))
-    arm.fit(np.stack([np.full(9, 0.1), np.arange(9.0)], axis=1))
+    arm.fit(lambda: [np.stack([np.full(9, 0.1), np.arange(9.0)], axis=1)])
     assert arm.augmentation.noise_sd[0] == 0
     assert arm.augmentation.noise_sd[1] > 0
 

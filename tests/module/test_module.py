@@ -38,6 +38,34 @@ def gradients(module: CoupledModule, loss: torch.Tensor) -> dict[str, torch.Tens
     return dict(zip(parameters, grads, strict=True))
 
 
+def test_sources_share_the_weight_of_cross_modal_predictions():
+    arms = dict.fromkeys(N_FEATURES, ArmConfig(hidden=(4,), cross_weight=1.5))
+    arms["keys.of"] = ArmConfig(hidden=(4,), cross_weight=1.0, source_weight=0.25)
+    module = CoupledModule(N_FEATURES, 2, arms, PAIRS)
+    expected = {"a": (1, 1.2, 0.3), "b": (1, 1.2, 0.3), "keys.of": (1, 0.5, 0.5)}
+    for name, weights in module.weights.items():
+        assert weights == pytest.approx(expected[name])
+
+
+@pytest.mark.parametrize("pull", [0.0, 0.5, 1.0])
+def test_other_encoders_learn_from_a_prediction_by_its_pull(pull):
+    """The gradient of an encoder is that of its own terms, plus ``pull`` times that of what it predicts."""
+    batch = make_batch()
+    found = {}
+    for value in (0.0, 1.0, pull):
+        arms = dict.fromkeys(N_FEATURES, ArmConfig(hidden=(4,), dropout=0.0))
+        arms["keys.of"] = ArmConfig(hidden=(4,), dropout=0.0, pull=value)
+        torch.manual_seed(0)
+        module = CoupledModule(N_FEATURES, 2, arms, PAIRS)
+        found[value] = module(batch)[2].loss, gradients(module, module(batch)[2].loss)
+    assert found[pull][0].item() == pytest.approx(found[0.0][0].item())
+    for name, x in found[pull][1].items():
+        expected = (1 - pull) * found[0.0][1][name] + pull * found[1.0][1][name]
+        torch.testing.assert_close(x, expected, rtol=1e-3, atol=1e-5, msg=name)
+        moves = not torch.allclose(found[1.0][1][name], found[0.0][1][name], rtol=1e-3, atol=1e-5)
+        assert moves == (name.startswith(("_arms.0.encoder", "_arms.1.encoder"))), name
+
+
 def test_loss_is_the_documented_sum():
     module, batch = make_module(weight=3.0, cross_weight=0.5), make_batch()
     z, _, output = module.eval()(batch)
@@ -46,7 +74,7 @@ def test_loss_is_the_documented_sum():
         for source in batch:
             cells = (batch[source].present[:, None] * x.observed) > 0
             latent = z[source] if source == target else z[source].detach()
-            weight = 3.0 if source == target else 1.5
+            weight = 3.0 if source == target else 3.0 * 0.5 / 2
             total += weight * (module.arm(target).decode(latent) - x.values)[cells].square().mean()
     assert output.extra_metrics["reconstruction_loss"].item() == pytest.approx(total.item(), rel=1e-5)
     for (i, j), weight in PAIRS.items():
@@ -97,7 +125,9 @@ def test_directional_weights_are_stopped_gradients(loss, weights):
     directed = weights[0] * coupling(a, b.detach(), *present) + weights[1] * coupling(a.detach(), b, *present)
     uncoupled = CoupledModule(N_FEATURES, 2, arms, {("a", "b"): 1e-30}, loss)
     uncoupled.load_state_dict(module.state_dict())
-    reconstruction = uncoupled.loss(batch, latents, uncoupled.generative(latents)).loss
+    reconstruction = uncoupled.loss(
+        batch, latents, uncoupled.generative(latents, dict.fromkeys(latents))
+    ).loss
     value = output.extra_metrics["coupling_a_b"].item()
     assert value == pytest.approx(coupling(a, b, *present).item())
     assert output.loss.item() == pytest.approx(reconstruction.item() + sum(weights) / 2 * value, rel=1e-5)
@@ -124,7 +154,7 @@ def test_values_behind_the_mask_have_no_influence():
 
 def test_a_batch_without_pairs_or_without_a_modality_has_finite_gradients():
     module, batch = make_module(), make_batch()
-    batch["b"] = Observation(*(torch.zeros_like(part) for part in batch["b"]))
+    batch["b"] = batch["b"].map(torch.zeros_like)
     grads = gradients(module, module(batch)[2].loss)
     assert all(grad is None or grad.isfinite().all() for grad in grads.values())
     assert all(grad is None or not grad.any() for name, grad in grads.items() if name.startswith("_arms.1."))

@@ -161,3 +161,14 @@ def test_options_of_the_last_layer():
     assert (dropped >= 0).all()
     assert not torch.equal(network(z), dropped)
     assert torch.equal(network.eval()(z), network(z))
+
+
+@pytest.mark.parametrize("scale_missing", [True, False])
+def test_observed_features_make_up_for_missing_ones(scale_missing):
+    augmentation = Augmentation(4, noise=0.0, dropout=0.5, scale_missing=scale_missing).eval()
+    observed = torch.tensor([[1.0, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]])
+    values = observed * 3
+    factors = [1, 2, 1] if scale_missing else [1, 1, 1]
+    assert torch.equal(augmentation(values, observed), values * torch.tensor(factors)[:, None])
+    # A cell has all of the modality, or none.
+    assert torch.equal(augmentation(values, observed[:, :1]), values)

@@ -16,9 +16,11 @@ from ._module import CoupledModule
 from ._reconstruction import masked_squared_error
 from ._stack import member_state, stack
 from ._standardiser import Moments, Standardiser, mean_and_scale, mean_and_spread
+from .likelihoods import LIKELIHOODS
 
 __all__ = [
     "COUPLING_LOSSES",
+    "LIKELIHOODS",
     "Arm",
     "ArmConfig",
     "CoupledModule",

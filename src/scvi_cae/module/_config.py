@@ -11,6 +11,7 @@ from ._networks import ACTIVATIONS
 Initialisation = Literal["torch", "glorot"]
 NoiseUnit = Literal["std", "variance"]
 ErrorOver = Literal["observed", "all"]
+Likelihood = Literal["squared_error", "gaussian", "negative_binomial", "categorical"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,10 @@ class ArmConfig:
 
     Parameters
     ----------
+    likelihood
+        How values are read, and how predictions are compared with them: ``"squared_error"`` of standardised values,
+        ``"gaussian"``, the same with a variance learnt for each feature, ``"negative_binomial"`` for raw counts, or
+        ``"categorical"`` for labels.
     hidden
         Widths of the encoder's hidden layers; the decoder has them in reverse.
     activation
@@ -36,6 +41,9 @@ class ArmConfig:
         are. Predictions are in the data's units either way.
     dropout
         Probability of dropping an input feature while training.
+    scale_missing
+        Whether a missing feature is treated much like a dropped one: with :math:`o` of :math:`n` features observed,
+        those are scaled up by :math:`(n / o)^p`, :math:`p` the probability of dropout.
     noise
         Noise added to observed inputs while training, in ``noise_unit``.
     noise_unit
@@ -62,7 +70,12 @@ class ArmConfig:
     weight
         Weight of the modality's own reconstruction in the objective.
     cross_weight
-        Weight of predicting the modality from each other one, relative to its own reconstruction.
+        Weight of predicting the modality from others, all together, relative to its own reconstruction.
+    source_weight
+        The modality's share among those that others are predicted from, relative to the others' shares.
+    pull
+        How much the other modalities' encoders learn from that, relative to the decoder: 0 for not at all, as
+        published.
 
     Raises
     ------
@@ -70,12 +83,14 @@ class ArmConfig:
         If a setting is not valid; the message names it.
     """
 
+    likelihood: Likelihood = "squared_error"
     hidden: tuple[int, ...] = (64,)
     activation: str = "gelu"
     linear: bool = True
     initialisation: Initialisation = "torch"
     standardise: bool = True
     dropout: float = 0.1
+    scale_missing: bool = True
     noise: float = 0.0
     noise_unit: NoiseUnit = "std"
     latent_bias: bool = False
@@ -87,6 +102,8 @@ class ArmConfig:
     error_over: ErrorOver = "observed"
     weight: float = 1.0
     cross_weight: float = 2.0
+    source_weight: float = 1.0
+    pull: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every setting."""
@@ -96,6 +113,7 @@ class ArmConfig:
         if any(not isinstance(n, int) or n < 1 for n in self.hidden):
             raise ValueError(f"hidden={self.hidden} must hold layer widths of at least 1.")
         for name, choices in (
+            ("likelihood", get_args(Likelihood)),
             ("activation", ACTIVATIONS),
             ("initialisation", get_args(Initialisation)),
             ("noise_unit", get_args(NoiseUnit)),
@@ -106,7 +124,7 @@ class ArmConfig:
         for name in ("dropout", "decoder_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1.")
-        for name in ("noise", "cross_weight"):
+        for name in ("noise", "cross_weight", "source_weight", "pull"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)} must be finite and not negative.")
         for name in ("weight", "latent_eps"):
@@ -116,6 +134,8 @@ class ArmConfig:
             raise ValueError(f"latent_momentum={self.latent_momentum} must be above 0 and at most 1.")
         if self.decoder_dropout and not self.hidden:
             raise ValueError("decoder_dropout needs a hidden layer: hidden=(...).")
+        if self.nonnegative and self.likelihood != "squared_error":
+            raise ValueError(f"nonnegative=True is for likelihood='squared_error', not {self.likelihood!r}.")
         if self.nonnegative and self.standardise:
             raise ValueError(
                 "nonnegative=True needs standardise=False: standardised values are negative below the mean."

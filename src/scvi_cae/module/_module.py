@@ -14,8 +14,9 @@ from ._coupling import COUPLING_LOSSES, mse_coupling
 from ._networks import RandomStreams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from ._arm import Layers
     from ._batch import Observation
     from ._config import ArmConfig
 
@@ -27,6 +28,13 @@ def scale_gradient(z: torch.Tensor, factor: float) -> torch.Tensor:
     return z.detach() if factor == 0 else z.detach() + factor * (z - z.detach())
 
 
+def source_weights(target: ArmConfig, sources: Sequence[ArmConfig]) -> tuple[float, ...]:
+    """Weights of a modality's reconstructions: from itself, and from its sources, which share ``cross_weight``."""
+    total = sum(source.source_weight for source in sources)
+    shares = (source.source_weight / total if total else 0.0 for source in sources)
+    return (1.0, *(target.cross_weight * share for share in shares))
+
+
 class CoupledModule(BaseModuleClass):
     r"""Coupled autoencoders of any number of modalities.
 
@@ -35,13 +43,16 @@ class CoupledModule(BaseModuleClass):
 
     .. math::
 
-        L = \sum_m \alpha_m \Big[ R_m(d_m(z_m)) + \beta_m \sum_{s:\,\lambda_{sm} > 0} R_m(d_m(\mathrm{sg}[z_s])) \Big]
+        L = \sum_m \alpha_m \Big[ R_m(d_m(z_m))
+            + \beta_m \sum_{s:\,\lambda_{sm} > 0} w_{ms} R_m(d_m(\mathrm{sg}[z_s])) \Big]
             + \sum_{i<j} \lambda_{ij} C(z_i, z_j)
 
     :math:`R_m` is the reconstruction loss over the observed values of modality :math:`m`, taken over the
     cells that have it (and also have :math:`s`, in the second term); :math:`C` is the coupling loss, its
     distances over the cells that have both. :math:`\mathrm{sg}` stops the gradient: a decoder learns to read the other
-    modality's latent, while the encoders answer only for their own reconstruction and the coupling.
+    modality's latent, while the encoders answer only for their own reconstruction and the coupling; unless the arm of
+    :math:`m` has a ``pull``, with which the gradient is multiplied instead. The shares :math:`w_{ms}` of the
+    sources sum to 1; they are equal unless arms differ in ``source_weight``.
 
     A pair with two weights :math:`(\lambda_i, \lambda_j)` is coupled by
     :math:`\lambda_i C(z_i, \mathrm{sg}[z_j]) + \lambda_j C(\mathrm{sg}[z_i], z_j)`: each encoder follows the other with
@@ -60,7 +71,9 @@ class CoupledModule(BaseModuleClass):
         Weight :math:`\lambda` of each pair of modalities, or two weights, with which the first and the second
         encoder follow the other; a pair left out is not coupled.
     coupling_loss
-        Name of the coupling loss :math:`C`: one of ``COUPLING_LOSSES``.
+        Name of the coupling loss :math:`C`, or of that of each pair: one of ``COUPLING_LOSSES``.
+    n_batches
+        Number of technical batches of each modality that has them.
     """
 
     def __init__(
@@ -69,13 +82,12 @@ class CoupledModule(BaseModuleClass):
         n_latent: int,
         arms: Mapping[str, ArmConfig],
         coupling: Mapping[tuple[str, str], float | tuple[float, float]],
-        coupling_loss: str = "min_variance",
+        coupling_loss: str | Mapping[tuple[str, str], str] = "min_variance",
+        n_batches: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.modalities = tuple(n_features)
         self.n_latent = n_latent
-        # A list, since modality names may be anything, also names that a ModuleDict refuses.
-        self._arms = nn.ModuleList(Arm(n, n_latent, arms[name]) for name, n in n_features.items())
         # By direction: the weight with which the first modality's encoder follows the second one.
         weights: dict[tuple[str, str], float] = {}
         for (i, j), weight in coupling.items():
@@ -85,16 +97,41 @@ class CoupledModule(BaseModuleClass):
             for i, j in combinations(self.modalities, 2)
         }
         self.coupling = {pair: both for pair, both in pairs.items() if sum(both) > 0}
-        self.coupling_loss = COUPLING_LOSSES[coupling_loss]
+        named = (
+            dict.fromkeys(self.coupling, coupling_loss) if isinstance(coupling_loss, str) else coupling_loss
+        )
+        self.coupling_losses = {pair: COUPLING_LOSSES[named[pair]] for pair in self.coupling}
         coupled = set(map(frozenset, self.coupling))
         self.sources = {
             target: tuple(source for source in self.modalities if {source, target} in coupled)
             for target in self.modalities
         }
+        self.weights = {
+            target: source_weights(arms[target], [arms[source] for source in sources])
+            for target, sources in self.sources.items()
+        }
+        # A list, since modality names may be anything, also names that a ModuleDict refuses.
+        self._arms = nn.ModuleList(
+            Arm(n, n_latent, arms[name], 1 + len(self.sources[name]), (n_batches or {}).get(name, 0))
+            for name, n in n_features.items()
+        )
 
     def arm(self, modality: str) -> Arm:
         """The arm of a modality."""
         return cast("Arm", self._arms[self.modalities.index(modality)])
+
+    def adapt(self, arms: Collection[str], layers: Layers) -> None:
+        """Let only some arms, or some of their layers, learn from now on.
+
+        Parameters
+        ----------
+        arms
+            Modalities whose arms learn.
+        layers
+            Which of their layers: ``"all"``, or ``"outer"`` for those that touch the data.
+        """
+        for name in self.modalities:
+            self.arm(name).learn(layers if name in arms else "none")
 
     def draw_from(self, streams: Sequence[torch.Generator] | None) -> None:
         """Draw what augments the training from given streams, one for each member, or again from torch's own."""
@@ -117,7 +154,7 @@ class CoupledModule(BaseModuleClass):
         scvi-tools' own version also looks at where every tensor lies, at each step; here batches lie there already.
         """
         latents = self.inference(tensors)
-        features = self.generative(latents)
+        features = self.generative(latents, {name: x.batch for name, x in tensors.items()})
         return latents, features, self.loss(tensors, latents, features)
 
     def _get_inference_input(self, tensors: dict[str, Observation]) -> dict:
@@ -130,19 +167,27 @@ class CoupledModule(BaseModuleClass):
     def _get_generative_input(
         self, tensors: dict[str, Observation], inference_outputs: dict[str, torch.Tensor]
     ) -> dict:
-        return {"latents": inference_outputs}
+        return {"latents": inference_outputs, "batches": {name: x.batch for name, x in tensors.items()}}
 
-    def generative(self, latents: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def generative(
+        self, latents: dict[str, torch.Tensor], batches: dict[str, torch.Tensor | None]
+    ) -> dict[str, torch.Tensor]:
         """Features of each modality's decoder, from its own latent and then from those of ``sources``.
 
-        ``(..., n_sources, n_cells, n)``. The other modalities' latents do not learn from them.
+        ``(..., n_sources, n_cells, n)``. The other modalities' latents do not learn from them. A prediction is of
+        the batch that the target was measured in.
         """
         features = {}
         for target in self.modalities:
             sources = (target, *self.sources[target])
             # One pass for all sources is one wide product instead of several.
-            z = torch.cat([latents[target], *(latents[source].detach() for source in sources[1:])], dim=-2)
-            decoded = self.arm(target).decoder.features(z)
+            pull = self.arm(target).config.pull
+            others = (scale_gradient(latents[source], pull) for source in sources[1:])
+            z = torch.cat([latents[target], *others], dim=-2)
+            batch = batches[target]
+            if batch is not None:
+                batch = torch.cat([batch] * len(sources), dim=-2)
+            decoded = self.arm(target).decoder.features(z, batch)
             features[target] = decoded.unflatten(-2, (len(sources), -1))
         return features
 
@@ -167,8 +212,9 @@ class CoupledModule(BaseModuleClass):
             errors = arm.reconstruction_losses(features, tensors[target], cells)
             for source, error in zip(sources, errors.detach().unbind(-1), strict=True):
                 terms[f"{target}_from_{source}"] = error
-            # The first source is the modality itself.
-            weighted = errors[..., 0] + arm.config.cross_weight * errors[..., 1:].sum(-1)
+            weighted = sum(
+                w * error for w, error in zip(self.weights[target], errors.unbind(-1), strict=True)
+            )
             reconstruction = reconstruction + arm.config.weight * weighted
         total = torch.as_tensor(reconstruction)
         terms["reconstruction_loss"] = total.detach()
@@ -178,7 +224,7 @@ class CoupledModule(BaseModuleClass):
             zi, zj = (
                 scale_gradient(latents[m], w / mean_weight) for m, w in zip((i, j), weights, strict=True)
             )
-            coupling = self.coupling_loss(zi, zj, *present)
+            coupling = self.coupling_losses[i, j](zi, zj, *present)
             terms[f"coupling_{i}_{j}"] = coupling.detach()
             if not self.training:
                 terms[f"distance_{i}_{j}"] = mse_coupling(zi.detach(), zj.detach(), *present)

@@ -6,7 +6,7 @@ All of them take tensors of shape ``(..., n_cells, n)``. Where their parameters 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -37,6 +37,15 @@ class Linear(nn.Linear):
         return torch.baddbmm(self.bias.unsqueeze(-2), x, self.weight.mT)
 
 
+def batch_shift(n_batches: int, n_out: int) -> Linear | None:
+    """A shift of a layer's output for each technical batch, 0 to begin with; ``None`` if there are no batches."""
+    if not n_batches:
+        return None
+    layer = Linear(n_batches, n_out, bias=False)
+    nn.init.zeros_(layer.weight)
+    return layer
+
+
 class Encoder(nn.Module):
     r"""A linear map plus a nonlinear correction: :math:`f(x) = A x + \mathrm{MLP}(x)`.
 
@@ -57,10 +66,19 @@ class Encoder(nn.Module):
         Whether to add the linear map :math:`A` (without bias: the perceptron's last layer has one).
     bias
         Whether the perceptron's last layer has a bias.
+    n_batches
+        Number of technical batches, each of which shifts what the first layer makes of the input.
     """
 
     def __init__(
-        self, n_in: int, hidden: Sequence[int], n_latent: int, activation: str, linear: bool, bias: bool
+        self,
+        n_in: int,
+        hidden: Sequence[int],
+        n_latent: int,
+        activation: str,
+        linear: bool,
+        bias: bool,
+        n_batches: int = 0,
     ) -> None:
         super().__init__()
         self.n_skipped = n_latent if linear and hidden else 0
@@ -74,19 +92,34 @@ class Encoder(nn.Module):
             self.layers[0] = Linear(n_in, hidden[0] + n_latent, bias=False)
             self.first_bias = nn.Parameter(torch.empty(hidden[0]).uniform_(-(n_in**-0.5), n_in**-0.5))
         self.layers.append(Linear(widths[-1], n_latent, bias=bias))
+        self.batch_shift = batch_shift(n_batches, self.first.out_features)
         self.activation = ACTIVATIONS[activation]()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map ``(..., n_cells, n_in)`` to ``(..., n_cells, n_latent)``."""
-        *hidden, last = self.layers
+    @property
+    def first(self) -> Linear:
+        """The layer that reads the features."""
+        return cast("Linear", self.layers[0])
+
+    @property
+    def outer(self) -> list[nn.Parameter]:
+        """Parameters of the first layer."""
+        modules = [self.first, *([] if self.batch_shift is None else [self.batch_shift])]
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        return [*parameters, *([self.first_bias] if self.n_skipped else [])]
+
+    def forward(self, x: torch.Tensor, batch: torch.Tensor | None = None) -> torch.Tensor:
+        """Map ``(..., n_cells, n_in)`` and the cells' batches to ``(..., n_cells, n_latent)``."""
+        x = self.first(x)
+        if self.batch_shift is not None:
+            x = x + self.batch_shift(batch)
+        if len(self.layers) == 1:
+            return x
         skipped = None
-        for layer in hidden:
-            x = layer(x)
+        for layer in self.layers[1:]:
             if skipped is None and self.n_skipped:
                 x, skipped = x[..., : -self.n_skipped], x[..., -self.n_skipped :]
                 x = x + self.first_bias.unsqueeze(-2)
-            x = self.activation(x)
-        x = last(x)
+            x = layer(self.activation(x))
         return x if skipped is None else x + skipped
 
 
@@ -112,6 +145,8 @@ class Decoder(nn.Module):
         Probability of dropping a unit of the last hidden layer while training.
     nonnegative
         Whether outputs are rectified.
+    n_batches
+        Number of technical batches, each of which shifts the first hidden layer and the output.
     """
 
     def __init__(
@@ -123,39 +158,45 @@ class Decoder(nn.Module):
         linear: bool,
         dropout: float,
         nonnegative: bool,
+        n_batches: int = 0,
     ) -> None:
         super().__init__()
         widths = [n_latent, *hidden]
         self.layers = nn.ModuleList(Linear(n, m) for n, m in zip(widths[:-1], widths[1:], strict=True))
         self.skips = bool(linear and hidden)
-        self.last = Linear(widths[-1] + (n_latent if self.skips else 0), n_out)
+        self.batch_shift = batch_shift(n_batches, hidden[0]) if hidden else None
+        parts = [widths[-1], *([n_latent] if self.skips else [])]
+        self.last = Linear(sum(parts) + n_batches, n_out)
         with torch.no_grad():
             # As for two layers side by side: each is initialised by its own number of inputs.
-            for columns in self.last.weight.split(
-                [widths[-1], n_latent] if self.skips else [widths[-1]], dim=1
-            ):
+            for columns in self.last.weight[:, : sum(parts)].split(parts, dim=1):
                 nn.init.uniform_(columns, -(columns.shape[1] ** -0.5), columns.shape[1] ** -0.5)
+            self.last.weight[:, sum(parts) :].zero_()
             nn.init.uniform_(self.last.bias, -(widths[-1] ** -0.5), widths[-1] ** -0.5)
         self.activation = ACTIVATIONS[activation]()
         self.dropout = Dropout(dropout)
         self.nonnegative = nonnegative
 
-    def features(self, z: torch.Tensor) -> torch.Tensor:
-        """Map ``(..., n_cells, n_latent)`` to the inputs of the last layer."""
+    def features(self, z: torch.Tensor, batch: torch.Tensor | None = None) -> torch.Tensor:
+        """Map ``(..., n_cells, n_latent)`` and the cells' batches to the inputs of the last layer."""
         h = z
-        for layer in self.layers:
-            h = self.activation(layer(h))
+        for i, layer in enumerate(self.layers):
+            h = layer(h)
+            if i == 0 and self.batch_shift is not None:
+                h = h + self.batch_shift(batch)
+            h = self.activation(h)
         h = self.dropout(h)
-        return torch.cat([h, z], dim=-1) if self.skips else h
+        parts = [h, *([z] if self.skips else []), *([] if batch is None else [batch])]
+        return torch.cat(parts, dim=-1) if len(parts) > 1 else h
 
     def readout(self, features: torch.Tensor) -> torch.Tensor:
         """Map :meth:`features` to ``(..., n_cells, n_out)``."""
         out = self.last(features)
         return out.relu() if self.nonnegative else out
 
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Map ``(..., n_cells, n_latent)`` to ``(..., n_cells, n_out)``."""
-        return self.readout(self.features(z))
+    def forward(self, z: torch.Tensor, batch: torch.Tensor | None = None) -> torch.Tensor:
+        """Map ``(..., n_cells, n_latent)`` and the cells' batches to ``(..., n_cells, n_out)``."""
+        return self.readout(self.features(z, batch))
 
 
 def initialise_as_keras(layer: nn.Module) -> None:
@@ -188,7 +229,19 @@ class RandomStreams(nn.Module):
             yield from zip(x, streams, strict=True)
 
 
-class Dropout(RandomStreams):
+class Fixable(nn.Module):
+    """What computes otherwise while training, unless it is fixed.
+
+    Attributes
+    ----------
+    fixed
+        Whether to compute as in evaluation mode, always.
+    """
+
+    fixed: bool = False
+
+
+class Dropout(RandomStreams, Fixable):
     """Set entries to zero at random while training, and scale the others up.
 
     torch draws a Bernoulli variable for each entry, which on a CPU takes longer than the products of a small network;
@@ -202,11 +255,17 @@ class Dropout(RandomStreams):
 
     def __init__(self, probability: float) -> None:
         super().__init__()
+        self.probability = probability
         self.kept = round(65_536 * (1 - probability))
+
+    @property
+    def drops(self) -> bool:
+        """Whether anything is ever dropped."""
+        return self.kept < 65_536
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Drop entries of ``(..., n_cells, n)``."""
-        if not self.training or self.kept == 65_536:
+        if self.fixed or not self.training or not self.drops:
             return x
         with torch.no_grad():
             mask = torch.empty_like(x)
@@ -223,8 +282,8 @@ class Dropout(RandomStreams):
         torch.lt(bits, self.kept - 32_768, out=mask).mul_(65_536 / self.kept)
 
 
-class Augmentation(nn.Module):
-    """Corrupt an arm's input while training: Gaussian noise, then dropout.
+class Augmentation(Fixable):
+    r"""Corrupt an arm's input while training: Gaussian noise, then dropout; and make up for missing values, always.
 
     Parameters
     ----------
@@ -234,13 +293,17 @@ class Augmentation(nn.Module):
         Standard deviation of the noise, relative to the scale given to :meth:`fit`; 1 before.
     dropout
         Probability of setting a feature of a cell to zero; the others are scaled by ``1 / (1 - dropout)``.
+    scale_missing
+        Whether observed features are scaled up by :math:`(n / o)^p`, with :math:`o` of :math:`n` observed and the
+        probability :math:`p` of dropout.
     """
 
     noise_sd: torch.Tensor
 
-    def __init__(self, n_features: int, noise: float, dropout: float) -> None:
+    def __init__(self, n_features: int, noise: float, dropout: float, scale_missing: bool = True) -> None:
         super().__init__()
         self.noise = noise
+        self.scale_missing = scale_missing
         self.noise_streams = RandomStreams()
         self.dropout = Dropout(dropout)
         self.register_buffer("noise_sd", torch.full((n_features,), float(noise)))
@@ -251,15 +314,19 @@ class Augmentation(nn.Module):
 
     def forward(self, values: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
         """Corrupt observed values only; a missing one stays at zero."""
-        if self.training and self.noise > 0:
+        if self.training and self.noise > 0 and not self.fixed:
             noise = torch.empty_like(values)
             for member, stream in self.noise_streams.members(noise):
                 member.normal_(generator=stream)
             values = values + self.noise_sd.unsqueeze(-2) * noise * observed
+        if self.scale_missing and self.dropout.drops and observed.shape[-1] > 1:
+            # The others stand in for it as far as they were trained to: where most are dropped, all say much the same.
+            n_observed = observed.sum(-1, keepdim=True).clamp(min=1)
+            values = values * (observed.shape[-1] / n_observed) ** self.dropout.probability
         return self.dropout(values)
 
 
-class LatentNorm(nn.Module):
+class LatentNorm(Fixable):
     """Batch normalisation of a latent, without scale and shift, over the cells that have the modality.
 
     :class:`torch.nn.BatchNorm1d` has no mask: cells without the modality would enter its statistics.
@@ -286,7 +353,7 @@ class LatentNorm(nn.Module):
 
     def forward(self, z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """Normalise ``(..., n_cells, n_latent)`` latents; ``present`` ``(..., n_cells)`` are the statistics' cells."""
-        if not self.training:
+        if self.fixed or not self.training:
             return (z - self.running_mean.unsqueeze(-2)) * torch.rsqrt(self.running_var + self.eps).unsqueeze(
                 -2
             )

@@ -43,9 +43,24 @@ def masked_squared_error(
     -------
     A scalar, or one for each of the leading dimensions.
     """
+    return masked_mean((prediction - target).square(), observed, counted)
+
+
+def masked_mean(
+    errors: torch.Tensor, observed: torch.Tensor, counted: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Sum of errors where something is observed, over the number of entries counted; 0 where there are none.
+
+    Parameters
+    ----------
+    errors
+        ``(..., n_cells, n_features)``.
+    observed, counted
+        As in :func:`masked_squared_error`.
+    """
     counted = observed if counted is None else counted
-    n_counted = across_processes(counted.sum((-2, -1))) * (target.shape[-1] // counted.shape[-1])
-    total = across_processes(((prediction - target).square() * observed).sum((-2, -1)))
+    n_counted = across_processes(counted.sum((-2, -1))) * (errors.shape[-1] // counted.shape[-1])
+    total = across_processes((errors * observed).sum((-2, -1)))
     return total / n_counted.clamp(min=1)
 
 
