@@ -45,7 +45,9 @@ def test_the_user_s_data_are_not_touched():
 def test_a_modality_named_batch_and_a_batch():
     mdata = make_mdata(60, {"batch": 5, "labels": 6})
     CoupledAE.setup_mudata(mdata, batch_key="kind", labels_key="kind")
-    assert CoupledAE(mdata, n_latent=2).modalities == ["batch", "labels"]
+    model = CoupledAE(mdata, n_latent=2)
+    assert model.measured == ["batch", "labels"]
+    assert model.modalities == ["batch", "labels", "kind"]
 
 
 def test_view_of_the_set_up(capsys, mdata):

@@ -11,16 +11,17 @@ from scipy import sparse
 
 from conftest import make_mdata
 from scvi_cae.data import AlignedModality, ResidentData, Split, StreamedData, presence_pattern, training_data
-from scvi_cae.module import Standardiser
+from scvi_cae.module import Arm, ArmConfig
 from scvi_cae.train import CoupledDataSplitter
 
 
 def both(mdata, **kwargs):
     """The same data on the device and streamed."""
     aligned = {name: AlignedModality(mdata, name, None, list(mdata[name].var_names)) for name in mdata.mod}
-    standardise = {name: Standardiser(x.n_features) for name, x in aligned.items()}
+    arms = {name: Arm(x.n_features, 2, ArmConfig()) for name, x in aligned.items()}
+    standardise = {name: arm.observe for name, arm in arms.items()}
     for name, x in aligned.items():
-        standardise[name].fit(x.values(np.arange(mdata.n_obs)))
+        arms[name].fit(lambda x=x: [x.values(np.arange(mdata.n_obs))])
     return ResidentData(aligned, standardise), training_data(aligned, standardise, **kwargs), aligned
 
 

@@ -90,3 +90,45 @@ def test_number_of_bootstrap_batches_is_checked(n):
     split = Split(np.arange(60), np.arange(60, 80), np.arange(80, 100))
     with pytest.raises(ValueError, match="bootstrap_batches"):
         CoupledDataSplitter(ResidentData({}, {}), split, np.zeros(100, int), 30, bootstrap_batches=n)
+
+
+@given(st.integers(1, 60), st.integers(1, 300), st.floats(0, 0.8), st.integers(0, 100))
+def test_few_pairs_come_several_times_so_that_no_batch_is_without(n_paired, n_others, fraction, seed):
+    torch.manual_seed(seed)
+    n = n_paired + n_others
+    paired = np.random.default_rng(seed).permutation(n) < n_paired
+    batches = Batches(
+        FakeData(),
+        np.arange(n),
+        paired.astype(int),
+        50,
+        shuffle=True,
+        paired=paired,
+        paired_fraction=fraction,
+    )
+    epoch = [batch.numpy() for batch in batches]
+    assert len(epoch) == len(batches)
+    cells, times = np.unique(np.concatenate(epoch), return_counts=True)
+    assert batches.n_cells == times.sum()
+    np.testing.assert_array_equal(cells, np.arange(n))
+    assert (times[~paired] == 1).all()
+    assert np.ptp(times[paired]) <= 1
+    assert times[paired].sum() >= fraction * times.sum() - 1e-6
+    # No more than are needed.
+    assert times[paired].sum() - 1 < max(fraction * (times.sum() - 1) + 1, n_paired)
+    for batch in epoch:
+        assert abs(paired[batch].sum() - times[paired].sum() / len(epoch)) <= 1
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1, "half"])
+def test_paired_fraction_is_checked(fraction):
+    with pytest.raises(ValueError, match="paired_fraction=.* must be a number of at least 0 and below 1"):
+        Batches(
+            FakeData(),
+            np.arange(9),
+            np.zeros(9),
+            3,
+            shuffle=True,
+            paired=np.ones(9, bool),
+            paired_fraction=fraction,
+        )

@@ -1,13 +1,17 @@
 """From a MuData to aligned values and masks, and to the cells that train."""
 
-from ._alignment import AlignedModality
+from ._alignment import AlignedModality, modality_matrix
 from ._checks import check_modalities, check_mudata, check_not_view, check_paired, shorten
 from ._fields import ModalityField, ObsField, obs_column, registry_key
-from ._resident import ResidentData, StackedData
+from ._labels import AlignedLabels, category_codes, indicators
+from ._query import prepare_query
+from ._resident import ResidentData, StackedData, tensor
 from ._splits import Split, check_split, draw_split, given_split, positions, presence_pattern, strata_order
 from ._streamed import StreamedData, training_data
+from ._units import unlike_training, warn_unlike_training
 
 __all__ = [
+    "AlignedLabels",
     "AlignedModality",
     "ModalityField",
     "ObsField",
@@ -15,6 +19,7 @@ __all__ = [
     "Split",
     "StreamedData",
     "StackedData",
+    "category_codes",
     "check_modalities",
     "check_mudata",
     "check_not_view",
@@ -22,11 +27,17 @@ __all__ = [
     "check_split",
     "draw_split",
     "given_split",
+    "indicators",
+    "modality_matrix",
     "obs_column",
     "positions",
+    "prepare_query",
     "presence_pattern",
     "registry_key",
     "shorten",
     "strata_order",
+    "tensor",
     "training_data",
+    "unlike_training",
+    "warn_unlike_training",
 ]

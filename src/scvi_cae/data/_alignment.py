@@ -17,9 +17,21 @@ if TYPE_CHECKING:
 
     from mudata import MuData
 
+    from ._labels import AlignedLabels
+
 
 def modality_matrix(mdata: MuData, modality: str, layer: str | None) -> Any:
-    """The matrix of a modality as it is stored: its ``X``, or a layer; masked values are NaN."""
+    """The matrix of a modality as it is stored; masked values are NaN.
+
+    Parameters
+    ----------
+    mdata
+        The MuData.
+    modality
+        Key of the modality.
+    layer
+        Layer to read, ``None`` for ``X``.
+    """
     adata = mdata.mod[modality]
     matrix = adata.X if layer is None else adata.layers[layer]
     return np.ma.filled(matrix.astype(float), np.nan) if isinstance(matrix, np.ma.MaskedArray) else matrix
@@ -84,6 +96,9 @@ class AlignedModality:
         Layer to read, ``None`` for ``X``.
     features
         Names of the features to read, in this order.
+    batches
+        ``(n_cells, n_batches)`` indicators of the technical batches of the MuData's cells, a row of 0 where one is not
+        known; ``None`` for a modality without batches.
 
     Raises
     ------
@@ -91,8 +106,16 @@ class AlignedModality:
         If features are missing from the modality or it has others.
     """
 
-    def __init__(self, mdata: MuData, modality: str, layer: str | None, features: Sequence[str]) -> None:
+    def __init__(
+        self,
+        mdata: MuData,
+        modality: str,
+        layer: str | None,
+        features: Sequence[str],
+        batches: np.ndarray | None = None,
+    ) -> None:
         self.n_features = len(features)
+        self._batches = batches
         self._columns: np.ndarray | None = None
         if modality not in mdata.mod:
             self._rows = np.full(mdata.n_obs, -1)
@@ -137,6 +160,10 @@ class AlignedModality:
     def rows(self) -> np.ndarray:
         """``(n_cells,)`` row of each cell of the MuData in the modality, -1 if it has none."""
         return self._rows
+
+    def batch(self, cells: np.ndarray) -> np.ndarray | None:
+        """``(len(cells), n_batches)`` indicators of cells' batches, if the modality has any."""
+        return None if self._batches is None else self._batches[cells]
 
     def read(self, cells: np.ndarray) -> CellBlock:
         """Rows of some cells, read in the order of the modality.
@@ -204,7 +231,14 @@ class AlignedModality:
         ------
         Places in ``cells``, ``(n,)``, and the values of the cells there, as :meth:`values` gives them.
         """
-        order = np.argsort(self._rows[cells], kind="stable")
-        for start in range(0, len(order), MOST_ROWS):
-            places = order[start : start + MOST_ROWS]
-            yield places, self.values(cells[places])
+        return chunks_of(self, cells)
+
+
+def chunks_of(
+    modality: AlignedModality | AlignedLabels, cells: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Values of many cells, a few thousand at a time; see :meth:`AlignedModality.chunks`."""
+    order = np.argsort(modality.rows[cells], kind="stable")
+    for start in range(0, len(order), MOST_ROWS):
+        places = order[start : start + MOST_ROWS]
+        yield places, modality.values(cells[places])

@@ -70,8 +70,10 @@ def check_not_view(mdata: MuData) -> None:
             )
 
 
-def check_modalities(mdata: MuData, modalities: Sequence[str], layers: Mapping[str, str]) -> None:
-    """Check the names of modalities and layers that a user asks for.
+def check_modalities(
+    mdata: MuData, modalities: Sequence[str], layers: Mapping[str, str], labels: Sequence[str] = ()
+) -> None:
+    """Check the names of modalities, layers and labels that a user asks for.
 
     Parameters
     ----------
@@ -81,11 +83,14 @@ def check_modalities(mdata: MuData, modalities: Sequence[str], layers: Mapping[s
         Keys of the modalities to couple.
     layers
         Layer of each modality that is not read from ``X``.
+    labels
+        Columns of labels, each of which is a modality, too.
 
     Raises
     ------
     ValueError
-        If there are fewer than two modalities, or a key is unknown or named twice.
+        If there are fewer than two modalities, labels included, or none that is a matrix; if a key is unknown or named
+        twice.
     """
     available = list(mdata.mod)
     unknown = [name for name in modalities if name not in available]
@@ -93,7 +98,12 @@ def check_modalities(mdata: MuData, modalities: Sequence[str], layers: Mapping[s
         raise ValueError(f"No modality {shorten(unknown)} in the MuData; it has {shorten(available)}.")
     if len(set(modalities)) < len(modalities):
         raise ValueError(f"A modality is named twice in modalities={list(modalities)}.")
-    if len(modalities) < 2:
+    if len({*mdata.mod, *labels}) < len(mdata.mod) + len(labels):
+        raise ValueError(
+            f"labels_key={list(labels)} names a column twice, or one that has the name of a modality "
+            f"({shorten(available)}). Rename the column."
+        )
+    if not modalities or len(modalities) + len(labels) < 2:
         raise ValueError(
             f"A coupled autoencoder needs at least two modalities, got {shorten(modalities) or 'none'}. "
             f"The MuData has {shorten(available)}."
@@ -205,13 +215,26 @@ def warn_if_unmeasured(measured: np.ndarray, modality: str, obs_names: pd.Index)
         )
 
 
+def check_counts(scan: Scan, modality: str, layer: str | None) -> None:
+    """Check that values are raw counts."""
+    lowest = np.nanmin(scan.low) if len(scan.low) else 0
+    if not scan.whole or lowest < 0:
+        what = f"negative values (down to {lowest:g})" if lowest < 0 else "values that are not whole numbers"
+        raise ValueError(
+            f"Modality {modality!r}: likelihood 'negative_binomial' is for raw counts, but "
+            f"{'X' if layer is None else f'layer {layer!r}'} has {what}. Name the layer that holds the counts: "
+            f"layers={{{modality!r}: 'counts'}}."
+        )
+
+
 def warn_if_counts(scan: Scan, modality: str) -> None:
     """Warn where log-transformed values are expected and the matrix holds counts."""
-    if scan.whole and np.min(scan.low) >= 0 and np.max(scan.high) >= _COUNTS_MAX:
+    if scan.whole and not scan.gaps and np.min(scan.low) >= 0 and np.max(scan.high) >= _COUNTS_MAX:
         warnings.warn(
             f"Modality {modality!r} looks like raw counts (whole numbers from 0 to {np.max(scan.high):g}), but the "
             "model fits standardised values by squared error. Normalise first: sc.pp.normalize_total(adata, "
-            "target_sum=1e6); sc.pp.log1p(adata).",
+            "target_sum=1e6); sc.pp.log1p(adata). Or fit the counts: setup_mudata(mdata, "
+            f"likelihoods={{{modality!r}: 'negative_binomial'}}).",
             UserWarning,
             stacklevel=2,
         )

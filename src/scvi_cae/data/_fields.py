@@ -11,6 +11,7 @@ from scvi.data.fields import BaseAnnDataField
 
 from ._alignment import AlignedModality, modality_matrix
 from ._checks import (
+    check_counts,
     check_features_vary,
     check_finite,
     check_modality,
@@ -25,6 +26,7 @@ from ._scan import scan
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
     from mudata import MuData
 
     from ._scan import Scan
@@ -59,13 +61,26 @@ class ModalityField(BaseAnnDataField):
         Layer to read, ``None`` for ``X``.
     to_train
         Whether the data are to be learnt from: then every feature must vary, and counts are warned of.
+    counts
+        Whether they must be raw counts.
+    length_key
+        Column of ``.var`` with the lengths of genes; ``None`` if they do not matter.
     """
 
-    def __init__(self, modality: str, layer: str | None, to_train: bool = True) -> None:
+    def __init__(
+        self,
+        modality: str,
+        layer: str | None,
+        to_train: bool = True,
+        counts: bool = False,
+        length_key: str | None = None,
+    ) -> None:
         super().__init__()
         self.modality = modality
         self.layer = layer
         self.to_train = to_train
+        self.counts = counts
+        self.length_key = length_key
 
     @property
     def registry_key(self) -> str:
@@ -100,6 +115,8 @@ class ModalityField(BaseAnnDataField):
         check_numbers(matrix, self.modality)
         found = scan(matrix)
         check_finite(found, self.modality, adata.obs_names, adata.var_names)
+        if self.counts:
+            check_counts(found, self.modality, self.layer)
         return found
 
     def validate_field(self, mdata: MuData) -> None:
@@ -113,9 +130,13 @@ class ModalityField(BaseAnnDataField):
         var_names = mdata.mod[self.modality].var_names
         if self.to_train:
             check_features_vary(found, self.modality, var_names)
-            warn_if_counts(found, self.modality)
+            if not self.counts:
+                warn_if_counts(found, self.modality)
         warn_if_unmeasured(found.measured, self.modality, mdata.mod[self.modality].obs_names)
-        return {"column_names": [str(name) for name in var_names]}
+        state: dict[str, Any] = {"column_names": [str(name) for name in var_names]}
+        if self.length_key is not None:
+            state["lengths"] = gene_lengths(mdata.mod[self.modality], self.modality, self.length_key).tolist()
+        return state
 
     def transfer_field(self, state_registry: dict, mdata_target: MuData, **kwargs: Any) -> dict:
         """Check that another MuData has the same features, if it has the modality at all."""
@@ -132,6 +153,30 @@ class ModalityField(BaseAnnDataField):
     def view_state_registry(self, state_registry: dict) -> rich.table.Table:
         """Table of the features."""
         return _table(f"Modality {self.modality}", "Features", state_registry["column_names"])
+
+
+def gene_lengths(adata: AnnData, modality: str, key: str) -> np.ndarray:
+    """``(n_vars,)`` lengths of genes, from a column of ``.var``.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    ValueError
+        If a length is missing or not above 0.
+    """
+    if key not in adata.var:
+        raise KeyError(
+            f"No column {key!r} in mdata[{modality!r}].var; there are: {shorten(adata.var.columns, 20)}."
+        )
+    lengths = np.asarray(adata.var[key], dtype=float)
+    bad = ~(np.isfinite(lengths) & (lengths > 0))
+    if bad.any():
+        raise ValueError(
+            f"Modality {modality!r}: lengths in .var[{key!r}] must be above 0; they are not for "
+            f"{shorten(adata.var_names[bad])}. Leave these genes out, or give a length: the median of the others."
+        )
+    return lengths
 
 
 def obs_column(mdata: MuData, key: str) -> pd.Series:
@@ -176,10 +221,13 @@ class ObsField(BaseAnnDataField):
         Key in scvi-tools' registry.
     column
         Name of the column.
+    least
+        Least number of categories.
     """
 
-    def __init__(self, registry_key: str, column: str) -> None:
+    def __init__(self, registry_key: str, column: str, least: int = 1) -> None:
         super().__init__()
+        self._least = least
         self._registry_key = registry_key
         self._column = column
 
@@ -212,6 +260,11 @@ class ObsField(BaseAnnDataField):
         """Remember the categories."""
         self.validate_field(mdata)
         categories = np.unique(obs_column(mdata, self._column).dropna().astype(str))
+        if len(categories) < self._least:
+            raise ValueError(
+                f"Column {self._column!r} has {len(categories)} class ({shorten(categories)}): labels that are to inform "
+                f"the model must have at least {self._least}."
+            )
         return {"categories": categories.tolist()}
 
     def transfer_field(self, state_registry: dict, mdata_target: MuData, **kwargs: Any) -> dict:

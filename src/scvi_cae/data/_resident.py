@@ -13,27 +13,60 @@ if TYPE_CHECKING:
     from scvi_cae.module import Observation
 
     from ._alignment import AlignedModality
+    from ._labels import AlignedLabels
+
+    #: From raw values and batches to what is kept of them.
+    Observe = Callable[[torch.Tensor, torch.Tensor | None], Observation]
 
 
-def _standardised(
-    aligned: AlignedModality, cells: np.ndarray, standardise: Callable[[torch.Tensor], Observation]
-) -> Observation:
+def tensor(values: np.ndarray | None, device: torch.device | str = "cpu") -> torch.Tensor | None:
+    """An array on a device; none stays none.
+
+    Parameters
+    ----------
+    values
+        The array.
+    device
+        The device.
+    """
+    return None if values is None else torch.from_numpy(values).to(device)
+
+
+def _observed(aligned: AlignedModality | AlignedLabels, cells: np.ndarray, observe: Observe) -> Observation:
     """A modality of some cells, and of one more that lacks it, without a second copy of the values."""
     n_features = aligned.n_features
-    nobody = standardise(torch.full((1, n_features), torch.nan))
-    out = type(nobody)(
-        nobody.values.new_zeros(len(cells) + 1, n_features),
-        nobody.observed.new_zeros(len(cells) + 1, 1),
-        nobody.present.new_zeros(len(cells) + 1),
+    batch = tensor(aligned.batch(cells[:1]))
+    nobody = observe(
+        torch.full((1, n_features), torch.nan), None if batch is None else batch.new_zeros(1, batch.shape[1])
     )
+    out = nobody.map(lambda part: part.new_zeros(len(cells) + 1, *part.shape[1:]))
+    if out.observed.shape[1] > 1:
+        out = out._replace(observed=out.observed[:, :1].clone())
     for places, values in aligned.chunks(cells):
-        part = standardise(torch.from_numpy(values))
+        part = observe(torch.from_numpy(values), tensor(aligned.batch(cells[places])))
         rows = torch.from_numpy(places)
         if part.observed.shape[1] > out.observed.shape[1]:
             # The first missing value: from here on the mask is by value.
             out = out._replace(observed=out.observed.repeat(1, n_features))
-        out.values[rows], out.observed[rows], out.present[rows] = part
+        for whole, piece in zip(out, part, strict=True):
+            if whole is not None and piece is not None:
+                whole[rows] = piece
     return out
+
+
+def take(observation: Observation, rows: torch.Tensor) -> Observation:
+    """Rows of an observation, in the shape of ``rows``."""
+    if rows.dim() == 1:
+        return observation.map(lambda part: part.index_select(0, rows))
+    flat = rows.flatten()
+    return observation.map(lambda part: part.index_select(0, flat).unflatten(0, rows.shape))
+
+
+def concatenate(observations: Sequence[Observation]) -> Observation:
+    """Observations of the same shapes, one after another."""
+    values, observed, present, batch = zip(*observations, strict=True)
+    batches = None if batch[0] is None else torch.cat(batch)
+    return type(observations[0])(torch.cat(values), torch.cat(observed), torch.cat(present), batches)
 
 
 class ResidentData:
@@ -46,20 +79,20 @@ class ResidentData:
     ----------
     modalities
         The aligned modalities.
-    standardise
-        For each modality, the function that makes an :class:`~scvi_cae.module.Observation` of raw values.
+    observe
+        For each modality, the function that makes an :class:`~scvi_cae.module.Observation` of raw values and batches.
     """
 
     def __init__(
         self,
-        modalities: Mapping[str, AlignedModality],
-        standardise: Mapping[str, Callable[[torch.Tensor], Observation]],
+        modalities: Mapping[str, AlignedModality | AlignedLabels],
+        observe: Mapping[str, Observe],
     ) -> None:
         self._observations: dict[str, Observation] = {}
         self._rows: dict[str, torch.Tensor] = {}
         for name, aligned in modalities.items():
             cells = np.flatnonzero(aligned.present)
-            self._observations[name] = _standardised(aligned, cells, standardise[name])
+            self._observations[name] = _observed(aligned, cells, observe[name])
             rows = np.full(len(aligned.present), len(cells))
             rows[cells] = np.arange(len(cells))
             self._rows[name] = torch.from_numpy(rows)
@@ -67,7 +100,7 @@ class ResidentData:
     def to(self, device: torch.device) -> None:
         """Move the data to a device."""
         self._observations = {
-            name: type(x)(*(part.to(device) for part in x)) for name, x in self._observations.items()
+            name: x.map(lambda part: part.to(device)) for name, x in self._observations.items()
         }
         self._rows = {name: rows.to(device) for name, rows in self._rows.items()}
 
@@ -81,7 +114,7 @@ class ResidentData:
         out = {}
         for name, x in self._observations.items():
             rows = self._rows[name].index_select(0, cells)
-            out[name] = type(x)(*(part.index_select(0, rows) for part in x))
+            out[name] = take(x, rows)
         return out
 
     def batches(self, batches: Iterable[torch.Tensor]) -> Iterator[dict[str, Observation]]:
@@ -107,19 +140,14 @@ class StackedData:
             for name, rows in data[0]._rows.items()
         }
         self.nobody = len(next(iter(data[0]._rows.values())))
-        self._observations = {
-            name: type(x)(
-                *(torch.cat(parts) for parts in zip(*(d._observations[name] for d in data), strict=True))
-            )
-            for name, x in data[0]._observations.items()
-        }
+        self._observations = {name: concatenate([d._observations[name] for d in data]) for name in self._rows}
         self._member_data = torch.tensor(member_data)[:, None]
         self._n_data = len(data)
 
     def to(self, device: torch.device) -> None:
         """Move the data to a device."""
         self._observations = {
-            name: type(x)(*(part.to(device) for part in x)) for name, x in self._observations.items()
+            name: x.map(lambda part: part.to(device)) for name, x in self._observations.items()
         }
         self._rows = {name: rows.to(device) for name, rows in self._rows.items()}
         self._member_data = self._member_data.to(device)
@@ -134,7 +162,5 @@ class StackedData:
         out = {}
         for name, x in self._observations.items():
             rows = self._rows[name][cells] + self._member_data * (len(x.values) // self._n_data)
-            out[name] = type(x)(
-                *(part.index_select(0, rows.flatten()).unflatten(0, rows.shape) for part in x)
-            )
+            out[name] = take(x, rows)
         return out

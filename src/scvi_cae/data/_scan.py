@@ -53,7 +53,9 @@ class Scan(NamedTuple):
     first_infinite
         Row and column of the first one, if there is any.
     whole
-        Whether there is no NaN, and all values are whole numbers.
+        Whether all values are whole numbers, or NaN.
+    gaps
+        Whether there is any NaN.
     """
 
     measured: np.ndarray
@@ -62,6 +64,7 @@ class Scan(NamedTuple):
     n_infinite: int
     first_infinite: tuple[int, int] | None
     whole: bool
+    gaps: bool
 
 
 def scan(matrix: Any) -> Scan:
@@ -75,7 +78,7 @@ def scan(matrix: Any) -> Scan:
     n_features = matrix.shape[1]
     measured = []
     low, high = np.full((2, n_features), np.nan, dtype=np.float32)
-    n_infinite, first, whole = 0, None, True
+    n_infinite, first, whole, gaps = 0, None, True, False
     # Values are computed with as float32, where larger ones become infinite.
     with np.errstate(over="ignore"):
         for start, block in row_chunks(matrix):
@@ -91,8 +94,10 @@ def scan(matrix: Any) -> Scan:
             if block.shape[0] and n_features:
                 least, greatest = _extremes(block)
                 low, high = np.fmin(low, least), np.fmax(high, greatest)
-            # NaN % 1 is NaN, which is not 0 either.
-            whole = whole and (block.dtype.kind in "iub" or not np.any(entries[~infinite] % 1))
+            if block.dtype.kind == "f":
+                fractions = entries[~infinite] % 1
+                whole = whole and not np.any(fractions > 0)
+                gaps = gaps or bool(np.isnan(fractions).any())
     return Scan(
-        np.concatenate([np.empty(0, dtype=bool), *measured]), low, high, n_infinite, first, bool(whole)
+        np.concatenate([np.empty(0, dtype=bool), *measured]), low, high, n_infinite, first, bool(whole), gaps
     )

@@ -10,15 +10,17 @@ import numpy as np
 import torch
 
 from ._order import block_order
-from ._resident import ResidentData
+from ._resident import ResidentData, tensor
 from ._splits import presence_pattern
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from scvi_cae.module import Observation
 
     from ._alignment import AlignedModality, CellBlock
+    from ._labels import AlignedLabels
+    from ._resident import Observe
 
 #: Size of the modalities, made dense, that lie on the device, in gigabytes.
 RESIDENT_GB = 2.0
@@ -43,8 +45,8 @@ class StreamedData:
         The aligned modalities that lie on the device.
     streamed
         Those that are read, at least one.
-    standardise
-        For each modality, the function that makes an :class:`~scvi_cae.module.Observation` of raw values.
+    observe
+        For each modality, the function that makes an :class:`~scvi_cae.module.Observation` of raw values and batches.
     buffer_size
         Number of cells in a buffer. In memory are two buffers and, while one is read, a copy of it; and the cells
         that are kept.
@@ -52,15 +54,15 @@ class StreamedData:
 
     def __init__(
         self,
-        resident: Mapping[str, AlignedModality],
-        streamed: Mapping[str, AlignedModality],
-        standardise: Mapping[str, Callable[[torch.Tensor], Observation]],
+        resident: Mapping[str, AlignedModality | AlignedLabels],
+        streamed: Mapping[str, AlignedModality | AlignedLabels],
+        observe: Mapping[str, Observe],
         buffer_size: int = BUFFER_SIZE,
     ) -> None:
-        self._names = [name for name in standardise if name in resident or name in streamed]
-        self._resident = ResidentData(resident, standardise)
+        self._names = [name for name in observe if name in resident or name in streamed]
+        self._resident = ResidentData(resident, observe)
         self._streamed = dict(streamed)
-        self._standardise = dict(standardise)
+        self._observe = dict(observe)
         self._buffer_size = buffer_size
         self._device = torch.device("cpu")
         self._address = self._addresses()
@@ -109,7 +111,8 @@ class StreamedData:
             values = block.values(cells)
             if kept.any():
                 values[kept] = self._kept[name].values(cells[kept])
-            out[name] = self._standardise[name](torch.from_numpy(values).to(self._device))
+            batch = tensor(self._streamed[name].batch(cells), self._device)
+            out[name] = self._observe[name](torch.from_numpy(values).to(self._device), batch)
         return {name: out[name] for name in self._names}
 
     def batch(self, cells: torch.Tensor) -> dict[str, Observation]:
@@ -170,8 +173,8 @@ class StreamedData:
 
 
 def training_data(
-    modalities: Mapping[str, AlignedModality],
-    standardise: Mapping[str, Callable[[torch.Tensor], Observation]],
+    modalities: Mapping[str, AlignedModality | AlignedLabels],
+    observe: Mapping[str, Observe],
     resident_gb: float = RESIDENT_GB,
     buffer_size: int = BUFFER_SIZE,
 ) -> ResidentData | StreamedData:
@@ -184,8 +187,8 @@ def training_data(
     ----------
     modalities
         The aligned modalities.
-    standardise
-        For each modality, the function that makes an :class:`~scvi_cae.module.Observation` of raw values.
+    observe
+        For each modality, the function that makes an :class:`~scvi_cae.module.Observation` of raw values and batches.
     resident_gb
         Gigabytes (10⁹ bytes) of modalities that lie on the device: 0 to stream all, infinity to stream none.
     buffer_size
@@ -206,5 +209,5 @@ def training_data(
     resident = {name: x for name, x in modalities.items() if total[name] <= resident_gb}
     streamed = {name: x for name, x in modalities.items() if name not in resident}
     if not streamed:
-        return ResidentData(modalities, standardise)
-    return StreamedData(resident, streamed, standardise, int(buffer_size))
+        return ResidentData(modalities, observe)
+    return StreamedData(resident, streamed, observe, int(buffer_size))

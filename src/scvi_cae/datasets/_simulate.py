@@ -186,6 +186,7 @@ def simulate_patchseq(
             ``settings``: the arguments. ``genes_on_latent``: names of the genes that load on the shared
             latent variables. ``loadings``: of each modality, features x n_latent, 0 where a gene does not
             load; for genes in log mean per unit, for features the direction of their signal (of length 1).
+            ``loadings["rna"] @ loadings["ephys"].T`` says which genes go with which features.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """How a module is trained: batches, updates, best weights, interruption."""
 
-from ._batches import CoupledDataSplitter
+from ._batches import PAIRED_FRACTION, CoupledDataSplitter, n_repeats
 from ._callbacks import RECONSTRUCTION, KeepBestWeights, StopOnDivergence
 from ._history import HistoryLogger
 from ._plan import CoupledTrainingPlan
@@ -11,6 +11,7 @@ from ._together import KeepBestOfEach, StackedBatches, StackedDataModule, Stacke
 
 __all__ = [
     "COSMETIC",
+    "PAIRED_FRACTION",
     "RECONSTRUCTION",
     "CoupledDataSplitter",
     "CoupledTrainingPlan",
@@ -27,4 +28,5 @@ __all__ = [
     "StopOnDivergence",
     "describe",
     "describe_data",
+    "n_repeats",
 ]

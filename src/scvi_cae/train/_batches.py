@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+import math
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 
 from scvi_cae.data import StreamedData
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    import numpy as np
 
     from scvi_cae.data import ResidentData, Split
     from scvi_cae.module import Observation
@@ -23,6 +23,31 @@ if TYPE_CHECKING:
 VALIDATION_BATCH_SIZE = 8192
 #: Every cell of a batch.
 ALL = slice(None)
+#: Least fraction of a batch's cells that have several modalities.
+PAIRED_FRACTION = 0.25
+
+
+def n_repeats(n_paired: int, n_cells: int, paired_fraction: float) -> int:
+    """How often paired cells come again in a pass, in all, so that they are ``paired_fraction`` of it.
+
+    Parameters
+    ----------
+    n_paired, n_cells
+        Numbers of paired cells, and of all.
+    paired_fraction
+        The least fraction.
+
+    Raises
+    ------
+    ValueError
+        If ``paired_fraction`` is not a number of at least 0 and below 1.
+    """
+    if not isinstance(paired_fraction, Real) or not 0 <= paired_fraction < 1:
+        raise ValueError(f"paired_fraction={paired_fraction!r} must be a number of at least 0 and below 1.")
+    if not n_paired:
+        return 0
+    needed = paired_fraction / (1 - paired_fraction) * (n_cells - n_paired)
+    return max(math.ceil(needed - n_paired), 0)
 
 
 def part_of(
@@ -46,7 +71,7 @@ class Batches:
 
     Batches have the same size up to one cell, and each pattern of measured modalities has its share of every
     batch, up to one cell: pairs do not vanish from a batch by chance, and averages over batches weigh every cell
-    alike.
+    alike. Where pairs are few beside other cells, they come several times in a pass.
 
     Parameters
     ----------
@@ -62,11 +87,17 @@ class Batches:
         Whether each pass makes new batches, rather than the same ones.
     stream
         What random numbers are drawn from; torch's global generator by default.
+    paired
+        Boolean ``(len(cells),)``: which cells are paired.
+    paired_fraction
+        Least fraction of a batch's cells that are paired, if there are any.
 
     Attributes
     ----------
     part
         Which cells of each batch come, where several processes share it.
+    n_cells
+        Number of cells in a pass, each as often as it comes.
     """
 
     def __init__(
@@ -77,11 +108,16 @@ class Batches:
         batch_size: int,
         shuffle: bool,
         stream: torch.Generator | None = None,
+        paired: np.ndarray | None = None,
+        paired_fraction: float = 0.0,
     ) -> None:
         self._data = data
         self._cells = torch.from_numpy(cells)
         self._patterns = torch.from_numpy(patterns).double()
-        self._n_batches = -(-len(cells) // batch_size)
+        self._paired = torch.from_numpy(np.flatnonzero(() if paired is None else paired))
+        self._n_repeats = n_repeats(len(self._paired), len(cells), paired_fraction)
+        self.n_cells = len(cells) + self._n_repeats
+        self._n_batches = -(-self.n_cells // batch_size)
         self._shuffle = shuffle
         self._stream = stream
         self.part = ALL
@@ -91,16 +127,22 @@ class Batches:
 
     def deal(self) -> list[torch.Tensor]:
         """Positions of each batch's cells in a pass."""
+        cells, patterns = self._cells, self._patterns
+        if self._n_repeats:
+            copies, rest = divmod(self._n_repeats, len(self._paired))
+            some = torch.randperm(len(self._paired), generator=self._stream)[:rest]
+            again = torch.cat([self._paired.repeat(copies), self._paired[some]])
+            cells, patterns = torch.cat([cells, cells[again]]), torch.cat([patterns, patterns[again]])
         if isinstance(self._data, StreamedData):
             # Cells that are stored together come together; a pass that is to repeat itself has its own seed.
             stream = self._stream if self._shuffle else torch.Generator().manual_seed(0)
-            order = self._data.order(self._cells.numpy(), self._patterns.numpy(), self._n_batches, stream)
-            cells = self._cells[order]
+            order = self._data.order(cells.numpy(), patterns.numpy(), self._n_batches, stream)
+            cells = cells[order]
         else:
-            keys = self._patterns
+            keys = patterns
             if self._shuffle:
                 keys = keys + torch.rand(len(keys), dtype=keys.dtype, generator=self._stream)
-            cells = self._cells[torch.argsort(keys, stable=True)]
+            cells = cells[torch.argsort(keys, stable=True)]
         return [cells[i :: self._n_batches] for i in range(self._n_batches)]
 
     def __iter__(self) -> Iterator[dict[str, Observation]]:
@@ -127,6 +169,8 @@ class BootstrapBatches:
     ----------
     part
         Which cells of each batch come, where several processes share it.
+    n_cells
+        Number of cells in a pass, each as often as it comes.
     """
 
     def __init__(
@@ -141,6 +185,7 @@ class BootstrapBatches:
         self._cells = torch.from_numpy(cells)
         self._batch_size = batch_size
         self._n_batches = n_batches
+        self.n_cells = n_batches * batch_size
         self._stream = stream
         self.part = ALL
 
@@ -198,6 +243,12 @@ class CoupledDataSplitter(pl.LightningDataModule):
         batch of an epoch.
     stream
         What batches are drawn from; torch's global generator by default.
+    paired
+        Boolean ``(n_cells,)``: which cells have several modalities.
+    paired_fraction
+        Least fraction of a training batch's cells that have, unless batches are drawn with replacement: where there are
+        fewer, such cells come several times in an epoch, so that a large reference of one modality does not leave a
+        batch without the pairs that couple it to the others.
     """
 
     def __init__(
@@ -208,8 +259,11 @@ class CoupledDataSplitter(pl.LightningDataModule):
         batch_size: int,
         bootstrap_batches: int | None = None,
         stream: torch.Generator | None = None,
+        paired: np.ndarray | None = None,
+        paired_fraction: float = PAIRED_FRACTION,
     ) -> None:
         super().__init__()
+
         # bool is a kind of int
         if bootstrap_batches is not None and (
             not isinstance(bootstrap_batches, Integral)
@@ -225,6 +279,8 @@ class CoupledDataSplitter(pl.LightningDataModule):
         self.train_size = self.n_train / (self.n_train + self.n_val + len(split.test))
         self.data_loader_kwargs = {"batch_size": batch_size}
         self.stream = stream
+        self.paired = np.zeros(len(patterns), dtype=bool) if paired is None else paired
+        self.paired_fraction = paired_fraction
         self.bootstrap_batches = None if bootstrap_batches is None else int(bootstrap_batches)
 
     def setup(self, stage: str) -> None:
@@ -242,7 +298,16 @@ class CoupledDataSplitter(pl.LightningDataModule):
         cells, batch_size = self.train_idx, self.data_loader_kwargs["batch_size"]
         if self.bootstrap_batches is not None:
             return BootstrapBatches(self.data, cells, batch_size, self.bootstrap_batches, self.stream)
-        return Batches(self.data, cells, self.patterns[cells], batch_size, shuffle=True, stream=self.stream)
+        return Batches(
+            self.data,
+            cells,
+            self.patterns[cells],
+            batch_size,
+            shuffle=True,
+            stream=self.stream,
+            paired=self.paired[cells],
+            paired_fraction=self.paired_fraction,
+        )
 
     def train_dataloader(self) -> Epoch:
         """An epoch of training cells as one Lightning batch: batches, new ones in each epoch."""

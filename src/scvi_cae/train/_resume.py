@@ -20,7 +20,7 @@ from ._history import HistoryLogger
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
-    from scvi_cae.data import AlignedModality
+    from scvi_cae.data import AlignedLabels, AlignedModality
 
 #: Where a Lightning checkpoint has what is ours.
 KEY = "scvi_cae"
@@ -69,7 +69,9 @@ def describe(value: Any) -> str:
 
 
 def describe_data(
-    aligned: Mapping[str, AlignedModality], cells: np.ndarray, features: Mapping[str, Sequence[str]]
+    aligned: Mapping[str, AlignedModality | AlignedLabels],
+    cells: np.ndarray,
+    features: Mapping[str, Sequence[str]],
 ) -> dict[str, str]:
     """What tells data from other data: names, and a digest of all values.
 

@@ -1,0 +1,103 @@
+"""Annotations of cells as the model sees them: technical batches, and labels as one more modality."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._alignment import CellBlock, chunks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+
+
+def category_codes(column: pd.Series, categories: Sequence[str]) -> np.ndarray:
+    """Number of each cell's category.
+
+    Parameters
+    ----------
+    column
+        ``(n_cells,)`` names of categories, missing where not known.
+    categories
+        The categories.
+
+    Returns
+    -------
+    ``(n_cells,)``, -1 where a category is missing or not among ``categories``.
+    """
+    numbers = {name: number for number, name in enumerate(categories)}
+    known = column.notna().to_numpy()
+    codes = np.full(len(column), -1)
+    codes[known] = [numbers.get(str(value), -1) for value in column.to_numpy(dtype=object)[known]]
+    return codes
+
+
+def indicators(codes: np.ndarray, n_categories: int) -> np.ndarray:
+    """Categories as rows of 0 and 1.
+
+    Parameters
+    ----------
+    codes
+        ``(n_cells,)`` number of each cell's category; -1 for a row of 0.
+    n_categories
+        Number of categories.
+
+    Returns
+    -------
+    ``(n_cells, n_categories)`` float32 array.
+    """
+    out = np.zeros((len(codes), n_categories), dtype=np.float32)
+    known = np.flatnonzero(codes >= 0)
+    out[known, codes[known]] = 1
+    return out
+
+
+class AlignedLabels:
+    """Labels of cells with the interface of :class:`AlignedModality`: one feature for each class.
+
+    Parameters
+    ----------
+    codes
+        ``(n_cells,)`` number of each cell's class, -1 where it is not known.
+    n_classes
+        Number of classes.
+    """
+
+    on_disk = False
+
+    def __init__(self, codes: np.ndarray, n_classes: int) -> None:
+        self._codes = codes
+        self.n_features = n_classes
+
+    @cached_property
+    def present(self) -> np.ndarray:
+        """Boolean ``(n_cells,)``: which cells have a label."""
+        return self._codes >= 0
+
+    @property
+    def rows(self) -> np.ndarray:
+        """``(n_cells,)`` position of each cell, -1 if it has no label."""
+        return np.where(self.present, np.arange(len(self._codes)), -1)
+
+    def batch(self, cells: np.ndarray) -> None:
+        """Labels have no technical batch."""
+
+    def read(self, cells: np.ndarray) -> CellBlock:
+        """Rows of the cells that have a label."""
+        cells = np.unique(cells)
+        cells = cells[self.present[cells]]
+        return CellBlock(cells, indicators(self._codes[cells], self.n_features), None, self.n_features)
+
+    def values(self, cells: np.ndarray) -> np.ndarray:
+        """``(len(cells), n_classes)`` float32: 1 for a cell's class, 0 for others, NaN for a cell without a label."""
+        values = indicators(self._codes[cells], self.n_features)
+        values[~self.present[cells]] = np.nan
+        return values
+
+    def chunks(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """As :meth:`AlignedModality.chunks`."""
+        return chunks_of(self, cells)

@@ -1,0 +1,299 @@
+"""Other data as a model reads them: its modalities, with its features in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import mudata as mudata_package
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from anndata.abc import CSCDataset
+from mudata import MuData
+from scipy import sparse
+
+from ._alignment import modality_matrix
+from ._checks import check_modality, check_mudata, check_numbers, shorten
+from ._rows import on_disk, read_slice, row_chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    #: How the features of a modality are renamed.
+    Rename = Mapping[str, str] | Callable[[str], str] | pd.DataFrame
+
+
+def prepare_query(
+    mdata: MuData,
+    features: Mapping[str, Sequence[str]],
+    rename: Mapping[str, Rename] | None = None,
+    min_features: float = 0.2,
+    layers: Mapping[str, str] | None = None,
+) -> tuple[MuData, pd.DataFrame]:
+    """Give other data the features of a model: those that they lack are missing, others are left out.
+
+    Parameters
+    ----------
+    mdata
+        MuData of other cells; it may be a view, or backed by a file. It is not changed.
+    features
+        Names of the model's features, of each of its modalities, in its order.
+    rename
+        For modalities whose features have other names than the model's, one of
+
+        - the model's names by the data's: ``{"ephys": {"Vm": "Resting membrane potential (mV)"}}``;
+        - a function from a name to a name: ``{"rna": str.capitalize}``;
+        - a table of three columns, as :func:`scvi_cae.datasets.ephys_names` gives: names in the data, names in the
+          model, and factors by which values are multiplied, to convert units. Rows whose features the data or the
+          model do not have are passed over.
+    min_features
+        Least fraction of a modality's features that the data must have.
+    layers
+        Layer that the model reads of a modality, ``X`` of those not named. Other layers are left out.
+
+    Returns
+    -------
+    mdata
+        New MuData in memory, of the modalities that the model and the data have. Its values are floats, NaN in
+        features that the data lack; what is sparse is CSR, and stores these NaN. ``.obs`` and ``.var`` are kept.
+    report
+        Data frame with a row for each modality: ``modality``; ``n_cells``; the numbers of the model's features
+        that the data have, ``n_matched``, by another name, ``n_renamed``, and lack, ``n_missing``; the number of
+        features that the model does not know, ``n_dropped``; and names, ``missing`` and ``dropped``.
+
+    Raises
+    ------
+    TypeError
+        If ``mdata`` is not a MuData, a modality does not hold numbers, or ``rename`` is something else.
+    ValueError
+        If model and data share no modality, or too few features of one; if ``rename`` names a feature that the data
+        or the model do not have; if two features of the data are the same one of the model; if names of cells or
+        features are not unique, or a layer is missing.
+
+    Examples
+    --------
+    >>> from scvi_cae.data import prepare_query
+    >>> from scvi_cae.datasets import simulate_patchseq
+    >>> mdata = simulate_patchseq(100)
+    >>> query, report = prepare_query(
+    ...     mdata, {"ephys": ["Rin", "Rheobase (pA)", "tau"]}, {"ephys": {"Input resistance (MOhm)": "Rin"}}
+    ... )
+    >>> query["ephys"].var_names.tolist()
+    ['Rin', 'Rheobase (pA)', 'tau']
+    >>> report[["n_matched", "n_renamed", "missing"]].to_numpy().tolist()
+    [[2, 1, ('tau',)]]
+    """
+    check_mudata(mdata)
+    if not 0 <= min_features <= 1:
+        raise ValueError(f"min_features={min_features} must be a fraction from 0 to 1.")
+    shared = [name for name in mdata.mod if name in features]
+    if not shared:
+        raise ValueError(
+            f"The data have no modality {shorten(list(features))}; they have {shorten(list(mdata.mod))}. Rename it "
+            "to the model's name."
+        )
+    rename = _checked_rename(rename, shared)
+    modalities, rows = {}, []
+    for name in shared:
+        layer = (layers or {}).get(name)
+        check_modality(mdata, name, layer)
+        names = mdata[name].var_names.astype(str)
+        match = _match(names, pd.Index(features[name]).astype(str), rename.get(name), name)
+        _check_enough(match, names, name, min_features)
+        rows.append({"modality": name, "n_cells": mdata[name].n_obs, **_report(match, names)})
+        modalities[name] = _select(mdata, name, layer, match)
+    has_any = np.any([mdata.obs_names.isin(adata.obs_names) for adata in modalities.values()], axis=0)
+    # mudata 0.3 copies every modality's columns to the top, with a warning, unless told not to; 0.4 has no such
+    # option, because it never does.
+    set_options: Any = getattr(mudata_package, "set_options", None)
+    with set_options(pull_on_update=False) if set_options else nullcontext():
+        # Without obs, cells would be in the order of the modalities.
+        query = MuData(modalities, obs=pd.DataFrame(mdata.obs).loc[has_any].copy())
+    return query, pd.DataFrame(rows)
+
+
+def _checked_rename(rename: Mapping[str, Rename] | None, shared: list[str]) -> Mapping[str, Rename]:
+    if rename is None:
+        return {}
+    if not isinstance(rename, Mapping):
+        raise TypeError(
+            f"rename must say of which modality it is, rename={{{shared[0]!r}: ...}}, but is a "
+            f"{type(rename).__name__}."
+        )
+    for name, how in rename.items():
+        if name not in shared:
+            raise ValueError(
+                f"rename names {name!r}, which is not among the modalities that the model and the data share: "
+                f"{shorten(shared)}."
+            )
+        if not isinstance(how, (Mapping, pd.DataFrame)) and not callable(how):
+            raise TypeError(
+                f"rename[{name!r}] must be a dictionary, a function or a data frame, not a {type(how).__name__}."
+            )
+    return rename
+
+
+class _Match(NamedTuple):
+    """Which feature of the data each feature of a model is."""
+
+    features: pd.Index
+    """The model's features."""
+    columns: np.ndarray
+    """Position of each in the data, -1 if they lack it."""
+    factors: np.ndarray
+    """What to multiply its values by."""
+
+
+def _match(names: pd.Index, features: pd.Index, rename: Rename | None, modality: str) -> _Match:
+    renamed, factors = names, np.ones(len(names))
+    if isinstance(rename, pd.DataFrame):
+        renamed, factors = _by_table(names, features, rename, modality)
+    elif isinstance(rename, Mapping):
+        _check_names(rename, names, features, modality)
+        renamed = pd.Index([rename.get(name, name) for name in names])
+    elif rename is not None:
+        renamed = pd.Index([str(rename(name)) for name in names])
+    known = renamed.isin(features)
+    twice = known & renamed.duplicated(keep=False)
+    if twice.any():
+        same = renamed == renamed[twice][0]
+        others = f" There are {twice.sum()} such features." if twice.sum() > same.sum() else ""
+        raise ValueError(
+            f"Modality {modality!r}: features {shorten(names[same])} of the data are all {str(renamed[same][0])!r} of "
+            f"the model. Take all but one out of the data, or rename them otherwise.{others}"
+        )
+    columns = (
+        pd.Series(np.flatnonzero(known), index=renamed[known]).reindex(features, fill_value=-1).to_numpy()
+    )
+    return _Match(features, columns, np.append(factors, 1.0)[columns])
+
+
+def _check_names(rename: Mapping[str, str], names: pd.Index, features: pd.Index, modality: str) -> None:
+    for given, known, where in ((rename.keys(), names, "data"), (rename.values(), features, "model")):
+        strange = [name for name in given if name not in known]
+        if strange:
+            raise ValueError(
+                f"rename[{modality!r}] names {len(strange)} features that are not in the {where}: "
+                f"{shorten(strange)}. It is to map names in the data to names in the model, such as "
+                f"{shorten(names, 1)} to {shorten(features, 1)}."
+            )
+
+
+def _by_table(
+    names: pd.Index, features: pd.Index, table: pd.DataFrame, modality: str
+) -> tuple[pd.Index, np.ndarray]:
+    """Names and factors of the data's features after a table is applied."""
+    if table.shape[1] != 3:
+        raise ValueError(
+            f"rename[{modality!r}] must have three columns, names in the data, names in the model, and factors; it has "
+            f"{shorten(table.columns)}."
+        )
+    source, target = (pd.Index(table.iloc[:, i]).astype(str) for i in (0, 1))
+    factor = pd.to_numeric(table.iloc[:, 2]).to_numpy(dtype=float)
+    if not (np.isfinite(factor) & (factor != 0)).all():
+        raise ValueError(f"rename[{modality!r}]: factors must be finite, and not 0.")
+    if not source.is_unique:
+        raise ValueError(
+            f"rename[{modality!r}] names features of the data twice: {shorten(source[source.duplicated()])}."
+        )
+    applies = source.isin(names) & target.isin(features)
+    if not applies.any():
+        raise ValueError(
+            f"rename[{modality!r}]: no row applies. Its column {str(table.columns[0])!r} is to name features of the "
+            f"data, such as {shorten(names, 2)}, and {str(table.columns[1])!r} features of the model, such as "
+            f"{shorten(features, 2)}."
+        )
+    place = names.get_indexer(source[applies])
+    renamed, factors = names.to_numpy(dtype=object, copy=True), np.ones(len(names))
+    renamed[place], factors[place] = target[applies], factor[applies]
+    return pd.Index(renamed), factors
+
+
+def _check_enough(match: _Match, names: pd.Index, modality: str, min_features: float) -> None:
+    n, n_matched = len(match.features), int((match.columns >= 0).sum())
+    if n_matched and n_matched >= min_features * n:
+        return
+    raise ValueError(
+        f"Modality {modality!r}: the data have {n_matched} of the {n} features of the model. They lack "
+        f"{shorten(match.features[match.columns < 0])}; they have {shorten(names)}. If names differ, give "
+        f"rename={{{modality!r}: {{name in the data: name in the model}}}}; else leave the modality out, or lower "
+        f"min_features={min_features}."
+    )
+
+
+def _report(match: _Match, names: pd.Index) -> dict[str, Any]:
+    found = match.columns >= 0
+    missing = tuple(match.features[~found])
+    dropped = tuple(np.delete(names.to_numpy(), match.columns[found]))
+    return {
+        "n_matched": int(found.sum()),
+        "n_renamed": int((names[match.columns[found]] != match.features[found]).sum()),
+        "n_missing": len(missing),
+        "n_dropped": len(dropped),
+        "missing": missing,
+        "dropped": dropped,
+    }
+
+
+def _select(mdata: MuData, modality: str, layer: str | None, match: _Match) -> AnnData:
+    """A modality with the features of a model."""
+    adata = mdata.mod[modality]
+    found = match.columns >= 0
+    var = pd.DataFrame(adata.var).iloc[match.columns[found]].set_axis(match.features[found])
+    if not found.all():
+        # Files hold no numbers and NaN in one column of truth values, or of whole numbers.
+        nullable = {"b": "boolean", "i": "Int64", "u": "UInt64"}
+        kinds = {name: nullable.get(getattr(dtype, "kind", "O")) for name, dtype in var.dtypes.items()}
+        var = var.astype({name: kind for name, kind in kinds.items() if kind}).reindex(match.features)
+    matrices = {}
+    for key in {None, layer}:
+        if key is not None or adata.X is not None:
+            matrix = modality_matrix(mdata, modality, key)
+            matrix = matrix.to_memory() if isinstance(matrix, CSCDataset) else matrix
+            check_numbers(matrix, modality)
+            matrices[key] = _take(matrix, match)
+    layers = {} if layer is None else {layer: matrices[layer]}
+    return AnnData(matrices.get(None), obs=pd.DataFrame(adata.obs).copy(), var=var, layers=layers)
+
+
+def _take(matrix: Any, match: _Match) -> Any:
+    """Features of a model out of a matrix, in memory, as floats; NaN where the matrix lacks them."""
+    found = match.columns >= 0
+    columns, factors = match.columns[found], match.factors[found]
+    dtype = matrix.dtype if matrix.dtype.kind == "f" else np.dtype(np.float32)
+    if on_disk(matrix):
+        # Never all features of all cells at once.
+        parts = [block[:, columns] for _, block in row_chunks(matrix)] or [
+            read_slice(matrix, 0, 0)[:, columns]
+        ]
+    else:
+        parts = [(matrix.tocsr() if sparse.issparse(matrix) else np.asarray(matrix))[:, columns]]
+    if sparse.issparse(parts[0]):
+        kept = (sparse.vstack(parts, format="csr") if len(parts) > 1 else parts[0]).astype(dtype)
+        kept.data *= factors.astype(dtype)[kept.indices]
+        return _spread(kept, found)
+    out = np.full((matrix.shape[0], len(found)), np.nan, dtype=dtype)
+    start = 0
+    for part in parts:
+        out[start : start + len(part), found] = part * factors
+        start += len(part)
+    return out
+
+
+def _spread(kept: Any, found: np.ndarray) -> Any:
+    """Columns of a CSR matrix at the places of those ``found``, and stored NaN in between."""
+    csr = sparse.csr_array if isinstance(kept, sparse.sparray) else sparse.csr_matrix
+    n_cells, gaps = kept.shape[0], np.flatnonzero(~found)
+    indices = np.tile(np.arange(len(gaps), dtype=np.int32), n_cells)
+    missing = csr(
+        (np.full(len(indices), np.nan, dtype=kept.dtype), indices, len(gaps) * np.arange(n_cells + 1)),
+        shape=(n_cells, len(gaps)),
+    )
+    out = csr(sparse.hstack([kept, missing], format="csr"))
+    places = np.concatenate([np.flatnonzero(found), gaps]).astype(out.indices.dtype)
+    out.indices = places[out.indices]
+    out.has_sorted_indices = False
+    out.sort_indices()
+    return out
