@@ -78,9 +78,9 @@ def test_fit_saves_what_the_options_say(data, tmp_path):
         "kind", "--n-latent", 4, "--max-epochs", 2, "--train-size", 0.8, "--seed", 3,
     )  # fmt: skip
     model = scvi_cae.CoupledAE.load(tmp_path / "model", adata=False)
-    assert model.modalities == ["ephys", "rna"]
+    assert model.modalities == ["ephys", "rna", "kind"]
     assert dict(model.get_setup_arg("layers")) == {"rna": "half"}
-    assert model.get_setup_arg("labels_key") == "kind"
+    assert model.labels == ["kind"]
     assert model.module.n_latent == 4
     assert len(model.history["train_loss"]) == 2
     assert len(model.train_indices) == pytest.approx(0.8 * mdata.n_obs, abs=1)

@@ -68,7 +68,7 @@ def make_model(mdata: MuData, keys: Keys, seed: int) -> CoupledAE:
     # small a network are too small to share out.
     torch.set_num_threads(1)
     scvi.settings.seed = seed
-    CoupledAE.setup_mudata(mdata, labels_key=keys.type)
+    CoupledAE.setup_mudata(mdata)
     return CoupledAE(mdata)
 
 

@@ -295,7 +295,7 @@ def test_chosen_modalities_and_layers():
     CoupledAE.setup_mudata(mdata, modalities=["c", "b"], layers={"b": "scaled"})
     model = fit(mdata)
     assert model.modalities == ["c", "b"]
-    assert model.module.arm("b").standardiser.mean.abs().mean() > 100
+    assert model.module.arm("b").likelihood.standardiser.mean.abs().mean() > 100
     alone = ~(has(mdata, "b") | has(mdata, "c"))
     np.testing.assert_array_equal(np.isnan(model.get_latent_representation()).all(1), alone)
 

@@ -81,7 +81,7 @@ def test_losses(case):
     model = CoupledAE.from_published_weights(path, to_mdata(fixture))
     cells = np.arange(model.adata.n_obs)
     batch = {
-        name: model.module.arm(name).standardiser(torch.from_numpy(aligned.values(cells)))
+        name: model.module.arm(name).observe(torch.from_numpy(aligned.values(cells)))
         for name, aligned in model._aligned(model.adata).items()
     }
     output = model.module(batch)[2]

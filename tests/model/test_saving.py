@@ -52,7 +52,7 @@ def test_settings_come_back(mdata, tmp_path):
     loaded = CoupledAE.load(tmp_path / "model", adata=False)
     assert loaded.module.arm("rna").config == model.module.arm("rna").config
     assert loaded.module.coupling == model.module.coupling == {("rna", "ephys"): (0.25, 0.5)}
-    assert loaded.module.coupling_loss is model.module.coupling_loss
+    assert loaded.module.coupling_losses == model.module.coupling_losses
 
 
 def test_layers_come_back(tmp_path):

@@ -63,16 +63,16 @@ def _names(text: str | None) -> list[str] | None:
     return names
 
 
-def _pairs(texts: list[str] | None) -> dict[str, str]:
-    """MODALITY=LAYER, any number of times."""
+def _pairs(texts: list[str] | None, example: str) -> dict[str, str]:
+    """MODALITY=VALUE, any number of times."""
     pairs: dict[str, str] = {}
     for text in texts or []:
-        modality, _, layer = text.partition("=")
-        if not modality or not layer:
-            raise typer.BadParameter(f"{text!r} does not read MODALITY=LAYER, such as rna=logcounts.")
+        modality, _, value = text.partition("=")
+        if not modality or not value:
+            raise typer.BadParameter(f"{text!r} does not read MODALITY=VALUE, such as {example}.")
         if modality in pairs:
-            raise typer.BadParameter(f"{modality!r} is given two layers.")
-        pairs[modality] = layer
+            raise typer.BadParameter(f"{modality!r} is given two values: {pairs[modality]} and {value}.")
+        pairs[modality] = value
     return pairs
 
 
@@ -108,8 +108,22 @@ def fit(
     layer: Annotated[
         list[str] | None, typer.Option(help="Layer to read of a modality, rna=logcounts; can be repeated.")
     ] = None,
+    likelihood: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Likelihood of a modality, rna=negative_binomial for raw counts, or ephys=gaussian; can be repeated."
+        ),
+    ] = None,
+    batch_key: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of technical batches of a modality, rna=batch; can be repeated."),
+    ] = None,
     labels_key: Annotated[
-        str | None, typer.Option(help="Column of cells' labels, whose proportions the split keeps.")
+        list[str] | None,
+        typer.Option(help="Column of cells' labels, which become one more modality; can be repeated."),
+    ] = None,
+    stratify_by: Annotated[
+        str | None, typer.Option(help="Column of cells' annotations whose proportions the split keeps.")
     ] = None,
     n_latent: Annotated[int, typer.Option(min=1, help="Latent dimensions.")] = 10,
     max_epochs: MaxEpochs = None,
@@ -133,7 +147,7 @@ def fit(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a model on a MuData file and save it to a folder."""
-    names, layers = _names(modalities), _pairs(layer)
+    names, layers = _names(modalities), _pairs(layer, "rna=logcounts")
     check_output(out, overwrite, folder_of=MODEL_FILES)
     if checkpoint is not None:
         check_output(checkpoint, overwrite=True)
@@ -144,13 +158,21 @@ def fit(
     from scvi_cae.model import CoupledAE
 
     scvi.settings.seed = seed
-    CoupledAE.setup_mudata(mdata, modalities=names, layers=layers, labels_key=labels_key)
+    CoupledAE.setup_mudata(
+        mdata,
+        modalities=names,
+        layers=layers,
+        batch_key=_pairs(batch_key, "rna=batch"),
+        labels_key=labels_key,
+        likelihoods=_pairs(likelihood, "rna=negative_binomial"),
+    )
     model = CoupledAE(mdata, n_latent=n_latent)
     several = {} if devices == 1 else {"devices": devices, "strategy": "ddp"}
     _train(
         model,
         max_epochs=max_epochs,
         train_size=train_size,
+        stratify_by=stratify_by,
         checkpoint=checkpoint,
         accelerator=accelerator,
         **several,

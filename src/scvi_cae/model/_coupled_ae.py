@@ -7,39 +7,49 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
-import pandas as pd
 import torch
-from scvi import settings
 
-from scvi_cae.data import Split, check_modalities, check_mudata, check_not_view, positions, shorten
+from scvi_cae.data import (
+    Split,
+    check_modalities,
+    check_mudata,
+    registry_key,
+    shorten,
+)
 from scvi_cae.module import COUPLING_LOSSES, ArmConfig, CoupledModule
 from scvi_cae.recipes import gala2021
 
+from ._adaptation import AdaptableModel
 from ._published import read_published_weights
-from ._saving import SavableModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from mudata import MuData
 
+    from scvi_cae.module._config import Likelihood
+    from scvi_cae.module.likelihoods import NegativeBinomial
 
-def default_arm(n_features: int) -> ArmConfig:
+
+def default_arm(n_features: int, likelihood: Likelihood = "squared_error") -> ArmConfig:
     """The arm of a modality about which nothing else is said.
 
     A wide modality, such as gene expression, measures everything many times over, and its encoder overfits
     unless most of it is dropped at random; a narrow one has little to spare, and gets noise instead. Of ``n``
-    features, input dropout leaves about ``7 * sqrt(n)``, but at least a fifth and at most nine tenths.
+    features, input dropout leaves about ``7 * sqrt(n)``, but at least a fifth and at most nine tenths. The arm of
+    labels is linear: each class has a place in the latent, and logits are linear in it. Other modalities' encoders
+    learn to tell classes apart, but their decoders learn little from labels, which would teach them means of classes.
     """
+    if likelihood == "categorical":
+        return ArmConfig(likelihood, hidden=(), dropout=0.0, weight=0.3, source_weight=0.05, pull=1.0)
     dropout = float(np.clip(1 - 7 / np.sqrt(n_features), 0.1, 0.8))
-    return ArmConfig(dropout=dropout, noise=0.1 if dropout == 0.1 else 0.0)
+    return ArmConfig(likelihood, dropout=dropout, noise=0.1 if dropout == 0.1 else 0.0)
 
 
-class CoupledAE(SavableModel):
+class CoupledAE(AdaptableModel):
     """Coupled autoencoder of the modalities of a MuData.
 
     Each modality has an encoder into a common low-dimensional space and a decoder out of it. Latents of cells
@@ -117,6 +127,7 @@ class CoupledAE(SavableModel):
         if isinstance(n_latent, bool) or not isinstance(n_latent, (int, np.integer)) or n_latent < 1:
             raise ValueError(f"n_latent={n_latent!r} must be a whole number of at least 1.")
         configs = self._arm_configs({name: len(names) for name, names in features.items()}, arms or {})
+        n_batches = {name: len(self.batches(name)) for name in self.modalities}
         coupling = self._coupling_weights(coupling, mdata)
         if coupling_loss not in COUPLING_LOSSES:
             raise ValueError(f"coupling_loss={coupling_loss!r} must be one of {list(COUPLING_LOSSES)}.")
@@ -125,8 +136,14 @@ class CoupledAE(SavableModel):
             int(n_latent),
             configs,
             coupling,
-            coupling_loss,
+            {
+                # Fewer classes than dimensions have no smallest variance.
+                pair: "mse" if set(pair) & set(self.labels) else coupling_loss
+                for pair in combinations(self.modalities, 2)
+            },
+            n_batches,
         )
+        self._set_gene_lengths()
         sizes = ", ".join(f"{name}: {len(names)} features" for name, names in features.items())
         self._model_summary_string = f"CoupledAE with n_latent: {n_latent}, {sizes}."
         # With the resolved coupling: a pair is coupled after loading if and only if it was before.
@@ -186,7 +203,13 @@ class CoupledAE(SavableModel):
                     f"Modality {name!r} has {mdata[name].n_vars} features, but the published networks read "
                     f"{weights.n_features}: give these, in the published order."
                 )
-        cls._register(mdata, list(modalities), dict(layers or {}), to_train=False)
+        arguments: dict[str, Any] = {
+            "modalities": list(modalities),
+            "layers": dict(layers or {}),
+            "batch_key": {},
+        }
+        arguments |= {"labels_key": [], "likelihoods": {}, "gene_length_key": None}
+        cls._register(mdata, arguments, to_train=False)
         rna, ephys = modalities
         n_latent, latent_bias = published[rna].n_latent, published[rna].latent_bias
         settings_ = dict(gala2021(rna, ephys, n_latent=n_latent, latent_bias=latent_bias).model)
@@ -195,7 +218,7 @@ class CoupledAE(SavableModel):
         }
         model = cls(mdata, **settings_)
         for name, aligned in model._aligned(mdata).items():
-            model.module.arm(name).fit(aligned.values(np.flatnonzero(aligned.present)))
+            model._fit_arm(name, aligned, np.flatnonzero(aligned.present))
             published[name].copy_to(model.module.arm(name))
         nobody = np.empty(0, dtype=np.int64)
         model._finish(mdata, Split(nobody, nobody, nobody), trained=True)
@@ -205,15 +228,27 @@ class CoupledAE(SavableModel):
     def _arm_configs(
         self, n_features: Mapping[str, int], arms: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, ArmConfig]:
-        for name in arms:
+        for name, given in arms.items():
             self._check_modality(name)
+            if "likelihood" in given:
+                raise ValueError(
+                    f"arms[{name!r}]: the likelihood is a matter of the data, which are checked for it: "
+                    f"setup_mudata(mdata, likelihoods={{{name!r}: {given['likelihood']!r}}})."
+                )
         configs = {}
         for name, n in n_features.items():
             try:
-                configs[name] = replace(default_arm(n), **arms.get(name, {}))
+                configs[name] = replace(default_arm(n, self._likelihood(name)), **arms.get(name, {}))
             except (TypeError, ValueError) as error:
                 raise ValueError(f"arms[{name!r}]: {error}") from error
         return configs
+
+    def _set_gene_lengths(self) -> None:
+        for name in self.measured:
+            lengths = self._state(registry_key(name)).get("lengths")
+            if lengths is not None:
+                likelihood = cast("NegativeBinomial", self.module.arm(name).likelihood)
+                likelihood.set_lengths(torch.tensor(lengths))
 
     def _coupling_weights(
         self,
@@ -225,7 +260,11 @@ class CoupledAE(SavableModel):
                 raise ValueError(
                     f"coupling={coupling!r} must be a number, or a dictionary of pairs and their weights."
                 )
-            coupling = dict.fromkeys(combinations(self.modalities, 2), coupling)
+            coupling = {
+                # Labels follow the modalities, rather than these the labels: see CoupledModule's ``pull``.
+                pair: (0.0, coupling) if set(pair) & set(self.labels) else coupling
+                for pair in combinations(self.modalities, 2)
+            }
             if mdata is not None:
                 present = {name: x.present for name, x in self._aligned(mdata).items()}
                 coupling = {(i, j): w for (i, j), w in coupling.items() if (present[i] & present[j]).any()}
@@ -253,207 +292,3 @@ class CoupledAE(SavableModel):
                 stacklevel=3,
             )
         return dict(coupling)
-
-    def _query(
-        self,
-        adata: MuData | None,
-        indices: Sequence[int] | np.ndarray | None,
-        modalities: Sequence[str],
-        batch_size: int | None = None,
-    ) -> tuple[MuData, np.ndarray]:
-        """A MuData that has one of ``modalities``, and positions of cells in it, for inference.
-
-        Other data than the model's own are checked but not registered with scvi-tools, which would write to them
-        and keep them alive.
-        """
-        for name in modalities:
-            self._check_modality(name)
-        self._check_if_trained(warn=False)
-        if batch_size is not None and (not isinstance(batch_size, (int, np.integer)) or batch_size < 1):
-            raise ValueError(f"batch_size={batch_size!r} must be a whole number of at least 1.")
-        mdata = self.adata if adata is None else adata
-        if mdata is None:
-            raise ValueError("The model was loaded without data; give some: adata=mdata.")
-        if mdata is not self.adata:
-            check_mudata(mdata)
-            self._check_query(mdata, modalities)
-        if not set(modalities) & set(mdata.mod):
-            raise ValueError(
-                f"The data have no modality {shorten(modalities)}; they have {shorten(list(mdata.mod))}. Rename it "
-                "to the model's name."
-            )
-        return mdata, np.arange(mdata.n_obs) if indices is None else positions(indices, mdata.n_obs)
-
-    @torch.inference_mode()
-    def _encode(
-        self, mdata: MuData, modality: str, cells: np.ndarray, batch_size: int | None
-    ) -> torch.Tensor:
-        """Latents of cells in one modality; NaN where a cell lacks it.
-
-        Cells are read in the order in which they are stored, a few thousand at a time.
-        """
-        self.module.eval()
-        aligned, arm = self._aligned_modality(mdata, modality), self.module.arm(modality)
-        latents = torch.empty(len(cells), self.module.n_latent, device=self.device)
-        size = batch_size or settings.batch_size
-        for places, values in aligned.chunks(cells):
-            for rows, raw in zip(
-                torch.from_numpy(places).split(size), torch.from_numpy(values).split(size), strict=True
-            ):
-                observation = arm.standardiser(raw.to(self.device))
-                present = observation.present[:, None] > 0
-                latents[rows.to(self.device)] = torch.where(present, arm.encode(observation), torch.nan)
-        return latents
-
-    def get_latent_representation(
-        self,
-        adata: MuData | None = None,
-        modality: str | None = None,
-        indices: Sequence[int] | np.ndarray | None = None,
-        batch_size: int | None = None,
-    ) -> np.ndarray:
-        """Latents of cells.
-
-        Parameters
-        ----------
-        adata
-            MuData with the model's features; the one the model was made with by default. Modalities may be
-            absent from it.
-        modality
-            Key of the modality whose latent is wanted. By default the joint one: the mean over the modalities
-            that a cell has.
-        indices
-            Positions of cells, or a mask of all; all by default.
-        batch_size
-            Largest number of cells encoded at once, ``scvi.settings.batch_size`` by default; 4,096 at most.
-
-        Returns
-        -------
-        ``(n_cells, n_latent)`` float32 array. A modality's latent is NaN for cells without it; the joint latent
-        is finite for every cell with at least one of the model's modalities.
-
-        Raises
-        ------
-        RuntimeError
-            If the model is not trained.
-        ValueError
-            If there is no such modality, or the data have none of the model's, or other features in one that is
-            read, or infinite values.
-        """
-        names = self.modalities if modality is None else [modality]
-        mdata, cells = self._query(adata, indices, names, batch_size)
-        # The joint latent of a single modality is its own.
-        return self._joint([self._encode(mdata, name, cells, batch_size) for name in names]).cpu().numpy()
-
-    @staticmethod
-    def _joint(latents: Sequence[torch.Tensor]) -> torch.Tensor:
-        return torch.nanmean(torch.stack(list(latents)), dim=0)
-
-    def write_latent(self, mdata: MuData | None = None, key: str = "X_cae") -> None:
-        """Write latents where scanpy looks for them.
-
-        Parameters
-        ----------
-        mdata
-            MuData to embed and to write to; the one the model was made with by default.
-        key
-            Key in ``.obsm``.
-
-        Notes
-        -----
-        The joint latent goes to ``mdata.obsm[key]``, ready for ``sc.pp.neighbors(mdata, use_rep=key)``; that of
-        each modality ``m`` that the MuData has to ``mdata.obsm[f"{key}_{m}"]``, NaN for cells without it, and to
-        ``mdata[m].obsm[key]``, where features can colour it. What stood under these keys is replaced. Of data
-        backed by a file, these are in memory only; the file is not written to.
-
-        Raises
-        ------
-        RuntimeError
-            If the model is not trained.
-        ValueError
-            If ``key`` is one that MuData uses itself, or cannot write to a file; if the data are a view, have none
-            of the model's modalities, or other features.
-        """
-        mdata, cells = self._query(mdata, None, self.modalities)
-        check_not_view(mdata)
-        names = [key, *(f"{key}_{name}" for name in self.modalities)]
-        if not key or "/" in key or set(names) & set(mdata.mod):
-            raise ValueError(
-                f"key={key!r} cannot name latents: it must not be empty, contain a slash, or give the name of a "
-                f"modality, under which MuData keeps which cells have it."
-            )
-        latents = {name: self._encode(mdata, name, cells, None) for name in self.modalities}
-        mdata.obsm[key] = self._joint(list(latents.values())).cpu().numpy()
-        for name, z in latents.items():
-            if name not in mdata.mod:
-                continue
-            mdata.obsm[f"{key}_{name}"] = z.cpu().numpy()
-            adata = mdata.mod[name]
-            adata.obsm[key] = mdata.obsm[f"{key}_{name}"][mdata.obs_names.get_indexer(adata.obs_names)]
-
-    @torch.inference_mode()
-    def predict(
-        self,
-        source: str,
-        target: str,
-        adata: MuData | None = None,
-        indices: Sequence[int] | np.ndarray | None = None,
-        batch_size: int | None = None,
-    ) -> pd.DataFrame:
-        """Predict one modality from another; ``source == target`` reconstructs it.
-
-        Parameters
-        ----------
-        source
-            Key of the modality to predict from.
-        target
-            Key of the modality to predict. The data need not have it.
-        adata
-            MuData with the model's features; the one the model was made with by default.
-        indices
-            Positions of cells; all by default.
-        batch_size
-            Number of cells computed at once, ``scvi.settings.batch_size`` by default.
-
-        Returns
-        -------
-        Data frame of cells by features of ``target``, in the units of the training data; NaN for cells without
-        ``source``.
-
-        Raises
-        ------
-        RuntimeError
-            If the model is not trained.
-        ValueError
-            If there is no such modality, the two are not coupled, or the data lack ``source`` altogether, have
-            other features in it, or infinite values.
-
-        Examples
-        --------
-        >>> import scvi_cae
-        >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
-        >>> scvi_cae.CoupledAE.setup_mudata(mdata)
-        >>> model = scvi_cae.CoupledAE(mdata, n_latent=5)
-        >>> model.train(max_epochs=20, enable_progress_bar=False)
-        >>> model.predict(source="rna", target="ephys").shape == (200, mdata["ephys"].n_vars)
-        True
-        """
-        for name in (source, target):
-            self._check_modality(name)
-        if source != target and source not in self.module.sources[target]:
-            raise ValueError(
-                f"{source!r} and {target!r} are not coupled in this model: its decoder of {target!r} never saw "
-                f"{source!r}. Give the pair a weight: CoupledAE(mdata, coupling={{({source!r}, {target!r}): 1.0}})."
-            )
-        mdata, cells = self._query(adata, indices, [source], batch_size)
-        arm = self.module.arm(target)
-        z = self._encode(mdata, source, cells, batch_size)
-        values = torch.cat(
-            [
-                arm.standardiser.inverse(arm.decode(part))
-                for part in z.split(batch_size or settings.batch_size)
-            ]
-        )
-        return pd.DataFrame(
-            values.cpu().numpy(), index=mdata.obs_names[cells], columns=self._features(target)
-        )

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ._attribution import agreement
+from ._prediction import MOST_CELLS, predict_quantiles
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -61,31 +64,135 @@ class Ensemble:
 
     def predict(
         self,
-        source: str,
+        source: str | Sequence[str],
         target: str,
         adata: MuData | None = None,
         indices: Sequence[int] | np.ndarray | None = None,
         batch_size: int | None = None,
+        quantiles: Sequence[float] | None = None,
     ) -> pd.DataFrame:
-        """Mean of the models' predictions.
+        """Mean of the models' predictions, or quantiles of what they predict together.
 
         Parameters
         ----------
         source, target, adata, indices, batch_size
             As in :meth:`scvi_cae.CoupledAE.predict`; ``adata`` is the first model's data by default.
+        quantiles
+            Quantiles, as in :meth:`scvi_cae.CoupledAE.predict`, calibrated on the validation cells of all models by
+            CV+: with the models of :func:`scvi_cae.splits.within`, on every training cell, each by the model that was
+            not trained on it.
 
         Returns
         -------
         Data frame of cells by features of ``target``, in the units of the training data; NaN for cells without
-        ``source``.
+        ``source``. With ``quantiles``, columns are features by quantiles.
+
+        Raises
+        ------
+        ValueError
+            As in :meth:`scvi_cae.CoupledAE.predict`; with ``quantiles``, if only some models have validation cells.
+
+        Notes
+        -----
+        Quantiles are those of the pooled set of each model's prediction plus its residuals, scaled as for a single
+        model. An interval holds about the asked share of cells, or a little more; what is guaranteed, for cells that are
+        like the validation cells, is that not more than about twice as many as asked lie outside. Models with the same validation
+        cells, such as those of several seeds, count as one, their mean.
+
+        References
+        ----------
+        Barber, Candes, Ramdas and Tibshirani, "Predictive inference with the jackknife+", Annals of Statistics 2021.
+
+        Examples
+        --------
+        >>> import scvi_cae
+        >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
+        >>> scvi_cae.CoupledAE.setup_mudata(mdata)
+        >>> split = scvi_cae.splits.k_fold(mdata, 5)[0]
+        >>> folds = scvi_cae.splits.within(split, 5)
+        >>> fits = scvi_cae.fit_many(mdata, folds, max_epochs=10, monitor=None)
+        >>> ensemble = scvi_cae.Ensemble([fit.model for fit in fits])
+        >>> ensemble.predict("rna", "ephys", indices=split.test, quantiles=[0.05, 0.95]).shape
+        (40, 48)
         """
         adata = self.models[0].adata if adata is None else adata
+        if quantiles is not None:
+            return predict_quantiles(self.models, source, target, adata, indices, batch_size, quantiles)
         first, *others = (model.predict(source, target, adata, indices, batch_size) for model in self.models)
         total = np.array(first, dtype=np.float64)
         for other in others:
             total += other.to_numpy()
         mean = (total / len(self.models)).astype(np.float32)
         return pd.DataFrame(mean, index=first.index, columns=first.columns)
+
+    def attribute(
+        self,
+        source: str,
+        target: str,
+        adata: MuData | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        batch_size: int | None = None,
+        scaled: bool = True,
+    ) -> pd.DataFrame:
+        """What drives the models' predictions, and how far they agree on it.
+
+        Models that predict equally well can get there from different features, above all from features that say the
+        same. What only some of them use is no finding.
+
+        Parameters
+        ----------
+        source, target, adata, indices, batch_size, scaled
+            As in :meth:`scvi_cae.CoupledAE.attribute`; ``adata`` is the first model's data by default.
+
+        Returns
+        -------
+        Data frame with a row for each feature of ``source``, and three columns for each feature of ``target``, a
+        :class:`pandas.MultiIndex` of ``feature`` and ``statistic``:
+
+        ``mean``
+            Mean of the models' derivatives.
+        ``std``
+            Their standard deviation (``ddof=1``).
+        ``stability``
+            ``|mean| / (|mean| + std)``: 1 if all models give the same, 1/2 if they differ by as much as their mean,
+            0 if the mean is.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two models; else as in :meth:`scvi_cae.CoupledAE.attribute`.
+
+        Examples
+        --------
+        >>> import scvi_cae
+        >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
+        >>> scvi_cae.CoupledAE.setup_mudata(mdata)
+        >>> ensemble = scvi_cae.Ensemble(
+        ...     [fit.model for fit in scvi_cae.fit_many(mdata, seeds=range(3), max_epochs=10)]
+        ... )
+        >>> effects = ensemble.attribute(source="rna", target="ephys")
+        >>> effects["AP width (ms)"].columns.tolist()
+        ['mean', 'std', 'stability']
+        """
+        if len(self.models) < 2:
+            raise ValueError(
+                "How far models agree takes at least two; ask a single one itself: model.attribute(...)."
+            )
+        adata = self.models[0].adata if adata is None else adata
+        return agreement(
+            [model.attribute(source, target, adata, indices, batch_size, scaled) for model in self.models]
+        )
+
+    def calibrate(self, n_cells: int = MOST_CELLS) -> None:
+        """Keep the errors on validation cells in each model, so that they give quantiles without their data.
+
+        Parameters
+        ----------
+        n_cells
+            As in :meth:`scvi_cae.CoupledAE.calibrate`, for each model.
+        """
+        for model in self.models:
+            model.calibrate(n_cells)
 
     def get_latent_representation(
         self,

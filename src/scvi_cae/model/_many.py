@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from scvi import settings as scvi_settings
 from scvi.model._utils import parse_device_args
 
-from scvi_cae.data import StackedData
+from scvi_cae.data import ResidentData, StackedData
 from scvi_cae.module import member_state, stack
 from scvi_cae.train import (
     RECONSTRUCTION,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
     from mudata import MuData
 
-    from scvi_cae.data import ResidentData, Split
+    from scvi_cae.data import Split
     from scvi_cae.train import CoupledDataSplitter
 
 #: Members whose batches fit into the caches of a processor; a graphics processor takes as many as there are.
@@ -150,7 +150,15 @@ def fit_many(
                     scvi_settings.seed = seed
                     model = CoupledAE(mdata, **arguments)
                     ready = model._prepare(
-                        None, None, None, split, batch_size, monitor, monitor_after, early_stopping
+                        None,
+                        None,
+                        None,
+                        split,
+                        batch_size,
+                        monitor,
+                        monitor_after,
+                        early_stopping,
+                        datasplitter_kwargs,
                     )
                     data = _fit_standardisation(model, ready, cache, (k, s) if splits else (k, -1 - seed))
                     member = Member(
@@ -162,7 +170,7 @@ def fit_many(
                     )
                     fits.append(Fit(model, s, seed, k))
                     # Batches of the same sizes: a member among others must draw what it draws alone.
-                    n_cells = member.splitter.n_train if member.splitter.bootstrap_batches is None else 0
+                    n_cells = member.splitter.train_batches().n_cells
                     key = (k, member.splitter.n_steps, n_cells, bool(len(ready.split.validation)))
                     groups.setdefault(key, []).append(member)
     patience = early_stopping_patience if early_stopping else None
@@ -238,12 +246,11 @@ def _fit_standardisation(
     if key not in cache:
         for name, x in ready.aligned.items():
             model._fit_arm(name, x, ready.split.train)
-        cache[key] = (model, model._resident(ready))
+        cache[key] = (model, ResidentData(ready.aligned, model._observe()))
     alike, data = cache[key]
-    for name in model.modalities:
-        arm, other = model.module.arm(name), alike.module.arm(name)
-        arm.standardiser.load_state_dict(other.standardiser.state_dict())
-        arm.augmentation.load_state_dict(other.augmentation.state_dict())
+    # All that is fitted are buffers; those of latents are still as they were made.
+    model.module.load_state_dict(dict(alike.module.named_buffers()), strict=False)
+    model.moments_ = alike.moments_
     return data
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import uuid4
@@ -15,7 +16,7 @@ from scvi.model._utils import parse_device_args
 from ._training import SETS, TrainableModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from mudata import MuData
 
@@ -31,7 +32,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, pd.DataFrame):
         columns = {str(name): plain(column.to_numpy(dtype=float)) for name, column in value.items()}
         return {"index": plain(value.index.to_numpy()), "index_name": value.index.name, "columns": columns}
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(plain(item) for item in value)
@@ -192,6 +193,11 @@ class SavableModel(TrainableModel):
         settings_.pop("mdata", None)
         model = cls(adata or None, registry=registry, **settings_)
         attributes["history_"] = history_from_plain(attributes["history_"])
+        for kept in ("moments_", "typical_"):
+            attributes[kept] = {
+                name: tuple(x.cpu().numpy() for x in arrays)
+                for name, arrays in attributes.get(kept, {}).items()
+            }
         for name in SETS:
             if attributes[name] is not None:
                 attributes[name] = np.asarray(attributes[name].cpu())
@@ -205,6 +211,7 @@ class SavableModel(TrainableModel):
             raise ValueError(
                 f"{folder} holds a damaged model: its weights do not fit its settings."
             ) from error
+        model._resume_adapting()
         model.to_device(torch_device)
         model.module.eval()
         return model

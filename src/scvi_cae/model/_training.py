@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,6 @@ from scvi import settings
 from scvi.model._utils import parse_device_args
 
 from scvi_cae.data import (
-    ResidentData,
     Split,
     StreamedData,
     check_split,
@@ -20,11 +20,12 @@ from scvi_cae.data import (
     obs_column,
     presence_pattern,
     shorten,
+    tensor,
     training_data,
 )
-from scvi_cae.module import Moments
 from scvi_cae.train import (
     COSMETIC,
+    PAIRED_FRACTION,
     RECONSTRUCTION,
     CoupledDataSplitter,
     CoupledTrainingPlan,
@@ -36,19 +37,20 @@ from scvi_cae.train import (
     StopOnDivergence,
     describe,
     describe_data,
+    n_repeats,
 )
 
 from ._setup import MuDataModel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
     from mudata import MuData
 
-    from scvi_cae.data import AlignedModality
-    from scvi_cae.module import CoupledModule
+    from scvi_cae.data import AlignedLabels, AlignedModality, ResidentData
+    from scvi_cae.module import CoupledModule, Observation
 
 #: Steps after which the default schedule ends, and the least number of passes over large data.
 DEFAULT_STEPS, LEAST_EPOCHS = 1000, 10
@@ -69,7 +71,9 @@ class Ready(NamedTuple):
     aligned
         The modalities.
     patterns
-        ``(n_cells,)`` code of each cell's pattern of measured modalities.
+        ``(n_cells,)`` code of each cell's pattern of modalities.
+    paired
+        Boolean ``(n_cells,)``: which cells have several modalities, labels aside.
     split
         Training, validation and test cells.
     batch_size
@@ -78,8 +82,9 @@ class Ready(NamedTuple):
         Metrics whose sum chooses the epoch.
     """
 
-    aligned: Mapping[str, AlignedModality]
+    aligned: Mapping[str, AlignedModality | AlignedLabels]
     patterns: np.ndarray
+    paired: np.ndarray
     split: Split
     batch_size: int
     monitor: tuple[str, ...]
@@ -97,6 +102,12 @@ class TrainableModel(MuDataModel):
     is_trained_: bool
     #: Names of the cells that positions refer to.
     obs_names_: np.ndarray | None = None
+    #: Mean and standard deviation of each modality's features among the training cells.
+    moments_: Mapping[str, tuple[np.ndarray, np.ndarray]] = MappingProxyType({})
+    #: What is typical of modalities, in a model with these weights.
+    typical_: Mapping[str, tuple[np.ndarray, ...]] = MappingProxyType({})
+    #: Which arms, and which of their layers, go on learning from other data than the first; all if empty.
+    adapting_: Mapping[str, Any] = MappingProxyType({})
     _training_plan_cls = CoupledTrainingPlan
     _data_splitter_cls = CoupledDataSplitter
     _train_runner_cls = InterruptibleRunner
@@ -158,7 +169,8 @@ class TrainableModel(MuDataModel):
             Number of epochs after which epochs are compared.
         datasplitter_kwargs
             Arguments of :class:`~scvi_cae.train.CoupledDataSplitter`: ``{"bootstrap_batches": 500}`` makes an epoch of
-            500 batches drawn with replacement. And where the data lie while they are trained on: modalities that, made
+            500 batches drawn with replacement; ``{"paired_fraction": 0.5}`` lets cells with several modalities come so
+            often that they are half of each batch (0.25 by default, where they are fewer). And where the data lie while they are trained on: modalities that, made
             dense, take up to ``resident_gb`` (2 by default) lie on the device; others are streamed, from disk if
             they are backed by a file, ``buffer_size`` (65,536 by default) cells at a time.
         plan_kwargs
@@ -217,6 +229,7 @@ class TrainableModel(MuDataModel):
             monitor,
             monitor_after,
             early_stopping,
+            datasplitter_kwargs,
         )
         split, monitor = ready.split, ready.monitor
         if not self.is_trained_:
@@ -224,9 +237,7 @@ class TrainableModel(MuDataModel):
                 self._fit_arm(name, x, split.train)
         dealing = dict(datasplitter_kwargs or {})
         placing = {name: dealing.pop(name) for name in ("resident_gb", "buffer_size") if name in dealing}
-        data = training_data(
-            ready.aligned, {name: self.module.arm(name).standardiser for name in ready.aligned}, **placing
-        )
+        data = training_data(ready.aligned, self._observe(), **placing)
         splitter = self._deal(ready, data, dealing)
         best = KeepBestWeights(monitor, monitor_after)
         share = ShareWork(lambda: {**describe_call(), "the split": describe(list(split))})
@@ -273,7 +284,7 @@ class TrainableModel(MuDataModel):
             )
 
     def _describe(
-        self, mdata: MuData, aligned: Mapping[str, AlignedModality], call: Mapping[str, Any]
+        self, mdata: MuData, aligned: Mapping[str, AlignedModality | AlignedLabels], call: Mapping[str, Any]
     ) -> dict[str, str]:
         """What tells a training from others, but for the random numbers."""
         made = {**self.init_params_["kwargs"], **self.init_params_["non_kwargs"]}
@@ -299,27 +310,32 @@ class TrainableModel(MuDataModel):
         monitor: str | Sequence[str] | None,
         monitor_after: int,
         early_stopping: bool,
+        datasplitter_kwargs: Mapping[str, Any] | None,
     ) -> Ready:
         """Check all that can be checked before training, and choose the cells."""
         mdata = self._training_data()
         aligned = self._aligned(mdata)
         present = {name: x.present for name, x in aligned.items()}
         split = self._split(mdata, present, train_size, validation_size, stratify_by, external_indexing)
-        check_split(split, present, tuple(self.module.coupling), self.module.n_latent)
+        if self.adapting_:
+            # Frozen arms need no cells, and an arm learns without pairs, too.
+            check_split(split, {name: present[name] for name in self.adapting_["arms"]}, (), 1)
+        else:
+            check_split(split, present, tuple(self.module.coupling), self.module.n_latent)
         batch_size = len(split.train) if batch_size is None else batch_size
         monitor = (monitor,) if isinstance(monitor, str) else tuple(monitor or ())
         self._check_monitor(monitor, monitor_after)
-        self._check_batches(split, present, batch_size)
+        paired = np.sum([present[name] for name in self.measured], axis=0) > 1
+        self._check_batches(split, present, paired, batch_size, datasplitter_kwargs)
         if early_stopping and not len(split.validation):
             raise ValueError(
                 "early_stopping needs validation cells: leave some by train_size or external_indexing."
             )
-        return Ready(aligned, presence_pattern(present), split, batch_size, monitor)
+        return Ready(aligned, presence_pattern(present), paired, split, batch_size, monitor)
 
-    def _resident(self, ready: Ready) -> ResidentData:
-        return ResidentData(
-            ready.aligned, {name: self.module.arm(name).standardiser for name in ready.aligned}
-        )
+    def _observe(self) -> dict[str, Callable[[torch.Tensor, torch.Tensor | None], Observation]]:
+        """What makes observations of each modality's raw values."""
+        return {name: self.module.arm(name).observe for name in self.modalities}
 
     def _deal(
         self,
@@ -327,7 +343,7 @@ class TrainableModel(MuDataModel):
         data: ResidentData | StreamedData,
         datasplitter_kwargs: Mapping[str, Any] | None,
     ) -> CoupledDataSplitter:
-        settings_ = {"stream": random_stream(), **(datasplitter_kwargs or {})}
+        settings_ = {"stream": random_stream(), "paired": ready.paired, **(datasplitter_kwargs or {})}
         return self._data_splitter_cls(data, ready.split, ready.patterns, ready.batch_size, **settings_)
 
     def _finish(self, mdata: MuData, split: Split, trained: bool) -> None:
@@ -339,8 +355,14 @@ class TrainableModel(MuDataModel):
             split.test,
         )
         self.obs_names_ = mdata.obs_names.astype(str).to_numpy()
+        self.typical_ = {}
         self.module.draw_from(None)
         self.module.eval()
+
+    def _resume_adapting(self) -> None:
+        """Freeze what does not learn."""
+        if self.adapting_:
+            self.module.adapt(self.adapting_["arms"], self.adapting_["layers"])
 
     def _find_sets(self, mdata: MuData) -> None:
         """Point the positions of training, validation and test cells to the same cells in other data."""
@@ -349,6 +371,21 @@ class TrainableModel(MuDataModel):
             found = mdata.obs_names.astype(str).get_indexer(cells)
             setattr(self, name, found[found >= 0])
         self.obs_names_ = mdata.obs_names.astype(str).to_numpy()
+
+    def feature_moments(self, modality: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Mean and standard deviation of a modality's features among the training cells, in the data's units.
+
+        Parameters
+        ----------
+        modality
+            Key of the modality.
+
+        Returns
+        -------
+        Two ``(n_features,)`` arrays; ``None`` for counts and labels, and for a model that is not trained.
+        """
+        self._check_modality(modality)
+        return self.moments_.get(modality)
 
     def _training_data(self) -> MuData:
         if self.adata is None:
@@ -382,10 +419,14 @@ class TrainableModel(MuDataModel):
             sets = (self.train_indices_, self.validation_indices_, self.test_indices_)
             return given_split(mdata.n_obs, sets)
         setup_args = self.registry_["setup_args"]
-        keys = [setup_args["labels_key"], setup_args["batch_key"]] if stratify_by is None else [stratify_by]
+        keys = (
+            [*setup_args["labels_key"], *dict.fromkeys(setup_args["batch_key"].values())]
+            if stratify_by is None
+            else [stratify_by]
+        )
         strata: list[np.ndarray | pd.Series] = [
             presence_pattern(present),
-            *(obs_column(mdata, key) for key in keys if key is not None),
+            *(obs_column(mdata, key) for key in keys),
         ]
         split = draw_split(strata, train_size, validation_size, np.random.RandomState(settings.seed))
         self._warn_if_seen(split)
@@ -414,7 +455,14 @@ class TrainableModel(MuDataModel):
         if not isinstance(monitor_after, (int, np.integer)) or monitor_after < 0:
             raise ValueError(f"monitor_after={monitor_after!r} must be a whole number of at least 0.")
 
-    def _check_batches(self, split: Split, present: Mapping[str, np.ndarray], batch_size: int) -> None:
+    def _check_batches(
+        self,
+        split: Split,
+        present: Mapping[str, np.ndarray],
+        paired: np.ndarray,
+        batch_size: int,
+        datasplitter_kwargs: Mapping[str, Any] | None,
+    ) -> None:
         """Check that the coupling's covariances can be computed in every batch."""
         least = self.module.n_latent + 2
         if not isinstance(batch_size, (int, np.integer)):
@@ -424,10 +472,14 @@ class TrainableModel(MuDataModel):
                 f"batch_size={batch_size} is too small: the coupling needs the covariance of {self.module.n_latent} "
                 f"latent dimensions in every batch, so at least {least} cells (n_latent + 2)."
             )
-        n_batches = -(-len(split.train) // batch_size)
+        fraction = (datasplitter_kwargs or {}).get("paired_fraction", PAIRED_FRACTION)
+        n_paired = int(paired[split.train].sum())
+        again = n_repeats(n_paired, len(split.train), fraction) / max(n_paired, 1)
+        times = 1 + again * paired[split.train]
+        n_batches = -(-int(times.sum()) // batch_size)
         for name in sorted({name for pair in self.module.coupling for name in pair}):
-            n_cells = int(present[name][split.train].sum()) // n_batches
-            if n_cells < least:
+            n_cells = int((present[name][split.train] * times).sum()) // n_batches
+            if n_cells < least and not self.adapting_:
                 warnings.warn(
                     f"A batch has about {n_cells} cells with modality {name!r}, fewer than n_latent + 2 = {least}: its "
                     "coupling loss will be coarse. Use larger batches: "
@@ -436,10 +488,18 @@ class TrainableModel(MuDataModel):
                     stacklevel=3,
                 )
 
-    def _fit_arm(self, modality: str, aligned: AlignedModality, cells: np.ndarray) -> None:
-        moments = Moments(aligned.n_features)
-        for _, values in aligned.chunks(cells[aligned.present[cells]]):
-            moments.add(values)
+    def _fit_arm(self, modality: str, aligned: AlignedModality | AlignedLabels, cells: np.ndarray) -> None:
+        arm, cells = self.module.arm(modality), cells[aligned.present[cells]]
+        shares = aligned.batch(cells)
+        if shares is not None:
+            known = shares[shares.any(1)]
+            if not len(known):
+                raise ValueError(
+                    f"Modality {modality!r}: the batch of no training cell is known. Fill the column "
+                    f"{self.registry_['setup_args']['batch_key'][modality]!r}, or leave out batch_key."
+                )
+            shares = known.mean(0)
+        moments = arm.fit(lambda: (values for _, values in aligned.chunks(cells)), tensor(shares))
         unmeasured = moments.n == 0
         if unmeasured.any():
             names = np.asarray(self._features(modality))[unmeasured]
@@ -447,8 +507,8 @@ class TrainableModel(MuDataModel):
                 f"Modality {modality!r}: features measured in no training cell: {shorten(names)}. Choose another "
                 "split, or remove them."
             )
-        arm = self.module.arm(modality)
-        arm.fit(moments)
+        if self._likelihood(modality) in ("squared_error", "gaussian"):
+            self.moments_ = {**self.moments_, modality: (moments.mean, moments.spread)}
         if arm.config.noise and not arm.config.standardise:
             drowned = arm.augmentation.noise_sd.cpu().numpy() > moments.spread
             if drowned.any():
