@@ -211,3 +211,33 @@ def test_published_splits_need_labels():
         splits.gala2021(mdata, 10, "cell_type")
     with pytest.raises(ValueError, match="'cell_type' is missing for"):
         splits.gala2021(mdata, 5, "cell_type")
+
+
+@given(st.integers(0, 1000), st.integers(2, 12), st.sampled_from([0.0, 0.2]), st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_folds_within_a_split_validate_every_training_cell_once(seed, n_folds, validation_size, mask):
+    mdata = make_mdata()
+    split = splits.k_fold(mdata, 3, validation_size=validation_size, seed=seed)[0]
+    given_ = [np.isin(np.arange(mdata.n_obs), cells) for cells in split] if mask else split
+    folds = splits.within(given_, n_folds, seed)
+    assert len(folds) == n_folds
+    validated = np.concatenate([fold.validation for fold in folds])
+    np.testing.assert_array_equal(np.sort(validated), split.train)
+    sizes = [len(fold.validation) for fold in folds]
+    assert max(sizes) - min(sizes) <= 1
+    for fold in folds:
+        np.testing.assert_array_equal(np.sort(np.r_[fold.train, fold.validation]), split.train)
+        np.testing.assert_array_equal(fold.test, np.sort(np.r_[split.validation, split.test]))
+
+
+def test_folds_within_a_split_of_training_cells_only():
+    first, again, other = (splits.within((np.arange(9), None), 3, seed) for seed in (0, 0, 1))
+    assert all(np.array_equal(a.validation, b.validation) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a.validation, b.validation) for a, b in zip(first, other, strict=True))
+    assert [len(fold.test) for fold in first] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("n_folds", [1, 10, 2.0])
+def test_folds_within_too_few_cells(n_folds):
+    with pytest.raises(ValueError, match=r"n_folds=.*from 2 to the number of training cells, 9"):
+        splits.within((np.arange(9),), n_folds)

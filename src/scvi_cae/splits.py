@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mudata import MuData
 
-__all__ = ["Split", "gala2021", "k_fold"]
+__all__ = ["Split", "gala2021", "k_fold", "within"]
 
 NOBODY = np.empty(0, dtype=np.int64)
 
@@ -164,6 +164,54 @@ def _validation(
                 quota -= sizes[i]
         chosen.append(together[np.isin(groups[together], taken or names[[sizes.argmin()]])])
     return np.sort(np.concatenate(chosen))
+
+
+def within(
+    split: Sequence[np.ndarray | Sequence[int] | None], n_folds: int = 5, seed: int = 0
+) -> list[Split]:
+    """Folds of a split's training cells, each of which validates the model that the others train.
+
+    The models of all folds together have validated on every training cell, without having trained on it: what
+    intervals of an :class:`scvi_cae.Ensemble` are calibrated on. Train them with ``monitor=None``, so that these cells
+    do not choose the epoch either.
+
+    Parameters
+    ----------
+    split
+        Training, validation and test cells, the last two optional.
+    n_folds
+        Number of folds, at least 2.
+    seed
+        Of the random numbers.
+
+    Returns
+    -------
+    A split for each fold, of random cells. Test cells are those of ``split`` and its validation cells, so that nothing
+    is fitted to either.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer training cells than folds.
+
+    Examples
+    --------
+    >>> import scvi_cae
+    >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
+    >>> split = scvi_cae.splits.k_fold(mdata, 5)[0]
+    >>> [len(fold.validation) for fold in scvi_cae.splits.within(split, 4)]
+    [40, 40, 40, 40]
+    """
+    sets = [np.asarray(NOBODY if cells is None else cells) for cells in split]
+    train, *others = (np.flatnonzero(cells) if cells.dtype == bool else cells for cells in sets)
+    if not isinstance(n_folds, (int, np.integer)) or not 2 <= n_folds <= len(train):
+        raise ValueError(
+            f"n_folds={n_folds!r} must be a whole number from 2 to the number of training cells, {len(train)}."
+        )
+    order = np.random.RandomState(seed).permutation(train)
+    test = np.sort(np.concatenate([NOBODY, *others]).astype(np.int64))
+    folds = [np.sort(order[fold::n_folds]) for fold in range(n_folds)]
+    return [Split(np.setdiff1d(train, fold), fold, test) for fold in folds]
 
 
 def gala2021(mdata: MuData, n_folds: int = 50, labels_key: str = "cluster") -> list[Split]:

@@ -57,8 +57,8 @@ def main() -> None:
         aligned = model._aligned(mdata)
         start = time.perf_counter()
         for name, x in aligned.items():
-            module.arm(name).standardiser.fit(x.values(split.train))
-        data = ResidentData(aligned, {name: module.arm(name).standardiser for name in aligned})
+            module.arm(name).fit(lambda x=x: [x.values(split.train)])
+        data = ResidentData(aligned, {name: module.arm(name).observe for name in aligned})
         batches = CoupledDataSplitter(data, split, np.zeros(mdata.n_obs, int), 200).train_batches()
         validation = data.batch(torch.from_numpy(split.validation))
         optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2, weight_decay=0.05, fused=True)
