@@ -135,6 +135,32 @@ def test_predict_writes_the_models_predictions(data, fitted, tmp_path, suffix, s
     np.testing.assert_allclose(table, expected, rtol=1e-4)
 
 
+def test_fit_takes_likelihoods_batches_and_labels(data, tmp_path):
+    mdata = mudata.read_h5mu(data)
+    mdata["ephys"].obs["rig"] = np.where(np.arange(mdata["ephys"].n_obs) % 2, "a", "b")
+    mdata.write_h5mu(tmp_path / "in.h5mu")
+    run(
+        "fit", tmp_path / "in.h5mu", tmp_path / "model", "--likelihood", "ephys=gaussian", "--batch-key", "ephys=rig",
+        "--labels-key", "kind", "--stratify-by", "kind", "--n-latent", 3, "--max-epochs", 2,
+    )  # fmt: skip
+    model = scvi_cae.CoupledAE.load(tmp_path / "model", adata=False)
+    assert dict(model.get_setup_arg("likelihoods")) == {"ephys": "gaussian"}
+    assert model.batches("ephys") == ["a", "b"]
+    run(
+        "predict",
+        tmp_path / "model",
+        tmp_path / "in.h5mu",
+        tmp_path / "out.csv",
+        "--source",
+        "rna,ephys",
+        "--target",
+        "kind",
+    )
+    table = pd.read_csv(tmp_path / "out.csv", index_col="cell")
+    assert table.columns.tolist() == ["a", "b"]
+    np.testing.assert_allclose(table.sum(axis=1), 1, rtol=1e-4)
+
+
 def outputs(data, fitted, out):
     """Every command that writes a file or folder there."""
     return {

@@ -126,12 +126,15 @@ def hidden(numbers: list[int]) -> Rows:
             test = plain.obs_names[folds(plain, [number])[0].test]
             train = paired.difference(test)
             lost = np.random.RandomState(seed).permutation(train)[: round(fraction * len(train))]
+            # Of few cells, some genes are the same in all.
+            few = full["rna"][paired.difference(lost)].to_df()
+            genes = few.columns[few.nunique() > 1]
             for label, rna in (("kept", paired), ("left out", paired.difference(lost))):
                 if not fraction and label == "left out":
                     continue
                 mdata = mudata.MuData(
                     {
-                        "rna": full["rna"][rna].copy(),
+                        "rna": full["rna"][rna, genes].copy(),
                         "ephys": full["ephys"][paired.difference(lost)].copy(),
                     }
                 )

@@ -82,15 +82,12 @@ def main() -> None:
         moments = mean_and_scale(values["ephys"][outer[number][0]])
         results = {}
         for name, model in {"ensemble": scvi_cae.Ensemble(models), "single model": single}.items():
-            start = time.perf_counter()
             intervals = model.predict("rna", "ephys", indices=test, quantiles=QUANTILES)
-            seconds = time.perf_counter() - start
             prediction = model.predict("rna", "ephys", indices=test).to_numpy()
             results[name] = (prediction, intervals)
             with patch.object(LocalErrors, "at", as_they_are):
                 plain = model.predict("rna", "ephys", indices=test, quantiles=QUANTILES)
             results[f"{name}, residuals as they are"] = (prediction, plain)
-            print(f"fold {fold}: intervals of the {name} in {seconds:.2f} s", flush=True)
         results["ridge"] = ridge(values, split, intervals.columns)
         for name, (prediction, intervals) in results.items():
             table = evaluate.interval_scores(truth, intervals, moments[1])

@@ -147,3 +147,29 @@ def test_it_names_what_is_wrong(model, tmp_path):
     model.save(tmp_path / "model")
     with pytest.raises(ValueError, match="has no data"):
         score(scvi_cae.CoupledAE.load(tmp_path / "model", adata=False))
+
+
+def test_labels_are_scored_by_how_many_are_right():
+    mdata = make_mdata(200)
+    scvi_cae.CoupledAE.setup_mudata(mdata, labels_key="kind")
+    model = fit(mdata, max_epochs=5, train_size=0.7, validation_size=0.1)
+    table = score(model, labels_key="kind").set_index(["method", "source", "target", "metric"])["value"]
+    found = model.predict("rna", "kind", indices=model.test_indices).dropna().idxmax(axis=1)
+    right = (found == mdata.obs["kind"][found.index].astype(str)).mean()
+    assert table["CoupledAE", "rna", "kind", "accuracy"] == pytest.approx(right)
+    assert 0 <= table["ridge", "rna", "kind", "accuracy"] <= 1
+    assert "kind" not in table.xs("foscttm", level="metric").reset_index()["target"].to_numpy()
+
+
+def test_counts_are_scored_at_equal_library_size():
+    mdata = make_mdata(200)
+    rng = np.random.default_rng(0)
+    rates = np.exp(np.clip(mdata["rna"].X / 5, -1, 3))
+    depth = rng.uniform(1, 100, size=(len(rates), 1))
+    mdata["rna"].X = rng.poisson(depth * rates).astype(np.float32)
+    scvi_cae.CoupledAE.setup_mudata(mdata, likelihoods={"rna": "negative_binomial"})
+    model = fit(mdata, max_epochs=150, train_size=0.7, validation_size=0.1)
+    table = score(model).set_index(["method", "source", "target", "metric"])["value"]
+    # Depth alone would be most of the variance of raw counts, and cannot be known.
+    assert table["CoupledAE", "rna", "rna", "r2"] > 0.4
+    assert table["ridge", "ephys", "rna", "r2"] > 0.2

@@ -222,18 +222,23 @@ def predict(
     out: Annotated[
         Path, typer.Argument(metavar="OUT.csv", help="Table to write, .csv or .tsv.", show_default=False)
     ],
-    source: Annotated[str, typer.Option(help="Modality to predict from.", show_default=False)],
-    target: Annotated[str, typer.Option(help="Modality to predict.", show_default=False)],
+    source: Annotated[
+        str, typer.Option(help="Modality to predict from, or several: rna,morph.", show_default=False)
+    ],
+    target: Annotated[
+        str, typer.Option(help="Modality to predict, or column of labels.", show_default=False)
+    ],
     overwrite: Overwrite = False,
 ) -> None:
-    """Predict one modality from another: a table of cells by features, in the units of the training data.
+    """Predict one modality from others: a table of cells by features, in the units of the training data.
 
-    Cells that lack the source have empty rows.
+    Cells that lack every source have empty rows. Of labels, it has the probabilities of classes.
     """
     check_output(out, overwrite, suffixes=list(SEPARATORS))
     mdata = read_mudata(data)
     loaded = _load(model)
-    prediction = loaded.predict(source, target, adata=mdata)
+    sources = _names(source)
+    prediction = loaded.predict(sources or [], target, adata=mdata)
     empty = int(prediction.isna().all(axis=1).sum())
     if empty == len(prediction):
         raise ValueError(

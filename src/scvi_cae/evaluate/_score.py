@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scvi_cae.data import AlignedModality, obs_column
+from scvi_cae.data import obs_column
 from scvi_cae.module import mean_and_scale
 
 from ._baselines import RidgeBaseline, TypeMeanBaseline
@@ -32,8 +32,8 @@ def score(
 
     For each modality, how well the model reconstructs it; for each coupled pair and direction, how well the
     model, ridge regression and the type mean predict one from the other (:func:`pooled_r2` of all three over
-    the same values); for each coupled pair, how often the model mistakes a cell for another
-    (:func:`foscttm`). The baselines are fitted to the training cells of the model; mean and standard
+    the same values, counts at equal library size; for labels, the fraction that is right); for
+    each coupled pair, how often the model mistakes a cell for another (:func:`foscttm`). The baselines are fitted to the training cells of the model; mean and standard
     deviation in the R2 are those of the training cells, too.
 
     Parameters
@@ -60,7 +60,8 @@ def score(
     ``source``, ``target``
         Modalities. The type mean needs no source: its rows say with which source's it compares.
     ``metric``
-        ``"r2"`` (the higher the better, 1 at best) or ``"foscttm"`` (the lower the better, 0 at best).
+        ``"r2"`` or, for labels, ``"accuracy"`` (the higher the better, 1 at best), or ``"foscttm"`` (the lower the
+        better, 0 at best).
     ``value``
         NaN where no cell can be scored (or fewer than two, for ``"foscttm"``).
     ``n_cells``
@@ -90,36 +91,46 @@ def score(
     train, cells = _cells(model, indices)
     mdata, name = model.adata, type(model).__name__
     labels = None if labels_key is None else obs_column(mdata, labels_key)
-    layers, features = model.get_setup_arg("layers"), model.get_var_names()
-    aligned = {m: AlignedModality(mdata, m, layers.get(m), features[m]) for m in model.modalities}
-    values = {m: x.values(cells) for m, x in aligned.items()}
+    values = {m: model.comparable_values(m, cells) for m in model.modalities}
     has = {m: ~np.isnan(x).all(1) for m, x in values.items()}
     # A modality as large as a transcriptome is read once, not once for each baseline.
-    training = {m: x.values(train) for m, x in aligned.items()}
+    training = {m: model.comparable_values(m, train) for m in model.modalities}
     moments = {m: mean_and_scale(x) for m, x in training.items()}
     rows = []
 
-    def add_r2(method: str, source: str, target: str, prediction: np.ndarray) -> None:
+    def add(method: str, source: str, target: str, prediction: np.ndarray) -> None:
         both = has[source] & has[target]
-        r2 = pooled_r2(values[target][both], prediction[both], *moments[target]) if both.any() else np.nan
-        rows.append((method, source, target, "r2", r2, both.sum()))
+        truth, prediction = values[target][both], prediction[both]
+        metric, value = ("accuracy" if target in model.labels else "r2"), np.nan
+        if both.any():
+            value = (
+                float(np.mean(truth.argmax(1) == prediction.argmax(1)))
+                if target in model.labels
+                else pooled_r2(truth, prediction, *moments[target])
+            )
+        rows.append((method, source, target, metric, value, both.sum()))
 
-    for m in model.modalities:
-        add_r2(name, m, m, model.predict(m, m, indices=cells).to_numpy())
+    def predicted(source: str, target: str) -> np.ndarray:
+        return model.comparable(target, model.predict(source, target, indices=cells).to_numpy())
+
+    for m in model.measured:
+        add(name, m, m, predicted(m, m))
 
     for source, target in permutations(model.modalities, 2):
         if source not in model.module.sources[target]:
             continue
-        add_r2(name, source, target, model.predict(source, target, indices=cells).to_numpy())
+        add(name, source, target, predicted(source, target))
         if not baselines:
             continue
         ridge = RidgeBaseline().fit(training[source], training[target])
-        add_r2("ridge", source, target, ridge.predict(values[source]))
-        if labels is not None:
+        add("ridge", source, target, ridge.predict(values[source]))
+        if labels is not None and target not in model.labels:
             type_mean = TypeMeanBaseline().fit(labels.iloc[train], training[target])
-            add_r2("type mean", source, target, type_mean.predict(labels.iloc[cells]))
+            add("type mean", source, target, type_mean.predict(labels.iloc[cells]))
 
     for a, b in model.module.coupling:
+        if {a, b} & set(model.labels):
+            continue
         both = has[a] & has[b]
         latents = (model.get_latent_representation(modality=m, indices=cells[both]) for m in (a, b))
         rows.append((name, a, b, "foscttm", foscttm(*latents) if both.sum() >= 2 else np.nan, both.sum()))
