@@ -289,3 +289,17 @@ def test_several_sources_predict_from_the_mean_of_their_latents():
     for source in ([], ["rna", "rna"]):
         with pytest.raises(ValueError, match="must name one modality, or several that differ"):
             model.predict(source, "ephys")
+
+
+def test_a_few_labels_are_enough_but_some_must_train():
+    mdata = make_mdata()
+    kind = pd.Series(None, index=mdata.obs_names, dtype=object)
+    kind.iloc[:4] = ["a", "b", "a", "b"]
+    mdata.obs["kind"] = kind
+    CoupledAE.setup_mudata(mdata, labels_key="kind")
+    model = CoupledAE(mdata, n_latent=6)
+    cells = np.arange(mdata.n_obs)
+    model.train(max_epochs=2, external_indexing=(cells[:90], cells[90:]), **QUIET)
+    assert model.predict("rna", "kind").notna().any(axis=None)
+    with pytest.raises(ValueError, match="None of the 80 training cells have modality 'kind'"):
+        CoupledAE(mdata).train(max_epochs=2, external_indexing=(cells[20:100], cells[:20]), **QUIET)

@@ -321,7 +321,12 @@ class TrainableModel(MuDataModel):
             # Frozen arms need no cells, and an arm learns without pairs, too.
             check_split(split, {name: present[name] for name in self.adapting_["arms"]}, (), 1)
         else:
-            check_split(split, present, tuple(self.module.coupling), self.module.n_latent)
+            # A few labels are enough, and validation cells need none.
+            measured = {name: present[name] for name in self.measured}
+            pairs = [pair for pair in self.module.coupling if set(pair) <= set(measured)]
+            check_split(split, measured, pairs, self.module.n_latent)
+            labelled = {name: present[name] for name in self.labels}
+            check_split(split._replace(validation=split.validation[:0]), labelled, (), 1)
         batch_size = len(split.train) if batch_size is None else batch_size
         monitor = (monitor,) if isinstance(monitor, str) else tuple(monitor or ())
         self._check_monitor(monitor, monitor_after)
@@ -477,7 +482,7 @@ class TrainableModel(MuDataModel):
         again = n_repeats(n_paired, len(split.train), fraction) / max(n_paired, 1)
         times = 1 + again * paired[split.train]
         n_batches = -(-int(times.sum()) // batch_size)
-        for name in sorted({name for pair in self.module.coupling for name in pair}):
+        for name in sorted({name for pair in self.module.coupling for name in pair} & set(self.measured)):
             n_cells = int((present[name][split.train] * times).sum()) // n_batches
             if n_cells < least and not self.adapting_:
                 warnings.warn(
