@@ -120,3 +120,15 @@ def test_an_arm_without_data_cannot_learn(reference):
         CoupledAE.load_query(query, reference, arms=["rna"])
     with pytest.raises(ValueError, match="none of the model's modalities"):
         CoupledAE.load_query(mudata.MuData({"x": make_mdata()["ephys"].copy()}), reference)
+
+
+def test_a_query_need_not_have_labels_or_batches(tmp_path):
+    mdata = make_mdata()
+    mdata["rna"].obs["lane"] = np.resize(["x", "y"], mdata["rna"].n_obs)
+    CoupledAE.setup_mudata(mdata, labels_key="kind", batch_key={"rna": "lane"})
+    model = fit(mdata)
+    query = make_mdata()
+    del query.obs["kind"]
+    adapted = CoupledAE.load_query(query, model)
+    adapted.train(max_epochs=2, **QUIET)
+    assert adapted.predict("rna", "kind").shape == (query.n_obs, 2)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import random
 
+import mudata
 import numpy as np
 import pytest
 import scvi
@@ -188,3 +189,31 @@ def test_an_ensemble_is_of_like_models(data):
         scvi_cae.Ensemble([CoupledAE(data, n_latent=2), CoupledAE(other, n_latent=2)])
     with pytest.raises(ValueError, match="at least one"):
         scvi_cae.Ensemble([])
+
+
+def test_an_ensemble_embeds_data_with_fewer_modalities_and_predicts_a_batch(data):
+    mdata = data.copy()
+    mdata["ephys"].obs["rig"] = np.resize(["a", "b"], mdata["ephys"].n_obs)
+    CoupledAE.setup_mudata(mdata, labels_key="kind", batch_key={"ephys": "rig"})
+    ensemble = scvi_cae.Ensemble([fit.model for fit in fit_many(mdata, seeds=[0, 1], max_epochs=3)])
+    query = mudata.MuData({"rna": mdata["rna"].copy()})
+    ensemble.write_latent(query)
+    assert set(query.obsm) >= {"X_cae", "X_cae_rna"}
+    both = [model.predict("rna", "ephys", query, batch="a") for model in ensemble.models]
+    np.testing.assert_allclose(
+        ensemble.predict("rna", "ephys", query, batch="a"), np.mean(both, axis=0), rtol=1e-4, atol=1e-5
+    )
+    with pytest.raises(ValueError, match="leave out batch"):
+        ensemble.predict("rna", "ephys", query, batch="a", quantiles=[0.5])
+
+
+def test_models_with_other_likelihoods_do_not_predict_together(data):
+    models = []
+    for likelihood in ("squared_error", "gaussian"):
+        mdata = data.copy()
+        CoupledAE.setup_mudata(mdata, likelihoods={"ephys": likelihood})
+        models.append(fit_many(mdata, max_epochs=1)[0].model)
+    with pytest.raises(
+        ValueError, match="differ in modality 'ephys', its features, layer, likelihood or batches"
+    ):
+        scvi_cae.Ensemble(models)

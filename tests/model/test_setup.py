@@ -303,3 +303,90 @@ def test_a_few_labels_are_enough_but_some_must_train():
     assert model.predict("rna", "kind").notna().any(axis=None)
     with pytest.raises(ValueError, match="None of the 80 training cells have modality 'kind'"):
         CoupledAE(mdata).train(max_epochs=2, external_indexing=(cells[20:100], cells[:20]), **QUIET)
+
+
+# Names of classes and batches
+
+
+def test_each_modality_has_its_own_batches_under_the_same_name():
+    mdata = make_mdata()
+    for name, batches in (("rna", ["s1", "s2"]), ("ephys", ["r1", "r2"])):
+        mdata[name].obs["lane"] = np.resize(batches, mdata[name].n_obs)
+    CoupledAE.setup_mudata(mdata, batch_key="lane")
+    model = train(mdata)
+    assert model.batches("rna") == ["s1", "s2"]
+    assert model.batches("ephys") == ["r1", "r2"]
+    for name, first in (("rna", "s1"), ("ephys", "r1")):
+        own = mdata[name].obs["lane"].reindex(mdata.obs_names) == first
+        np.testing.assert_array_equal(model._batch_indicators(mdata, name)[:, 0], own)
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (pd.to_datetime(["2020-01-01", "2020-03-04"]), ["2020-01-01 00:00:00", "2020-03-04 00:00:00"]),
+        (np.array([0.1, 0.2], dtype=np.float32), ["0.10000000149011612", "0.20000000298023224"]),
+        ([1, 3], ["1", "3"]),
+        ([True, False], ["False", "True"]),
+        (pd.Categorical(["x", "y"]), ["x", "y"]),
+    ],
+)
+@pytest.mark.parametrize("gaps", [False, True])
+def test_batches_and_labels_of_any_type_are_found_again(values, names, gaps):
+    mdata = make_mdata()
+    column = pd.Series(values).iloc[np.arange(mdata.n_obs) % 2].set_axis(mdata.obs_names)
+    if gaps:
+        column = column.where(np.arange(mdata.n_obs) % 5 > 0)
+    mdata.obs["lane"] = column
+    mdata.obs["label"] = column
+    CoupledAE.setup_mudata(mdata, batch_key="lane", labels_key="label")
+    model = train(mdata, 1)
+    known = column.notna().to_numpy()
+    assert model.batches("rna") == names
+    np.testing.assert_array_equal(model._batch_indicators(mdata, "rna").sum(1), known)
+    np.testing.assert_array_equal(model._aligned_modality(mdata, "label").present, known)
+    assert model.predict("rna", "label").columns.tolist() == names
+
+
+def test_blank_labels_are_missing():
+    mdata = make_mdata()
+    mdata.obs["kind"] = mdata.obs["kind"].astype(str)
+    mdata.obs.loc[mdata.obs_names[:30], "kind"] = ""
+    CoupledAE.setup_mudata(mdata, labels_key="kind")
+    assert CoupledAE(mdata, n_latent=2).get_var_names()["kind"] == ["a", "b"]
+
+
+def test_classes_that_the_model_does_not_know_are_named(tmp_path):
+    mdata = make_mdata()
+    CoupledAE.setup_mudata(mdata, labels_key="kind")
+    train(mdata).save(tmp_path / "model")
+    other = make_mdata()
+    other.obs["kind"] = other.obs["kind"].astype(str).replace({"b": "B"})
+    with pytest.warns(
+        UserWarning, match="'kind' has 1 values that the model does not know.*'B'. It knows 'a', 'b'"
+    ):
+        CoupledAE.load(tmp_path / "model", adata=other)
+
+
+# Counts with gaps
+
+
+def test_counts_of_a_cell_with_missing_genes_are_on_the_same_scale():
+    rng = np.random.default_rng(0)
+    mdata = make_mdata(300)
+    rates = np.exp(rng.normal(2, 1.5, size=30))
+    counts = rng.poisson(rates, size=mdata["rna"].shape).astype(np.float32)
+    top = np.argsort(rates)[-5:]
+    gaps = np.arange(len(counts)) % 2 == 0
+    counts[np.ix_(gaps, top)] = np.nan
+    mdata["rna"].X = counts
+    CoupledAE.setup_mudata(mdata, likelihoods={"rna": "negative_binomial"})
+    model = train(mdata)
+    cells = mdata.obs_names.get_indexer(mdata["rna"].obs_names)
+    values = np.delete(model.comparable_values("rna", cells), top, axis=1)
+    assert values[gaps].mean() == pytest.approx(values[~gaps].mean(), rel=0.05)
+    inputs = model.module.arm("rna").likelihood.inputs(
+        model.module.arm("rna").observe(torch.from_numpy(counts))
+    )
+    inputs = np.delete(inputs.numpy(), top, axis=1)
+    assert inputs[gaps].mean() == pytest.approx(inputs[~gaps].mean(), abs=0.1)

@@ -126,6 +126,18 @@ def test_a_complete_training_is_not_repeated(tmp_path):
     np.testing.assert_array_equal(again.train_indices, first.train_indices)
 
 
+def test_other_batches_of_the_same_names_are_refused(tmp_path):
+    path = tmp_path / "fit.ckpt"
+    for turn in range(2):
+        data = make_mdata()
+        data["ephys"].obs["rig"] = np.roll(np.resize(["a", "b", "b"], data["ephys"].n_obs), turn)
+        CoupledAE.setup_mudata(data, batch_key={"ephys": "rig"})
+        if not turn:
+            fit(data, checkpoint=path)
+    with pytest.raises(ValueError, match="Different: the batches of cells of 'ephys'"):
+        fit(data, checkpoint=path)
+
+
 def test_other_settings_and_data_are_refused_by_name(tmp_path):
     path = tmp_path / "fit.ckpt"
     fit(mdata(), checkpoint=path)
@@ -151,6 +163,9 @@ def test_other_settings_and_data_are_refused_by_name(tmp_path):
     renamed.update()
     CoupledAE.setup_mudata(renamed)
     refused("the features of 'ephys'", renamed)
+    gaussian = make_mdata(missing={"ephys": 0.05})
+    CoupledAE.setup_mudata(gaussian, likelihoods={"ephys": "gaussian"})
+    refused("the set-up", gaussian)
     fit(mdata(), checkpoint=path, callbacks=[pl.Callback()], enable_model_summary=False)
 
     model = fit(mdata())

@@ -2,8 +2,8 @@
 
 from ._alignment import AlignedModality, modality_matrix
 from ._checks import check_modalities, check_mudata, check_not_view, check_paired, shorten
-from ._fields import ModalityField, ObsField, obs_column, registry_key
-from ._labels import AlignedLabels, category_codes, indicators
+from ._fields import ModalityField, ObsField, has_column, obs_column, registry_key
+from ._labels import AlignedLabels, category_codes, category_names, indicators
 from ._query import prepare_query
 from ._resident import ResidentData, StackedData, tensor
 from ._splits import Split, check_split, draw_split, given_split, positions, presence_pattern, strata_order
@@ -20,6 +20,7 @@ __all__ = [
     "StreamedData",
     "StackedData",
     "category_codes",
+    "category_names",
     "check_modalities",
     "check_mudata",
     "check_not_view",
@@ -27,6 +28,7 @@ __all__ = [
     "check_split",
     "draw_split",
     "given_split",
+    "has_column",
     "indicators",
     "modality_matrix",
     "obs_column",

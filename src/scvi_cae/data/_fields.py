@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ._checks import (
     warn_if_counts,
     warn_if_unmeasured,
 )
+from ._labels import category_names
 from ._scan import scan
 
 if TYPE_CHECKING:
@@ -179,7 +181,7 @@ def gene_lengths(adata: AnnData, modality: str, key: str) -> np.ndarray:
     return lengths
 
 
-def obs_column(mdata: MuData, key: str) -> pd.Series:
+def obs_column(mdata: MuData, key: str, modality: str | None = None) -> pd.Series:
     """A column of cells' annotations: of the MuData, or else of its modalities.
 
     Parameters
@@ -188,6 +190,8 @@ def obs_column(mdata: MuData, key: str) -> pd.Series:
         The MuData.
     key
         Name of a column in ``mdata.obs``, else in any modality's ``.obs`` (the first that knows a cell wins).
+    modality
+        Modality whose own ``.obs`` comes first.
 
     Returns
     -------
@@ -198,6 +202,8 @@ def obs_column(mdata: MuData, key: str) -> pd.Series:
     KeyError
         If no table has the column.
     """
+    if modality is not None and modality in mdata.mod and key in mdata[modality].obs:
+        return mdata[modality].obs[key].astype(object).reindex(mdata.obs_names)
     if key in mdata.obs:
         return mdata.obs[key]
     tables = [adata.obs[key].astype(object) for adata in mdata.mod.values() if key in adata.obs]
@@ -212,6 +218,19 @@ def obs_column(mdata: MuData, key: str) -> pd.Series:
     return column
 
 
+def has_column(mdata: MuData, key: str) -> bool:
+    """Whether :func:`obs_column` finds a column.
+
+    Parameters
+    ----------
+    mdata
+        The MuData.
+    key
+        Name of the column.
+    """
+    return key in mdata.obs or any(key in adata.obs for adata in mdata.mod.values())
+
+
 class ObsField(BaseAnnDataField):
     """A categorical annotation of cells, which may be missing for some of them, and from a query altogether.
 
@@ -223,10 +242,13 @@ class ObsField(BaseAnnDataField):
         Name of the column.
     least
         Least number of categories.
+    modality
+        Modality whose own ``.obs`` comes first.
     """
 
-    def __init__(self, registry_key: str, column: str, least: int = 1) -> None:
+    def __init__(self, registry_key: str, column: str, least: int = 1, modality: str | None = None) -> None:
         super().__init__()
+        self._modality = modality
         self._least = least
         self._registry_key = registry_key
         self._column = column
@@ -253,13 +275,13 @@ class ObsField(BaseAnnDataField):
 
     def validate_field(self, mdata: MuData) -> None:
         """Check that the column exists and annotates some cell."""
-        if obs_column(mdata, self._column).isna().all():
+        if self._names(mdata).isna().all():
             raise ValueError(f"Column {self._column!r} is missing for every cell.")
 
     def register_field(self, mdata: MuData) -> dict:
         """Remember the categories."""
         self.validate_field(mdata)
-        categories = np.unique(obs_column(mdata, self._column).dropna().astype(str))
+        categories = np.unique(self._names(mdata).dropna().to_numpy(dtype=str))
         if len(categories) < self._least:
             raise ValueError(
                 f"Column {self._column!r} has {len(categories)} class ({shorten(categories)}): labels that are to inform "
@@ -269,7 +291,22 @@ class ObsField(BaseAnnDataField):
 
     def transfer_field(self, state_registry: dict, mdata_target: MuData, **kwargs: Any) -> dict:
         """Keep the categories; another MuData need not have the column."""
+        try:
+            names = set(self._names(mdata_target).dropna())
+        except KeyError:
+            return state_registry
+        unknown = sorted(names - set(state_registry["categories"]))
+        if unknown:
+            warnings.warn(
+                f"Column {self._column!r} has {len(unknown)} values that the model does not know, and takes for missing: "
+                f"{shorten(unknown)}. It knows {shorten(state_registry['categories'])}.",
+                UserWarning,
+                stacklevel=2,
+            )
         return state_registry
+
+    def _names(self, mdata: MuData) -> pd.Series:
+        return category_names(obs_column(mdata, self._column, self._modality))
 
     def get_summary_stats(self, state_registry: dict) -> dict:
         """Number of categories."""

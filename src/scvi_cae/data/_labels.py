@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from ._alignment import CellBlock, chunks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import pandas as pd
+
+def category_names(column: pd.Series) -> pd.Series:
+    """Names of categories as text.
+
+    Parameters
+    ----------
+    column
+        ``(n_cells,)`` categories of any type.
+
+    Returns
+    -------
+    Their names, ``None`` where missing or blank. Whole numbers have no decimals: pandas makes 3 to 3.0 where another
+    cell has none.
+    """
+
+    def name(value: Any) -> str | None:
+        if pd.isna(value) or not str(value).strip():
+            return None
+        return (
+            str(int(value))
+            if isinstance(value, (float, np.floating)) and float(value).is_integer()
+            else str(value)
+        )
+
+    return pd.Series([name(value) for value in column.tolist()], index=column.index, dtype=object)
 
 
 def category_codes(column: pd.Series, categories: Sequence[str]) -> np.ndarray:
@@ -21,7 +46,7 @@ def category_codes(column: pd.Series, categories: Sequence[str]) -> np.ndarray:
     Parameters
     ----------
     column
-        ``(n_cells,)`` names of categories, missing where not known.
+        ``(n_cells,)`` categories of any type, missing where not known.
     categories
         The categories.
 
@@ -30,10 +55,8 @@ def category_codes(column: pd.Series, categories: Sequence[str]) -> np.ndarray:
     ``(n_cells,)``, -1 where a category is missing or not among ``categories``.
     """
     numbers = {name: number for number, name in enumerate(categories)}
-    known = column.notna().to_numpy()
-    codes = np.full(len(column), -1)
-    codes[known] = [numbers.get(str(value), -1) for value in column.to_numpy(dtype=object)[known]]
-    return codes
+    # None is not among them.
+    return np.array([numbers.get(name, -1) for name in category_names(column)], dtype=np.int64)
 
 
 def indicators(codes: np.ndarray, n_categories: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ._attribution import agreement
-from ._prediction import MOST_CELLS, predict_quantiles
+from ._prediction import MOST_CELLS, check_no_batch, predict_quantiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,15 +47,24 @@ class Ensemble:
         self.models = list(models)
         if not self.models:
             raise ValueError("An ensemble needs at least one model.")
-        first = self.models[0].get_var_names()
+        first = self._made_of(self.models[0])
         for number, model in enumerate(self.models):
-            names = model.get_var_names()
-            if names != first:
-                differing = next(m for m in {*first, *names} if first.get(m) != names.get(m))
+            other = self._made_of(model)
+            differing = [name for name in {**first, **other} if first.get(name) != other.get(name)]
+            if differing:
                 raise ValueError(
-                    f"Models 0 and {number} cannot predict together: they differ in modality {differing!r}. Train them "
-                    "on the same data."
+                    f"Models 0 and {number} cannot predict together: they differ in modality {differing[0]!r}, its "
+                    "features, layer, likelihood or batches. Train them on the same data, set up in the same way."
                 )
+
+    @staticmethod
+    def _made_of(model: CoupledAE) -> dict[str, tuple]:
+        """What models must have in common."""
+        layers = model.get_setup_arg("layers")
+        return {
+            name: (features, layers.get(name), model._likelihood(name), model.batches(name))
+            for name, features in model.get_var_names().items()
+        }
 
     @property
     def modalities(self) -> list[str]:
@@ -69,13 +78,14 @@ class Ensemble:
         adata: MuData | None = None,
         indices: Sequence[int] | np.ndarray | None = None,
         batch_size: int | None = None,
+        batch: str | None = None,
         quantiles: Sequence[float] | None = None,
     ) -> pd.DataFrame:
         """Mean of the models' predictions, or quantiles of what they predict together.
 
         Parameters
         ----------
-        source, target, adata, indices, batch_size
+        source, target, adata, indices, batch_size, batch
             As in :meth:`scvi_cae.CoupledAE.predict`; ``adata`` is the first model's data by default.
         quantiles
             Quantiles, as in :meth:`scvi_cae.CoupledAE.predict`, calibrated on the validation cells of all models by
@@ -117,8 +127,11 @@ class Ensemble:
         """
         adata = self.models[0].adata if adata is None else adata
         if quantiles is not None:
+            check_no_batch(batch)
             return predict_quantiles(self.models, source, target, adata, indices, batch_size, quantiles)
-        first, *others = (model.predict(source, target, adata, indices, batch_size) for model in self.models)
+        first, *others = (
+            model.predict(source, target, adata, indices, batch_size, batch) for model in self.models
+        )
         total = np.array(first, dtype=np.float64)
         for other in others:
             total += other.to_numpy()
@@ -231,13 +244,16 @@ class Ensemble:
             Key in ``.obsm``, and the beginning of the modalities' keys, as in :meth:`scvi_cae.CoupledAE.write_latent`.
         """
         mdata = self.models[0].adata if mdata is None else mdata
-        latents = {name: self.get_latent_representation(mdata, name) for name in self.modalities}
+        latents = {
+            name: self.get_latent_representation(mdata, name)
+            for name in self.models[0].measured
+            if name in mdata.mod
+        }
         joint = self.get_latent_representation(mdata)
         # The first model checks the keys, and whether the data are a view, before anything is replaced.
         self.models[0].write_latent(mdata, key)
         mdata.obsm[key] = joint
         for name, z in latents.items():
-            if name in mdata.mod:
-                mdata.obsm[f"{key}_{name}"] = z
-                adata = mdata.mod[name]
-                adata.obsm[key] = z[mdata.obs_names.get_indexer(adata.obs_names)]
+            mdata.obsm[f"{key}_{name}"] = z
+            adata = mdata.mod[name]
+            adata.obsm[key] = z[mdata.obs_names.get_indexer(adata.obs_names)]

@@ -119,11 +119,7 @@ class PredictingModel(InferringModel):
             mdata, cells = self._query(adata, indices, sources, batch_size)
             _, values = self._decoded(mdata, sources, target, cells, batch_size, number)
             return pd.DataFrame(values, index=mdata.obs_names[cells], columns=self._features(target))
-        if batch is not None:
-            raise ValueError(
-                "Quantiles are calibrated for predictions of no technical batch in particular: leave out batch, or "
-                "quantiles."
-            )
+        check_no_batch(batch)
         return predict_quantiles([self], source, target, adata, indices, batch_size, quantiles)
 
     def calibrate(self, n_cells: int = MOST_CELLS) -> None:
@@ -241,10 +237,7 @@ class PredictingModel(InferringModel):
             cells = np.random.default_rng(0).choice(cells, n_cells, replace=False)
         z, values = self._decoded(mdata, sources, target, cells)
         measured = self._aligned_modality(mdata, target).values(cells)
-        if self._likelihood(target) == "negative_binomial":
-            # Predictions are of cells that are all sequenced as deeply.
-            depth = np.maximum(np.nansum(measured, axis=1, keepdims=True), 1)
-            measured = measured / depth * values.sum(axis=1, keepdims=True)
+        measured = self.comparable(target, measured)
         return mdata.obs_names[cells].astype(str).to_numpy(), z, measured - values
 
     def _learnt_spread(self, sources: Sequence[str], target: str) -> np.ndarray:
@@ -298,3 +291,11 @@ def predict_quantiles(
     if first._likelihood(target) == "negative_binomial":
         values = np.maximum(values, 0)
     return quantile_table(values, wanted, features, mdata.obs_names[cells])
+
+
+def check_no_batch(batch: str | None) -> None:
+    """Refuse quantiles of a technical batch."""
+    if batch is not None:
+        raise ValueError(
+            "Quantiles are calibrated for predictions of no technical batch in particular: leave out batch, or quantiles."
+        )

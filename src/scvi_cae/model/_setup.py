@@ -16,10 +16,12 @@ from scvi_cae.data import (
     ModalityField,
     ObsField,
     category_codes,
+    category_names,
     check_modalities,
     check_mudata,
     check_not_view,
     check_paired,
+    has_column,
     indicators,
     obs_column,
     registry_key,
@@ -120,12 +122,12 @@ class MuDataModel(BaseModelClass):
         layers
             Layer to read of a modality, ``{"rna": "logcounts"}``; ``X`` of those not named.
         batch_key
-            Column of cells' technical batch, in ``mdata.obs`` or a modality's ``.obs``: for all modalities, or for
-            those named, ``{"rna": "sequencing_batch"}``. Encoder and decoder of such a modality are told a cell's batch,
+            Column of cells' technical batch, in a modality's own ``.obs``, else in ``mdata.obs`` or another modality's:
+            for all modalities, or for those named, ``{"rna": "sequencing_batch"}``. Encoder and decoder of such a modality are told a cell's batch,
             so that the latent need not be. A cell whose batch is missing, or is not among those of the training, counts
             as one of all of them, by their shares. Random splits of :meth:`train` keep its proportions.
         labels_key
-            Column of cells' labels, likewise, or several, such as family and type. Each is one more modality, with
+            Column of cells' labels, in ``mdata.obs`` or a modality's ``.obs``, or several, such as family and type. Each is one more modality, with
             classes as features, that cells without a label lack: labels inform the space, and are predicted from it.
             They have no part in the joint latent. Random splits of :meth:`train` keep their proportions.
         likelihoods
@@ -183,7 +185,9 @@ class MuDataModel(BaseModelClass):
             present = {
                 m: AlignedModality(mdata, m, layers.get(m), mdata[m].var_names).present for m in chosen
             }
-            check_paired(present | {key: obs_column(mdata, key).notna().to_numpy() for key in labels})
+            check_paired(
+                present | {key: category_names(obs_column(mdata, key)).notna().to_numpy() for key in labels}
+            )
 
     @classmethod
     def _register(
@@ -197,7 +201,7 @@ class MuDataModel(BaseModelClass):
             length_key = arguments["gene_length_key"] if counts else None
             fields.append(ModalityField(name, arguments["layers"].get(name), to_train, counts, length_key))
         fields += [
-            ObsField(annotation_key("batch", modality), column)
+            ObsField(annotation_key("batch", modality), column, modality=modality)
             for modality, column in arguments["batch_key"].items()
         ]
         fields += [
@@ -232,7 +236,7 @@ class MuDataModel(BaseModelClass):
         """Whether data have a modality, or a column of labels."""
         if modality not in self.labels:
             return modality in mdata.mod
-        return modality in mdata.obs or any(modality in adata.obs for adata in mdata.mod.values())
+        return has_column(mdata, modality)
 
     def _batch_indicators(self, mdata: MuData, modality: str) -> np.ndarray | None:
         """``(n_obs, n_batches)`` indicators of cells' batches; rows of 0 where they are not known."""
@@ -240,7 +244,7 @@ class MuDataModel(BaseModelClass):
         if not names:
             return None
         try:
-            column = obs_column(mdata, self.registry_["setup_args"]["batch_key"][modality])
+            column = obs_column(mdata, self.registry_["setup_args"]["batch_key"][modality], modality)
         except KeyError:  # a query need not have it
             return np.zeros((mdata.n_obs, len(names)), dtype=np.float32)
         return indicators(category_codes(column, names), len(names))

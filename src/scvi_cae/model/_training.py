@@ -17,8 +17,10 @@ from scvi_cae.data import (
     check_split,
     draw_split,
     given_split,
+    has_column,
     obs_column,
     presence_pattern,
+    registry_key,
     shorten,
     tensor,
     training_data,
@@ -294,6 +296,12 @@ class TrainableModel(MuDataModel):
         if self.is_trained_:
             weights = self.module.state_dict().values()
             settings_["the weights to start from"] = torch.cat([x.flatten().cpu() for x in weights])
+        settings_["the set-up"] = dict(self.registry_["setup_args"])
+        settings_ |= {f"the batches of {name!r}": self.batches(name) for name in self.measured}
+        settings_ |= {
+            f"the lengths of {name!r}": self._state(registry_key(name)).get("lengths")
+            for name in self.measured
+        }
         features = {name: self._features(name) for name in aligned}
         return {
             **{name: describe(x) for name, x in settings_.items()},
@@ -424,14 +432,17 @@ class TrainableModel(MuDataModel):
             sets = (self.train_indices_, self.validation_indices_, self.test_indices_)
             return given_split(mdata.n_obs, sets)
         setup_args = self.registry_["setup_args"]
-        keys = (
-            [*setup_args["labels_key"], *dict.fromkeys(setup_args["batch_key"].values())]
-            if stratify_by is None
-            else [stratify_by]
-        )
+        keys: list[tuple[str, str | None]] = []
+        if stratify_by is not None:
+            keys = [(stratify_by, None)]
+        else:
+            keys = [(key, None) for key in setup_args["labels_key"]]
+            keys += [(key, modality) for modality, key in setup_args["batch_key"].items()]
+            # Data that the model is adapted to need not have them.
+            keys = [(key, modality) for key, modality in keys if has_column(mdata, key)]
         strata: list[np.ndarray | pd.Series] = [
             presence_pattern(present),
-            *(obs_column(mdata, key) for key in keys),
+            *(obs_column(mdata, key, modality) for key, modality in keys),
         ]
         split = draw_split(strata, train_size, validation_size, np.random.RandomState(settings.seed))
         self._warn_if_seen(split)

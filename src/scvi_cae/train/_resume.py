@@ -90,6 +90,7 @@ def describe_data(
         chunks = np.array_split(np.arange(len(cells)), max(len(cells) // 8192, 1))
         digests = [_digest(modality.values(chunk)) for chunk in chunks]
         described[f"the values of {name!r}"] = describe(np.asarray(digests))
+        described[f"the batches of cells of {name!r}"] = describe(modality.batch(np.arange(len(cells))))
     return described
 
 

@@ -51,6 +51,7 @@ class NegativeBinomial(nn.Module):
     """
 
     library: torch.Tensor
+    share: torch.Tensor
     log_length: torch.Tensor
 
     def __init__(self, n_features: int, n_sources: int, config: ArmConfig) -> None:
@@ -59,6 +60,7 @@ class NegativeBinomial(nn.Module):
         self.standardiser = Standardiser(n_features)
         self.log_theta = nn.Parameter(torch.zeros(n_features))
         self.register_buffer("library", torch.ones(1))
+        self.register_buffer("share", torch.full((n_features,), 1 / n_features))
         self.register_buffer("log_length", torch.zeros(n_features))
 
     def set_lengths(self, lengths: torch.Tensor) -> None:
@@ -67,25 +69,34 @@ class NegativeBinomial(nn.Module):
 
     def fit(self, passes: Passes) -> Moments:
         """As :meth:`SquaredError.fit`, of raw counts; it makes two passes."""
-        total, n_cells = 0.0, 0
+        counts = Moments(len(self.share))
         for values in passes():
-            part = torch.from_numpy(values)
-            total += float(part.nansum(dtype=torch.float64))
-            n_cells += int((~part.isnan().all(1)).sum())
-        self.library.fill_(max(total / max(n_cells, 1), 1.0))
-        moments = Moments(self.standardiser.mean.shape[-1])
+            counts.add(values)
+        library = max(counts.mean.sum(), 1.0)
+        self.library.fill_(library)
+        self.share.copy_(torch.from_numpy(counts.mean / library))
+        moments = Moments(len(self.share))
         for values in passes():
-            moments.add(self._normalised(torch.from_numpy(values)).numpy())
+            raw = torch.from_numpy(values)
+            moments.add(self._normalised(raw, (~raw.isnan()).to(raw.dtype)).numpy())
         if self.config.standardise:
             self.standardiser.fit(moments)
         return moments
 
-    def _normalised(self, counts: torch.Tensor) -> torch.Tensor:
-        """Log counts at the mean library size; NaN stays NaN."""
+    def _at_mean_depth(self, counts: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
+        """Counts at the mean library size; NaN stays NaN.
+
+        The observed genes' counts are compared with what these genes have of the mean library, so that a cell in which
+        some are missing does not seem more deeply sequenced in the others.
+        """
+        expected = self.library.unsqueeze(-2) * (self.share.unsqueeze(-2) * observed).sum(-1, keepdim=True)
         size = counts.nansum(-1, keepdim=True).clamp(min=1)
+        return counts * (expected / size)
+
+    def _normalised(self, counts: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
+        """Log counts at the mean library size and length; NaN stays NaN."""
         # Lengths have a geometric mean of 1.
-        rates = counts / size * (self.library / self.log_length.exp()).unsqueeze(-2)
-        return torch.log1p(rates)
+        return torch.log1p(self._at_mean_depth(counts, observed) / self.log_length.exp().unsqueeze(-2))
 
     def observe(self, raw: torch.Tensor) -> Observation:
         """Counts, 0 where missing."""
@@ -97,12 +108,12 @@ class NegativeBinomial(nn.Module):
 
     def inputs(self, observation: Observation) -> torch.Tensor:
         """As :meth:`SquaredError.inputs`."""
-        return self._standardised(observation.values) * observation.observed
+        return self._standardised(observation.values, observation.observed) * observation.observed
 
-    def _standardised(self, counts: torch.Tensor) -> torch.Tensor:
+    def _standardised(self, counts: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
         """What the encoder reads of counts."""
         standardiser = self.standardiser
-        values = self._normalised(counts) - standardiser.mean.unsqueeze(-2)
+        values = self._normalised(counts, observed) - standardiser.mean.unsqueeze(-2)
         return values / standardiser.scale.unsqueeze(-2)
 
     def losses(
@@ -136,8 +147,9 @@ class NegativeBinomial(nn.Module):
 
     def expected_inputs(self, output: torch.Tensor) -> torch.Tensor:
         """As :meth:`SquaredError.expected_inputs`."""
-        return self._standardised(self.mean(output))
+        mean = self.mean(output)
+        return self._standardised(mean, torch.ones_like(mean))
 
     def comparable(self, raw: torch.Tensor) -> torch.Tensor:
         """Counts at the mean library size: how deeply a cell was sequenced is not predicted."""
-        return raw / raw.nansum(-1, keepdim=True).clamp(min=1) * self.library
+        return self._at_mean_depth(raw, (~raw.isnan()).to(raw.dtype))
