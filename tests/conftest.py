@@ -10,8 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import scvi
+from hypothesis import settings
 
 import scvi_cae
+
+# On a busy machine a first example can take long; how long is not what is tested.
+settings.register_profile("scvi_cae", deadline=None)
+settings.load_profile("scvi_cae")
 
 QUIET = {"enable_progress_bar": False}
 
