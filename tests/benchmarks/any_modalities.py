@@ -8,7 +8,7 @@ three
     rna with and without morph, and morph from rna with and without ephys, beside ridge regression on the same inputs.
 hidden
     The electrophysiology of 0, 25, 50, 75 and 90 % of the training pairs hidden: those cells kept, with their
-    transcriptomes, beside left out.
+    transcriptomes (and pairs four fifths of each batch), beside left out.
 features
     Cross-modal prediction as 0, 25, 50 and 75 % of the source's features are missing from held-out cells.
 novelty

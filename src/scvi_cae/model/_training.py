@@ -171,8 +171,8 @@ class TrainableModel(MuDataModel):
             Number of epochs after which epochs are compared.
         datasplitter_kwargs
             Arguments of :class:`~scvi_cae.train.CoupledDataSplitter`: ``{"bootstrap_batches": 500}`` makes an epoch of
-            500 batches drawn with replacement; ``{"paired_fraction": 0.5}`` lets cells with several modalities come so
-            often that they are half of each batch (0.25 by default, where they are fewer). And where the data lie while they are trained on: modalities that, made
+            500 batches drawn with replacement; ``{"paired_fraction": 0.8}`` lets cells with several modalities come so
+            often that they are four fifths of each batch (0.5 by default, where they are fewer). And where the data lie while they are trained on: modalities that, made
             dense, take up to ``resident_gb`` (2 by default) lie on the device; others are streamed, from disk if
             they are backed by a file, ``buffer_size`` (65,536 by default) cells at a time.
         plan_kwargs

@@ -24,7 +24,7 @@ VALIDATION_BATCH_SIZE = 8192
 #: Every cell of a batch.
 ALL = slice(None)
 #: Least fraction of a batch's cells that have several modalities.
-PAIRED_FRACTION = 0.25
+PAIRED_FRACTION = 0.5
 
 
 def n_repeats(n_paired: int, n_cells: int, paired_fraction: float) -> int:
