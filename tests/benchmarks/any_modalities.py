@@ -141,7 +141,7 @@ def hidden(numbers: list[int]) -> Rows:
                 scvi_cae.CoupledAE.setup_mudata(mdata)
                 cells = mdata.obs_names.get_indexer(test)
                 split = (np.setdiff1d(np.arange(mdata.n_obs), cells), None, cells)
-                (fit,) = scvi_cae.fit_many(mdata, [split])
+                (fit,) = scvi_cae.fit_many(mdata, [split], datasplitter_kwargs={"paired_fraction": 0.8})
                 yield (
                     f"ephys from rna | {fraction:.0%} hidden, {label}",
                     score(fit.model, "rna", "ephys", cells),
