@@ -1,5 +1,6 @@
 # make demo   what the package does, on simulated data (DATA=scala2020 for real ones); results in demo/
 # make test   the test suite
+# make benchmark   everything beside everything on the real data under SCVI_CAE_DATA (ARGS=--quick for a glance)
 # make tutorials   the notebooks, executed anew
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,15 +11,15 @@ LATEST_VENV ?= $(or $(TMPDIR),/tmp)/scvi_cae-latest
 LATEST_PYTHON ?= $(shell for python in python3.13 python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[23]*/bin/python; do \
 	$$python -c "" 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test test-latest tutorials lint clean
+.PHONY: demo test test-latest benchmark tutorials lint clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/scvi-cae demo --data $(DATA) --out demo --overwrite
 
 # The networks of the tests are too small to share out among threads, which only get in each other's way; numba,
 # with which scanpy normalises, would set the number of threads of everyone.
-test test-latest: export OMP_NUM_THREADS = 1
-test test-latest: export NUMBA_NUM_THREADS = 1
+test test-latest benchmark: export OMP_NUM_THREADS = 1
+test test-latest benchmark: export NUMBA_NUM_THREADS = 1
 
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest $(ARGS)
@@ -26,6 +27,11 @@ test: $(VENV)/installed
 # The same suite on the newest releases of everything, without constraints.
 test-latest: $(LATEST_VENV)/installed
 	$(LATEST_VENV)/bin/python -m pytest $(ARGS)
+
+# Methods of other packages are in the table if their extra can be installed; else it says that they are not.
+benchmark: $(VENV)/installed
+	-$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --editable ".[benchmark]"
+	$(VENV)/bin/python tests/benchmarks/peers.py $(ARGS)
 
 # Executes every notebook anew; an error in one is an error here.
 tutorials: $(VENV)/installed

@@ -19,6 +19,7 @@ import argparse
 import logging
 import time
 import warnings
+from typing import TYPE_CHECKING
 
 import mudata
 import numpy as np
@@ -27,6 +28,28 @@ import scvi
 
 import scvi_cae
 from scvi_cae.evaluate import cross_validate, score
+from scvi_cae.splits import Split
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def paired_cells() -> tuple[mudata.MuData, np.ndarray]:
+    """The cells with transcriptome and electrophysiology, set up, and their positions in the order of the counts."""
+    full = scvi_cae.datasets.scala2020()
+    cells = full["rna"].obs_names
+    mdata = mudata.MuData({name: full[name][cells].copy() for name in ("rna", "ephys")})
+    for key in ("rna_type", "rna_family", "mouse"):
+        mdata.obs[key] = full.obs[key].reindex(mdata.obs_names)
+    scvi_cae.CoupledAE.setup_mudata(mdata)
+    return mdata, mdata.obs_names.get_indexer(cells)
+
+
+def ten_folds(position: np.ndarray, folds: Sequence[int] = range(10)) -> list[Split]:
+    """Some of the ten folds."""
+    permutation = np.random.RandomState(42).permutation(len(position))
+    tests = [position[permutation[fold * 120 : (fold + 1) * 120]] for fold in folds]
+    return [Split(np.setdiff1d(position, test), None, test) for test in tests]
 
 
 def published(mdata: mudata.MuData, splits: list, n_latent: int, n_epochs: int, seed: int) -> pd.DataFrame:
@@ -55,16 +78,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
-    full = scvi_cae.datasets.scala2020()
-    cells = full["rna"].obs_names
-    mdata = mudata.MuData({name: full[name][cells].copy() for name in ("rna", "ephys")})
-    mdata.obs["rna_type"] = full.obs["rna_type"].reindex(mdata.obs_names)
-    scvi_cae.CoupledAE.setup_mudata(mdata)
-    position = mdata.obs_names.get_indexer(cells)
-    permutation = np.random.RandomState(42).permutation(len(cells))
-
-    tests = [position[permutation[fold * 120 : (fold + 1) * 120]] for fold in args.folds]
-    splits = [(np.setdiff1d(position, test), None, test) for test in tests]
+    mdata, position = paired_cells()
+    splits = ten_folds(position, args.folds)
     results = []
     for n_latent in args.n_latent:
         start = time.perf_counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scvi_cae.evaluate import RidgeBaseline, TypeMeanBaseline
+from scvi_cae.evaluate import RidgeBaseline, TypeMeanBaseline, WithTypeMean
 
 
 @pytest.fixture
@@ -100,3 +100,24 @@ def test_type_mean_knows_its_types_and_falls_back_on_the_overall_mean():
 def test_type_mean_names_what_is_wrong():
     with pytest.raises(ValueError, match="1 labels for 2 cells"):
         TypeMeanBaseline().fit(["a"], [[1.0], [2.0]])
+
+
+def test_type_mean_is_shrunk_to_that_of_the_family():
+    target = np.array([[1.0], [3.0], [8.0], [20.0], [np.nan]])
+    types, families = ["a", "a", "b", "c", "b"], ["F", "F", "F", "G", "F"]
+    baseline = TypeMeanBaseline(shrinkage=2).fit(types, target, families)
+    family = (1 + 3 + 8) / 3
+    np.testing.assert_allclose(
+        baseline.predict(["a", "b", "new", "new", None], ["F", "F", "F", "new", "G"]),
+        [[(1 + 3 + 2 * family) / 4], [(8 + 2 * family) / 3], [family], [8], [20]],
+    )
+    without = TypeMeanBaseline(shrinkage=2).fit(types, target)
+    np.testing.assert_allclose(without.predict(["a"]), [[(1 + 3 + 2 * 8) / 4]])
+
+
+def test_with_type_mean_is_the_mean_of_both(linear):
+    source, target = linear
+    types = np.where(source[:, 0] > 100, "a", "b")
+    both = WithTypeMean(RidgeBaseline()).fit(source, target, types).predict(source, types)
+    ridge, mean = RidgeBaseline().fit(source, target), TypeMeanBaseline().fit(types, target)
+    np.testing.assert_allclose(both, (ridge.predict(source) + mean.predict(types)) / 2)

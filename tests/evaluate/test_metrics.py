@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import r2_score
 
-from scvi_cae.evaluate import _metrics, foscttm, pooled_r2
+from scvi_cae.evaluate import pooled_r2, r2_beyond
 
 
 @st.composite
@@ -87,54 +87,22 @@ def test_r2_names_what_is_wrong(truth, prediction, mean, match):
         pooled_r2(truth, prediction, mean, np.ones(len(mean)))
 
 
-def naive_foscttm(a: np.ndarray, b: np.ndarray) -> float:
-    n = len(a)
-    fractions = []
-    for one, other in ((a, b), (b, a)):
-        for i in range(n):
-            own = np.sqrt(((one[i] - other[i]) ** 2).sum())
-            fractions.append(sum(np.sqrt(((one[i] - other[j]) ** 2).sum()) < own for j in range(n)) / n)
-    return float(np.mean(fractions))
-
-
-@given(st.integers(0, 10**6), st.integers(2, 15), st.integers(1, 4))
-@settings(deadline=None, max_examples=60)
-def test_foscttm_is_its_formula(seed, n, d):
-    a, b = np.random.default_rng(seed).normal(size=(2, n, d))
-    assert foscttm(a, b) == pytest.approx(naive_foscttm(a, b))
-
-
-@given(st.integers(0, 10**6), st.integers(2, 15))
+@given(measured())
 @settings(deadline=None, max_examples=30)
-def test_foscttm_with_ties_is_its_formula(seed, n):
-    a, b = np.random.default_rng(seed).integers(0, 3, size=(2, n, 2)).astype(float)
-    assert foscttm(a, b) == pytest.approx(naive_foscttm(a, b))
+def test_beyond_is_its_formula_and_pooled_r2_beyond_the_mean(case):
+    truth, prediction, mean, scale = case
+    assert r2_beyond(truth, prediction, np.tile(mean, (len(truth), 1)), scale) == pytest.approx(
+        pooled_r2(truth, prediction, mean, scale)
+    )
+    reference = np.random.default_rng(0).normal(3, 2, truth.shape)
+    observed = ~np.isnan(truth)
+    sse = [np.sum((((truth - p) / scale)[observed]) ** 2) for p in (prediction, reference)]
+    assert r2_beyond(truth, prediction, reference, scale) == pytest.approx(1 - sse[0] / sse[1])
 
 
-def test_foscttm_does_not_depend_on_chunks(monkeypatch):
-    a, b = np.random.default_rng(0).normal(size=(2, 23, 3))
-    expected = foscttm(a, b)
-    monkeypatch.setattr(_metrics, "_CHUNK", 5)
-    assert foscttm(a, b) == expected
-
-
-def test_foscttm_of_perfect_worst_and_random_matches():
-    rng = np.random.default_rng(0)
-    z = rng.normal(size=(300, 4))
-    assert foscttm(z, z) == 0
-    assert foscttm(z, rng.normal(size=z.shape)) == pytest.approx(0.5, abs=0.03)
-    # two cells swapped: each is nearer to the other than to itself
-    assert foscttm([[0.0], [1.0]], [[1.0], [0.0]]) == 0.5
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "match"),
-    [
-        ([[1.0]], [[1.0]], "at least 2"),
-        ([[1.0], [2.0]], [[1.0, 2.0], [1.0, 2.0]], "same cells"),
-        ([[1.0], [np.nan]], [[1.0], [2.0]], "not finite"),
-    ],
-)
-def test_foscttm_names_what_is_wrong(a, b, match):
-    with pytest.raises(ValueError, match=match):
-        foscttm(a, b)
+def test_beyond_is_zero_for_the_reference_and_nan_for_a_perfect_one():
+    truth, reference = np.array([[1.0], [2.0]]), np.array([[1.5], [1.0]])
+    assert r2_beyond(truth, reference, reference, [1.0]) == 0
+    assert np.isnan(r2_beyond(truth, reference, truth, [1.0]))
+    with pytest.raises(ValueError, match="scale has shape"):
+        r2_beyond(truth, reference, reference, [1.0, 2.0])

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import scvi_cae
 from conftest import fit, make_mdata
-from scvi_cae.evaluate import RidgeBaseline, foscttm, pooled_r2, score
+from scvi_cae.evaluate import (
+    METRICS,
+    CCABaseline,
+    KernelRidgeBaseline,
+    RidgeBaseline,
+    TypeMeanBaseline,
+    feature_correlation,
+    feature_r2,
+    foscttm,
+    interval_scores,
+    label_accuracy,
+    pooled_r2,
+    r2_beyond,
+    score,
+    top_k_accuracy,
+    transfer_labels,
+)
 
 
 def split_fit(mdata, labels_key=None, **kwargs):
@@ -68,7 +85,7 @@ def test_values_are_those_of_the_public_pieces(model):
     assert n_cells[("ridge", "rna", "ephys", "r2")] == len(both) < len(test)
 
 
-def test_baselines_do_not_see_held_out_cells(monkeypatch):
+def test_baselines_do_not_see_held_out_cells():
     """Whatever stands in the test cells, the baselines predict the same of the same source."""
     fits = []
 
@@ -77,14 +94,14 @@ def test_baselines_do_not_see_held_out_cells(monkeypatch):
             fits.append((np.array(source), np.array(target)))
             return super().fit(source, target)
 
-    monkeypatch.setattr("scvi_cae.evaluate._score.RidgeBaseline", Spy)
+    spy = Spy()
     mdata = make_mdata(missing={"ephys": 0.05})
     model = split_fit(mdata, max_epochs=1)
-    before = score(model)
+    before = score(model, baselines={"ridge": spy})
     for adata in mdata.mod.values():
         held_out = adata.obs_names.isin(mdata.obs_names[np.r_[model.test_indices, model.validation_indices]])
         adata.X[held_out] += 1000
-    after = score(model)
+    after = score(model, baselines={"ridge": spy})
     assert not np.allclose(before["value"], after["value"])
     half = len(fits) // 2
     for first, second in zip(fits[:half], fits[half:], strict=True):
@@ -173,3 +190,169 @@ def test_counts_are_scored_at_equal_library_size():
     # Depth alone would be most of the variance of raw counts, and cannot be known.
     assert table["CoupledAE", "rna", "rna", "r2"] > 0.4
     assert table["ridge", "ephys", "rna", "r2"] > 0.2
+
+
+@pytest.fixture(scope="module")
+def typed():
+    """A model, with families and types that the latent space knows of, and the parts that scores are made of."""
+    mdata = scvi_cae.datasets.simulate_patchseq(n_cells=300, seed=1)
+    scvi_cae.CoupledAE.setup_mudata(mdata)
+    return fit(mdata, n_latent=4, max_epochs=60, train_size=0.7, validation_size=0.1)
+
+
+LABELS = {"labels_key": "cell_type", "family_key": "family"}
+
+
+def parts(model, modality):
+    """Training cells' and test cells' values and latents of a modality, NaN for cells without it."""
+    cells = {"train": model.train_indices, "test": model.test_indices}
+    values = {k: model.comparable_values(modality, c) for k, c in cells.items()}
+    latents = {k: model.get_latent_representation(modality=modality, indices=c) for k, c in cells.items()}
+    return values, latents
+
+
+def test_every_metric_is_its_function(typed):
+    table = score(typed, baselines=False, metrics=METRICS, **LABELS)
+    (x, zx), (y, zy) = parts(typed, "rna"), parts(typed, "ephys")
+    both = ~np.isnan(x["test"]).all(1) & ~np.isnan(y["test"]).all(1)
+    truth = y["test"][both]
+    prediction = typed.predict("rna", "ephys", indices=typed.test_indices).to_numpy()[both]
+    mean, scale = np.nanmean(y["train"], 0), np.nanstd(y["train"], 0)
+    obs = typed.adata.obs
+    train, test = obs.iloc[typed.train_indices], obs.iloc[typed.test_indices]
+    family = TypeMeanBaseline().fit(train["family"], y["train"]).predict(test["family"])[both]
+    kinds = TypeMeanBaseline(3).fit(train["cell_type"], y["train"], train["family"])
+    kind = kinds.predict(test["cell_type"], test["family"])[both]
+    expected = {
+        "r2": pooled_r2(truth, prediction, mean, scale),
+        "mean r2": np.nanmean(feature_r2(truth, prediction, mean)),
+        "correlation": np.nanmean(feature_correlation(truth, prediction)),
+        "r2 beyond family": r2_beyond(truth, prediction, family, scale),
+        "r2 beyond type": r2_beyond(truth, prediction, kind, scale),
+        "foscttm": foscttm(zx["test"][both], zy["test"][both]),
+        "top-1": top_k_accuracy(zx["test"][both], zy["test"][both], 1),
+        "top-10": top_k_accuracy(zx["test"][both], zy["test"][both], 10),
+    }
+    has = ~np.isnan(x["test"]).all(1)
+    for level, key in (("family", "family"), ("type", "cell_type")):
+        for classifier in ("knn", "qda"):
+            given = transfer_labels(zy["train"], train[key], zx["test"][has], classifier)
+            expected[f"{level} {classifier}"] = label_accuracy(test[key][has], given)
+    rows = table.query("source == 'rna' and target == 'ephys'").set_index("metric")
+    assert set(rows.index) == set(expected)
+    for metric, wanted in expected.items():
+        assert rows.loc[metric, "value"] == pytest.approx(wanted, abs=1e-4), metric
+    assert rows.loc["family knn", "n_cells"] == has.sum() > both.sum()
+    # within a modality there is nothing to match, and no label to beat
+    within = table.query("source == target")
+    assert set(within["metric"]) == {"r2", "mean r2", "correlation"}
+    # one number for a pair, and one in each direction
+    assert table["metric"].value_counts()[["foscttm", "top-1", "type qda"]].tolist() == [1, 2, 2]
+
+
+def test_a_baseline_that_is_the_reference_is_nothing_beyond_it(typed):
+    table = score(
+        typed,
+        baselines=["family mean", "shrunk type mean"],
+        metrics=["r2 beyond family", "r2 beyond type"],
+        **LABELS,
+    )
+    assert value(table, "family mean", "rna", "ephys", "r2 beyond family") == pytest.approx(0)
+    assert value(table, "shrunk type mean", "rna", "ephys", "r2 beyond type") == pytest.approx(0)
+    assert value(table, "shrunk type mean", "rna", "ephys", "r2 beyond family") > 0.05
+
+
+def test_latents_of_baselines_are_scored(typed):
+    table = score(typed, baselines=["cca"], metrics=METRICS, **LABELS)
+    (x, _), (y, _) = parts(typed, "rna"), parts(typed, "ephys")
+    cca = CCABaseline(4).fit(x["train"], y["train"])
+    both = ~np.isnan(x["test"]).all(1) & ~np.isnan(y["test"]).all(1)
+    z = cca.transform_source(x["test"][both]), cca.transform_target(y["test"][both])
+    assert value(table, "cca", "rna", "ephys", "foscttm") == pytest.approx(foscttm(*z))
+    assert value(table, "cca", "ephys", "rna", "top-10") == pytest.approx(top_k_accuracy(z[1], z[0], 10))
+    assert table.query("method == 'cca'")["metric"].value_counts()["foscttm"] == 1
+    assert value(table, "cca", "rna", "ephys", "family knn") > 0.5
+
+
+def test_baselines_by_name_and_as_objects(typed):
+    own = KernelRidgeBaseline(gamma=0.02)
+    table = score(typed, baselines={"pca": "pca", "wide": own, "told": "ridge + type mean"}, **LABELS)
+    assert not hasattr(own, "_fits")
+    found = set(
+        table[table["method"] != "CoupledAE"][["method", "source", "target"]].itertuples(
+            index=False, name=None
+        )
+    )
+    assert found == {
+        *(("pca", m, m) for m in ("rna", "ephys")),
+        *((method, s, t) for method in ("wide", "told") for s, t in (("rna", "ephys"), ("ephys", "rna"))),
+    }
+    assert value(table, "told", "rna", "ephys") > 0.2
+    assert table["method"].unique().tolist() == ["CoupledAE", "pca", "wide", "told"]
+
+
+def test_features_one_by_one(typed):
+    table = score(typed, baselines=["ridge"], per_feature=True)
+    assert table.columns[-1] == "feature"
+    rows = table.query("method == 'ridge' and target == 'ephys' and metric == 'feature r2'")
+    assert rows["feature"].tolist() == typed.adata["ephys"].var_names.tolist()
+    assert (table.query("metric == 'r2'")["feature"] == "").all()
+    mean = score(typed, baselines=["ridge"], metrics=["mean r2"])
+    assert rows["value"].mean() == pytest.approx(value(mean, "ridge", "rna", "ephys", "mean r2"))
+
+
+def test_intervals(typed):
+    table = score(typed, baselines=False, metrics=["coverage", "crps"])
+    assert 0.7 < value(table, "CoupledAE", "rna", "ephys", "coverage") <= 1
+    _, (y, _) = parts(typed, "rna"), parts(typed, "ephys")
+    x, _ = parts(typed, "rna")
+    both = ~np.isnan(x["test"]).all(1) & ~np.isnan(y["test"]).all(1)
+    intervals = typed.predict(
+        "rna", "ephys", indices=typed.test_indices[both], quantiles=np.linspace(0.05, 0.95, 19).round(2)
+    )
+    expected = interval_scores(y["test"][both], intervals, np.nanstd(y["train"], 0)).mean()
+    assert value(table, "CoupledAE", "rna", "ephys", "coverage") == pytest.approx(
+        expected["coverage"], abs=1e-3
+    )
+    assert value(table, "CoupledAE", "rna", "ephys", "crps") == pytest.approx(
+        2 * expected["pinball"], rel=1e-3
+    )
+
+
+def test_ensembles(typed):
+    mdata = typed.adata
+    split = scvi_cae.splits.k_fold(mdata, 5)[0]
+    fits = scvi_cae.fit_many(mdata, [split], seeds=[0, 1, 2], settings=[{"n_latent": 4}], max_epochs=30)
+    ensemble = scvi_cae.Ensemble([fit.model for fit in fits])
+    table = score(ensemble, metrics=METRICS, **LABELS)
+    assert table["method"].unique().tolist() == ["Ensemble", "ridge", "type mean"]
+    single = score(fits[0].model, metrics=METRICS, **LABELS)
+    baselines = [t[t["method"] == "ridge"].reset_index(drop=True) for t in (table, single)]
+    pd.testing.assert_frame_equal(*baselines)
+    assert value(table, "Ensemble", "rna", "ephys") > value(single, "CoupledAE", "rna", "ephys")
+    z = [ensemble.get_latent_representation(modality=m, indices=split.test) for m in ("rna", "ephys")]
+    both = np.isfinite(z[0]).all(1) & np.isfinite(z[1]).all(1)
+    assert value(table, "Ensemble", "rna", "ephys", "foscttm") == pytest.approx(
+        foscttm(z[0][both], z[1][both])
+    )
+
+
+def test_cells_that_any_model_of_an_ensemble_trained_on_are_not_held_out(typed):
+    mdata = typed.adata
+    folds = scvi_cae.splits.k_fold(mdata, 3)
+    models = [
+        fit.model for fit in scvi_cae.fit_many(mdata, folds[:2], settings=[{"n_latent": 2}], max_epochs=1)
+    ]
+    with pytest.raises(ValueError, match="No held-out cells"):
+        score(scvi_cae.Ensemble(models))
+
+
+def test_it_names_metrics_and_labels(typed):
+    with pytest.raises(ValueError, match="metrics=.'r3'. must be a sequence of some of 'r2'"):
+        score(typed, metrics=["r3"])
+    with pytest.raises(ValueError, match="must be a sequence"):
+        score(typed, metrics="r2")
+    with pytest.raises(ValueError, match="give labels_key"):
+        score(typed, baselines=["type mean"])
+    with pytest.raises(KeyError, match="nope"):
+        score(typed, family_key="nope")

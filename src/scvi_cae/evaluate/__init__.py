@@ -1,19 +1,45 @@
 """How well a model predicts and matches cells that it was not trained on, beside simple baselines."""
 
-from ._baselines import RidgeBaseline, TypeMeanBaseline
+from ._baselines import RidgeBaseline, TypeMeanBaseline, WithTypeMean
+from ._compare import compare
 from ._cross_validate import cross_validate
-from ._metrics import foscttm, pooled_r2
+from ._external import CCAZooBaseline, MOFABaseline, UniVIBaseline
+from ._features import feature_correlation, feature_r2
+from ._held_out import METRICS
+from ._kernel_ridge import BaggedKernelRidgeBaseline, KernelRidgeBaseline
+from ._latent import CCABaseline, PCABaseline
+from ._matching import foscttm, top_k_accuracy
+from ._metrics import pooled_r2, r2_beyond
 from ._score import score
+from ._sparse import SparseReducedRankBaseline
+from ._transfer import label_accuracy, transfer_labels
 from ._uncertainty import abstention, interval_scores, interval_width
 
 __all__ = [
+    "METRICS",
+    "BaggedKernelRidgeBaseline",
+    "CCABaseline",
+    "CCAZooBaseline",
+    "KernelRidgeBaseline",
+    "MOFABaseline",
+    "PCABaseline",
     "RidgeBaseline",
+    "SparseReducedRankBaseline",
     "TypeMeanBaseline",
+    "UniVIBaseline",
+    "WithTypeMean",
     "abstention",
+    "compare",
     "cross_validate",
+    "feature_correlation",
+    "feature_r2",
     "foscttm",
     "interval_scores",
     "interval_width",
+    "label_accuracy",
     "pooled_r2",
+    "r2_beyond",
     "score",
+    "top_k_accuracy",
+    "transfer_labels",
 ]

@@ -11,9 +11,12 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from scvi_cae.model import fit_many
+from scvi_cae.data import obs_column
+from scvi_cae.model import Ensemble, fit_many
 from scvi_cae.splits import k_fold
 
+from ._held_out import METRICS, check_metrics
+from ._registry import resolve
 from ._score import score
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from scvi_cae.data import Split
+
+    from ._registry import Level
 
 
 def cross_validate(
@@ -32,6 +37,12 @@ def cross_validate(
     train_kwargs: Mapping[str, Any] | None = None,
     *,
     labels_key: str | None = None,
+    family_key: str | None = None,
+    baselines: bool | Sequence[Any] | Mapping[str, Any] = True,
+    metrics: Sequence[str] = METRICS,
+    per_feature: bool = False,
+    n_models: int = 1,
+    models: bool = True,
     directory: str | Path | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -52,8 +63,14 @@ def cross_validate(
         Arguments of :class:`scvi_cae.CoupledAE`.
     train_kwargs
         Arguments of training, as :func:`scvi_cae.fit_many` takes them.
-    labels_key
-        Column of cells' types, for the type mean; see :func:`scvi_cae.evaluate.score`.
+    labels_key, family_key, baselines, metrics, per_feature
+        As in :func:`scvi_cae.evaluate.score`; metrics are all but those of intervals by default.
+    n_models
+        Number of models of each seed that predict together, besides being scored one by one: with 5, seed 0 stands for
+        models 0 to 4, seed 1 for models 5 to 9.
+    models
+        Whether to train and score models; without, the baselines alone, for which ``model_kwargs`` say how many
+        dimensions (``n_latent``) and which pairs.
     directory
         Folder in which finished folds are kept. A later call with the same arguments goes on where an interrupted one
         ended.
@@ -63,12 +80,16 @@ def cross_validate(
     Returns
     -------
     The rows of :func:`scvi_cae.evaluate.score` with columns ``fold`` and ``seed``; baselines, which have no seed, have
-    that of the first model.
+    that of the first model. With ``n_models``, rows of method ``"Ensemble"`` have the seed, and those of
+    single models their own. :func:`compare` compares two methods.
 
     Raises
     ------
     ValueError
-        If a split has no test cells, ``directory`` holds the folds of other arguments, or training is refused.
+        If a split has no test cells, or tests cells that it trains on or validates with; if ``directory`` holds the
+        folds of other arguments, there is no such baseline or metric, or training is refused.
+    KeyError, ImportError
+        As :func:`scvi_cae.evaluate.score` does.
 
     Examples
     --------
@@ -80,39 +101,92 @@ def cross_validate(
     [0, 1, 2]
     """
     folds = k_fold(mdata, splits) if isinstance(splits, (int, np.integer)) else list(splits)
-    empty = [number for number, split in enumerate(folds) if len(split) < 3 or not len(split[2])]
-    if empty:
-        raise ValueError(f"Split {empty[0]} has no test cells to score.")
+    _check_folds(folds, mdata.n_obs)
+    check_metrics(metrics)
+    if n_models < 1:
+        raise ValueError(f"n_models={n_models} must be at least 1.")
+    keys: dict[Level, str | None] = {"family": family_key, "type": labels_key}
+    for key in filter(None, keys.values()):
+        obs_column(mdata, key)  # before training rather than after it
+    entries = resolve(baselines, [level for level, key in keys.items() if key is not None], 1)
     settings = {
         "folds": [[np.asarray(cells).tolist() for cells in split if cells is not None] for split in folds],
         "seeds": [int(seed) for seed in seeds],
         "model_kwargs": repr(dict(model_kwargs or {})),
         "train_kwargs": repr(dict(train_kwargs or {})),
         "labels_key": labels_key,
+        "family_key": family_key,
+        "baselines": {name: _described(entry.baseline) for name, entry in entries.items()},
+        "metrics": list(metrics),
+        "per_feature": per_feature,
+        "n_models": n_models,
+        "models": models,
         "cells": mdata.obs_names.tolist(),
     }
     kept = None if directory is None else FoldFiles(directory, settings)
     finished = {} if kept is None else kept.read(len(folds))
     missing = [number for number in range(len(folds)) if number not in finished]
+    members = [seed * n_models + i for seed in seeds for i in range(n_models)] if models else list(seeds[:1])
+    train = dict(train_kwargs or {}) if models else {"max_epochs": 1}
     # As many folds at a time as are trained in one pass, so that little is lost by an interruption.
-    at_once = max((train_kwargs or {}).get("n_together", 10) // len(seeds), 1)
+    at_once = max((train.get("n_together") or 10) // len(members), 1)
     blocks = [missing[i : i + at_once] for i in range(0, len(missing), at_once)]
+    told: dict[str, Any] = {
+        "labels_key": labels_key,
+        "family_key": family_key,
+        "metrics": metrics,
+        "per_feature": per_feature,
+    }
     for block in track(blocks, "Cross-validation", disable=not progress):
-        fits = fit_many(
-            mdata, [folds[number] for number in block], seeds, [model_kwargs or {}], **(train_kwargs or {})
-        )
+        fits = fit_many(mdata, [folds[number] for number in block], members, [model_kwargs or {}], **train)
         for position, number in enumerate(block):
-            rows = [
-                score(fit.model, folds[number][2], labels_key, baselines=fit.seed == seeds[0]).assign(
-                    fold=number, seed=fit.seed
+            test = folds[number][2]
+            of_fold = {fit.seed: fit.model for fit in fits if fit.split == position}
+            rows = []
+            for seed, model in of_fold.items():
+                first = seed == members[0]
+                rows.append(
+                    score(model, test, baselines=baselines if first else False, **told).assign(seed=seed)
                 )
-                for fit in fits
-                if fit.split == position
-            ]
-            finished[number] = pd.concat(rows, ignore_index=True)
+                if first:
+                    rows[0].loc[rows[0]["method"].isin(entries), "seed"] = seeds[0]
+            for seed in seeds if n_models > 1 and models else ():
+                ensemble = Ensemble([of_fold[seed * n_models + i] for i in range(n_models)])
+                rows.append(score(ensemble, test, baselines=False, **told).assign(seed=seed))
+            scores = pd.concat(rows, ignore_index=True)
+            if not models:
+                scores = scores[scores["method"].isin(entries)]
+            columns = scores.columns.tolist()
+            finished[number] = scores.assign(fold=number)[[*columns[:-1], "fold", "seed"]]
             if kept is not None:
                 kept.write(number, finished[number])
     return pd.concat([finished[number] for number in range(len(folds))], ignore_index=True)
+
+
+def _check_folds(folds: Sequence[Split], n_obs: int) -> None:
+    """Raise for folds without test cells, and for those that do not hold them out."""
+    for number, split in enumerate(folds):
+        if len(split) < 3 or split[2] is None or not len(split[2]):
+            raise ValueError(f"Split {number} has no test cells to score.")
+        train, validation, test = (
+            np.zeros(0, dtype=int) if cells is None or not len(cells) else np.arange(n_obs)[np.asarray(cells)]
+            for cells in split
+        )
+        if len(np.intersect1d(test, np.r_[train, validation])):
+            raise ValueError(
+                f"Split {number} tests cells that it trains on or validates with; scores of them mean nothing. Take "
+                "them out of one of both."
+            )
+
+
+def _described(baseline: object) -> str:
+    """A baseline's class and arguments: what tells whether kept folds are of the same."""
+    return f"{type(baseline).__name__}({', '.join(f'{k}={_plain(v)}' for k, v in sorted(vars(baseline).items()))})"
+
+
+def _plain(value: object) -> str:
+    """An argument as text that is the same in every session."""
+    return _described(value) if hasattr(value, "predict") else repr(value)
 
 
 class FoldFiles:
@@ -159,9 +233,11 @@ class FoldFiles:
     def read(self, n_folds: int) -> dict[int, pd.DataFrame]:
         """The finished folds, by number."""
         paths = {fold: self._path(fold) for fold in range(n_folds)}
-        # Numbers as text first: pandas' own reading may differ in the last digit.
+        # Numbers as text first: pandas' own reading may differ in the last digit. A feature may be called "NA".
         tables = {
-            fold: pd.read_csv(path, dtype={"value": str}) for fold, path in paths.items() if path.is_file()
+            fold: pd.read_csv(path, dtype={"value": str}, keep_default_na=False, na_values={"value": [""]})
+            for fold, path in paths.items()
+            if path.is_file()
         }
         return {fold: table.assign(value=table["value"].astype(float)) for fold, table in tables.items()}
 

@@ -1,0 +1,163 @@
+"""Kernel ridge regression on principal components, and the mean of many of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import linalg
+from sklearn.decomposition import PCA
+from sklearn.metrics.pairwise import rbf_kernel
+
+from ._pairs import PairBaseline, patterns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Penalties to choose from by leave-one-out.
+PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+class KernelRidgeBaseline(PairBaseline):
+    r"""Kernel ridge regression on principal components of the source.
+
+    The standardised source is reduced to principal components, divided by the standard deviation of the first; the
+    kernel is :math:`\exp(-\gamma |u - v|^2)`. Of the targets, each feature is fitted to the cells that have it.
+
+    Parameters
+    ----------
+    n_components
+        Number of principal components, at most.
+    gamma
+        Of the kernel.
+    alpha
+        Penalty; or several, of which leave-one-out over the training cells chooses one for each group of features.
+        A target of which little can be predicted needs a larger one.
+
+    Notes
+    -----
+    Time is cubic in the number of cells: for up to some thousands.
+
+    References
+    ----------
+    :class:`sklearn.kernel_ridge.KernelRidge` is the same for a single penalty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scvi_cae.evaluate import KernelRidgeBaseline
+    >>> x = np.random.default_rng(0).normal(size=(100, 3))
+    >>> KernelRidgeBaseline().fit(x[:80], np.sin(x[:80, :1])).predict(x[80:]).shape
+    (20, 1)
+    """
+
+    def __init__(
+        self, n_components: int = 50, gamma: float = 0.1, alpha: float | Sequence[float] = 0.3
+    ) -> None:
+        self.n_components = n_components
+        self.gamma = gamma
+        self.alpha = alpha
+
+    def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
+        self._n_target = y.shape[1]
+        cells = x[present]
+        self._pca = PCA(min(self.n_components, *cells.shape), random_state=0).fit(cells)
+        self._scale = np.sqrt(self._pca.explained_variance_[0]) or 1.0
+        components = self._components(x)
+        kernel = rbf_kernel(components, gamma=self.gamma)
+        self._fits = [
+            (
+                columns,
+                components[cells],
+                *dual(kernel[np.ix_(cells, cells)], y[np.ix_(cells, columns)], self.alpha),
+            )
+            for cells, columns in patterns(~np.isnan(y) & present[:, None])
+        ]
+
+    def _components(self, x: np.ndarray) -> np.ndarray:
+        """Scaled principal components."""
+        return self._pca.transform(x) / self._scale
+
+    def _predict(self, x: np.ndarray) -> np.ndarray:
+        y, components = np.zeros((len(x), self._n_target)), self._components(x)
+        for columns, cells, weights, mean in self._fits:
+            y[:, columns] = rbf_kernel(components, cells, gamma=self.gamma) @ weights + mean
+        return y
+
+
+def dual(kernel: np.ndarray, y: np.ndarray, alpha: float | Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    r"""Weights of the training cells.
+
+    Parameters
+    ----------
+    kernel
+        ``(n_cells, n_cells)`` kernel matrix :math:`K`.
+    y
+        ``(n_cells, n_features)`` values.
+    alpha
+        Penalty, or several of which the one with the least squared leave-one-out error is taken.
+
+    Returns
+    -------
+    ``(n_cells, n_features)`` weights :math:`(K + \alpha)^{-1} (y - \bar y)`, and the mean :math:`\bar y`.
+    """
+    mean = y.mean(0)
+    penalties = np.atleast_1d(alpha)
+    if len(penalties) == 1:
+        shifted = kernel + penalties[0] * np.eye(len(kernel))
+        return linalg.solve(shifted, y - mean, assume_a="pos"), mean
+    values, vectors = np.linalg.eigh(kernel)
+    rotated = vectors.T @ (y - mean)
+    best: tuple[float, np.ndarray] | None = None
+    for penalty in penalties:
+        shrunk = np.maximum(values, 0) + penalty
+        weights = vectors @ (rotated / shrunk[:, None])
+        # The residual of a cell that is left out is its weight over the diagonal of the inverse.
+        error = float(np.sum((weights / (vectors**2 / shrunk).sum(1)[:, None]) ** 2))
+        if best is None or error < best[0]:
+            best = error, weights
+    assert best is not None
+    return best[1], mean
+
+
+class BaggedKernelRidgeBaseline(PairBaseline):
+    """Mean of many kernel ridge regressions, each on a random half of the source's features.
+
+    Each draws its number of components from 30, 50 and 80, its ``gamma`` from 0.05, 0.1 and 0.2, and its penalty.
+
+    Parameters
+    ----------
+    n_bags
+        Number of regressions.
+    alphas
+        Penalties to draw from.
+    seed
+        Of the random numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scvi_cae.evaluate import BaggedKernelRidgeBaseline
+    >>> x = np.random.default_rng(0).normal(size=(100, 6))
+    >>> BaggedKernelRidgeBaseline(n_bags=3).fit(x[:80], np.sin(x[:80, :1])).predict(x[80:]).shape
+    (20, 1)
+    """
+
+    def __init__(self, n_bags: int = 20, alphas: Sequence[float] = (0.1, 0.3, 1.0), seed: int = 0) -> None:
+        self.n_bags = n_bags
+        self.alphas = alphas
+        self.seed = seed
+
+    def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
+        rng = np.random.RandomState(self.seed)
+        self._bags: list[tuple[np.ndarray, KernelRidgeBaseline]] = []
+        for _ in range(self.n_bags):
+            features = rng.permutation(x.shape[1])[: max(x.shape[1] // 2, 1)]
+            bag = KernelRidgeBaseline(
+                rng.choice([30, 50, 80]), rng.choice([0.05, 0.1, 0.2]), rng.choice(self.alphas)
+            )
+            bag._fit(x[:, features], y, present)
+            self._bags.append((features, bag))
+
+    def _predict(self, x: np.ndarray) -> np.ndarray:
+        return np.mean([bag._predict(x[:, features]) for features, bag in self._bags], axis=0)

@@ -1,0 +1,196 @@
+"""Baselines with latents: principal components and canonical correlation analysis."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+from ._baselines import RidgeBaseline
+from ._pairs import PairBaseline
+
+#: Close to none: latents are few and uncorrelated.
+_LEAST_SQUARES = np.array([1e-6])
+
+
+class PCABaseline(PairBaseline):
+    """Regression on principal components of the source; of a modality on itself, its reconstruction by them.
+
+    Missing values of the source count as the training mean. How well a modality's own principal components
+    reconstruct it is what a model's latents of as many dimensions can be held against.
+
+    Parameters
+    ----------
+    n_latent
+        Number of components.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scvi_cae.evaluate import PCABaseline
+    >>> x = np.random.default_rng(0).normal(size=(100, 4))
+    >>> bool(np.abs(PCABaseline(n_latent=4).fit(x, x).predict(x) - x).max() < 1e-6)
+    True
+    """
+
+    def __init__(self, n_latent: int = 10) -> None:
+        self.n_latent = n_latent
+
+    def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
+        cells = x[present]
+        self._pca = PCA(min(self.n_latent, *cells.shape), random_state=0).fit(cells)
+        self._decoder = Decoder(self._pca.transform(x), y, present)
+
+    def _predict(self, x: np.ndarray) -> np.ndarray:
+        return self._decoder(self._pca.transform(x))
+
+
+class CCABaseline(PairBaseline):
+    r"""Canonical correlation analysis of principal components.
+
+    Each modality, standardised, is reduced to principal components; of the cells that have both modalities, the
+    combinations of components that correlate most are the latents. With variances :math:`D_x` and :math:`D_y` of the
+    components and their covariance :math:`C`, these are the leading singular vectors of
+    :math:`(D_x + r)^{-1/2}\, C\, (D_y + r)^{-1/2}`.
+
+    Parameters
+    ----------
+    n_latent
+        Number of latent dimensions.
+    n_components
+        Number of principal components of each modality, at most.
+    regularisation
+        :math:`r`, in squared standard deviations of a feature; 0 is classical, the larger the more like partial least
+        squares.
+    decoder
+        What a target is predicted with: the least-squares map from the latents of the source (``"crossed"``,
+        default), or that from the latents of the target itself (``"own"``), applied to those of the source.
+    power
+        Latents are scaled to unit variance times their canonical correlation to this power. 0 is classical; 0.5
+        gives the expected latents of probabilistic CCA. Distances then count what both modalities see more than what
+        they hardly share. Predictions with a crossed decoder do not change.
+
+    References
+    ----------
+    Bach and Jordan, "A probabilistic interpretation of canonical correlation analysis", 2005.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scvi_cae.evaluate import CCABaseline
+    >>> z = np.random.default_rng(0).normal(size=(100, 2))
+    >>> x, y = z @ [[1.0, 2, 3], [3, 1, 0]], z @ [[1.0, 0], [1, 1]]
+    >>> cca = CCABaseline(n_latent=2).fit(x, y)
+    >>> bool(np.abs(cca.transform_source(x) - cca.transform_target(y)).max() < 1e-6)
+    True
+    """
+
+    def __init__(
+        self,
+        n_latent: int = 10,
+        n_components: int = 50,
+        regularisation: float = 0.0,
+        decoder: Literal["crossed", "own"] = "crossed",
+        power: float = 0.0,
+    ) -> None:
+        if decoder not in ("crossed", "own"):
+            raise ValueError(f"decoder={decoder!r} must be 'crossed' or 'own'.")
+        self.n_latent = n_latent
+        self.n_components = n_components
+        self.regularisation = regularisation
+        self.decoder = decoder
+        self.power = power
+
+    def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
+        has_target = ~np.isnan(y).all(1)
+        both = present & has_target
+        if both.sum() < 2:
+            raise ValueError(
+                f"{both.sum()} training cells have both modalities: nothing to correlate. Give cells that have both."
+            )
+        filled = np.nan_to_num(y)
+        self._pcas = [self._reduce(x[present]), self._reduce(filled[has_target])]
+        components = [pca.transform(values) for pca, values in zip(self._pcas, (x, filled), strict=True)]
+        a, b = (c[both] - c[both].mean(0) for c in components)
+        spreads = [np.sqrt(c.var(0) + self.regularisation) for c in (a, b)]
+        # Components of no variance, of constant features, are in no combination.
+        scales = [np.divide(1, s, out=np.zeros_like(s), where=s > 1e-9) for s in spreads]
+        left, _, right = np.linalg.svd((a * scales[0]).T @ (b * scales[1]) / len(a), full_matrices=False)
+        n = min(self.n_latent, left.shape[1])
+        weights = [left[:, :n] * scales[0][:, None], right[:n].T * scales[1][:, None]]
+        latents = [values @ w for values, w in zip((a, b), weights, strict=True)]
+        deviations = [np.where(z.std(0) > 1e-9, z.std(0), 1.0) for z in latents]
+        self.correlations_ = np.clip((latents[0] * latents[1]).mean(0) / np.prod(deviations, axis=0), 0, 1)
+        # Negligible ones alone would be scaled to exactly nothing, and be of no use to a decoder.
+        strength = np.maximum(self.correlations_, 1e-6) ** self.power
+        self._weights = [w * strength / d for w, d in zip(weights, deviations, strict=True)]
+        self._centres = [c[both].mean(0) for c in components]
+        read = self._latents(x, 0) if self.decoder == "crossed" else self._latents(filled, 1)
+        self._decoder = Decoder(read, y, present if self.decoder == "crossed" else has_target)
+
+    def _reduce(self, values: np.ndarray) -> PCA:
+        return PCA(min(self.n_components, *values.shape), random_state=0).fit(values)
+
+    def _latents(self, values: np.ndarray, which: int) -> np.ndarray:
+        """Latents of standardised values of the source (0) or the target (1)."""
+        return (self._pcas[which].transform(values) - self._centres[which]) @ self._weights[which]
+
+    def _predict(self, x: np.ndarray) -> np.ndarray:
+        return self._decoder(self._latents(x, 0))
+
+    def transform_source(self, source: np.ndarray) -> np.ndarray:
+        """Latents of cells' source.
+
+        Parameters
+        ----------
+        source
+            ``(n_cells, n_source)`` values, NaN where missing.
+
+        Returns
+        -------
+        ``(n_cells, n_latent)``, NaN for cells without the modality.
+        """
+        source = np.asarray(source, dtype=float)
+        latents = self._latents(self._source.transform(source), 0)
+        latents[np.isnan(source).all(1)] = np.nan
+        return latents
+
+    def transform_target(self, target: np.ndarray) -> np.ndarray:
+        """Latents of cells' target.
+
+        Parameters
+        ----------
+        target
+            ``(n_cells, n_target)`` values, NaN where missing.
+
+        Returns
+        -------
+        ``(n_cells, n_latent)``, NaN for cells without the modality.
+        """
+        target = np.asarray(target, dtype=float)
+        latents = self._latents(np.nan_to_num(self._target.transform(target)), 1)
+        latents[np.isnan(target).all(1)] = np.nan
+        return latents
+
+
+class Decoder:
+    """Least squares from latents to standardised features, each fitted to the cells that have it.
+
+    Parameters
+    ----------
+    latents
+        ``(n_cells, n_latent)``.
+    y
+        ``(n_cells, n_features)`` standardised values, NaN where missing.
+    present
+        Which cells have latents.
+    """
+
+    def __init__(self, latents: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
+        self._ridge = RidgeBaseline(_LEAST_SQUARES)
+        self._ridge._fit(latents, y, present)
+
+    def __call__(self, latents: np.ndarray) -> np.ndarray:
+        """Features of latents."""
+        return self._ridge._predict(latents)

@@ -1,0 +1,200 @@
+"""Everything that predicts one modality from the other, on the same held-out cells of real Patch-seq.
+
+    SCVI_CAE_DATA=... python tests/benchmarks/peers.py                   # the whole table, under 90 minutes on 2 cores
+    SCVI_CAE_DATA=... python tests/benchmarks/peers.py --quick           # two folds, under 5 minutes
+    SCVI_CAE_DATA=... python tests/benchmarks/peers.py --baselines-only --splits random
+    SCVI_CAE_DATA=... python tests/benchmarks/peers.py --n-latent 3 --seeds 0 --directory results
+
+Data and folds (``--splits random``) are those of ``scala2020_folds.py``: 1,208 cells of Scala et al. (2021) with 1,286
+genes and 29 electrophysiological features, ten folds of 120 test cells. Nothing of a test cell is seen by anything that
+is fitted: standardisation, principal components, penalties and epochs are of the fold's training cells. With ``mouse``
+and ``type``, ten folds of whole mice, and of whole transcriptomic types, of which no training cell is; there with the
+first seed only.
+
+For each kind of split: the mean over folds and the standard deviation between them, seeds averaged first, of each
+method's scores (``scvi_cae.evaluate.score`` says what they are), then the default model, alone and as an ensemble, against
+the best baseline for each score, paired by fold (``scvi_cae.evaluate.compare``). The best baseline is picked on the
+test folds themselves, which favours it.
+
+Methods of other packages are run if they are installed (``pip install scvi-cae[benchmark]``), on random folds only.
+``--directory`` keeps finished folds, so that an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+import warnings
+from importlib import metadata, util
+from pathlib import Path
+
+import pandas as pd
+from scala2020_folds import paired_cells, ten_folds
+
+from scvi_cae import splits
+from scvi_cae.evaluate import compare, cross_validate
+
+#: Told nothing but the source.
+UNTOLD = [
+    "ridge",
+    "kernel ridge",
+    "tuned kernel ridge",
+    "bagged kernel ridge",
+    "srrr",
+    "cca",
+    "cca own decoder",
+    "rcca",
+    "rcca own decoder",
+    "weighted cca",
+    "pca",
+]
+#: Told the cell's family or type.
+TOLD = [
+    "family mean",
+    "type mean",
+    "shrunk type mean",
+    "ridge + type mean",
+    "kernel ridge + type mean",
+    "bagged kernel ridge + type mean",
+]
+#: Names, and the packages and modules that they take.
+PEERS = {"mofa": "mofapy2", "cca-zoo": "cca_zoo", "univi": "univi"}
+RNA, EPHYS = "rna", "ephys"
+#: Columns of the table.
+SHOWN = {
+    "E from T": ("r2", RNA, EPHYS),
+    "beyond family": ("r2 beyond family", RNA, EPHYS),
+    "beyond type": ("r2 beyond type", RNA, EPHYS),
+    "correlation": ("correlation", RNA, EPHYS),
+    "T from E": ("r2", EPHYS, RNA),
+    "E from E": ("r2", EPHYS, EPHYS),
+    "T from T": ("r2", RNA, RNA),
+    "FOSCTTM": ("foscttm", None, None),
+    "top-1 T in E": ("top-1", RNA, EPHYS),
+    "top-10 T in E": ("top-10", RNA, EPHYS),
+    "top-10 E in T": ("top-10", EPHYS, RNA),
+    "family knn E in T": ("family knn", EPHYS, RNA),
+    "family knn T in E": ("family knn", RNA, EPHYS),
+    "family qda E in T": ("family qda", EPHYS, RNA),
+    "type knn E in T": ("type knn", EPHYS, RNA),
+    "type qda E in T": ("type qda", EPHYS, RNA),
+}
+#: Columns of which the model is compared with the best baseline.
+TESTED = ["E from T", "beyond family", "T from E", "FOSCTTM", "family knn E in T", "family knn T in E"]
+LOWER_IS_BETTER = {"foscttm"}
+
+
+def rows_of(table: pd.DataFrame, shown: str) -> pd.DataFrame:
+    """Rows of the scores that a column shows."""
+    metric, source, target = SHOWN[shown]
+    rows = table[table["metric"] == metric]
+    return rows if source is None else rows[(rows["source"] == source) & (rows["target"] == target)]
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over folds of each method and column."""
+    columns = {}
+    for shown in SHOWN:
+        folds = rows_of(table, shown).groupby(["method", "fold"], sort=False)["value"].mean().unstack("fold")
+        columns[shown] = folds.mean(axis=1).map("{:.3f}".format) + folds.std(axis=1).map(" ({:.3f})".format)
+    return pd.DataFrame(columns).reindex(table["method"].unique()).fillna("")
+
+
+def against_best(table: pd.DataFrame, ours: list[str], baselines: list[str], fraction: float) -> pd.DataFrame:
+    """Paired comparisons of our methods with the best of some baselines."""
+    results = []
+    for shown in TESTED:
+        rows, metric = rows_of(table, shown), SHOWN[shown][0]
+        means = rows[rows["method"].isin(baselines)].groupby("method")["value"].mean()
+        if means.empty:
+            continue
+        best = means.idxmin() if metric in LOWER_IS_BETTER else means.idxmax()
+        for method in ours:
+            result = compare(rows, method, best, metric, test_fraction=fraction).reset_index(drop=True)
+            results.append(result.assign(score=shown, method=method, best=best))
+    if not results:
+        return pd.DataFrame()
+    out = pd.concat(results).drop(columns=["n_folds"]).set_index(["score", "method", "best"])
+    return out.rename(columns={"a": "ours", "b": "theirs"})
+
+
+def main() -> None:
+    """Run the folds and print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="two random folds, one seed, no other packages")
+    parser.add_argument(
+        "--splits", nargs="+", choices=["random", "mouse", "type"], default=["random", "mouse", "type"]
+    )
+    parser.add_argument(
+        "--folds", type=int, nargs="+", default=list(range(10)), help="numbers of folds to run"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of ensembles")
+    parser.add_argument("--n-models", type=int, default=5, help="members of an ensemble (default 5)")
+    parser.add_argument("--n-latent", type=int, default=10, help="of models and of CCA and PCA (default 10)")
+    parser.add_argument("--model", type=json.loads, default={}, help="arguments of CoupledAE, as JSON")
+    parser.add_argument("--train", type=json.loads, default={}, help="arguments of fit_many, as JSON")
+    parser.add_argument("--baselines", nargs="+", help="names, instead of all")
+    parser.add_argument("--baselines-only", action="store_true", help="train no models")
+    parser.add_argument("--directory", type=Path, help="folder to keep finished folds and all scores in")
+    args = parser.parse_args()
+    if args.quick:
+        args.splits, args.folds, args.seeds = ["random"], args.folds[:2], args.seeds[:1]
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    pd.set_option("display.width", 0)
+
+    versions = {name: metadata.version(name) for name in ("scvi-cae", "scvi-tools", "torch", "scikit-learn")}
+    print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    installed = [name for name, module in PEERS.items() if util.find_spec(module)]
+    absent = [name for name in PEERS if name not in installed]
+    if absent:
+        print(
+            f"Not installed, hence not in the table: {', '.join(absent)} (pip install scvi-cae[benchmark])."
+        )
+    mdata, position = paired_cells()
+    for kind in args.splits:
+        if kind == "random":
+            folds = ten_folds(position, args.folds)
+        else:
+            every = splits.k_fold(mdata, 10, group_by={"mouse": "mouse", "type": "rna_type"}[kind])
+            folds = [every[number] for number in args.folds]
+        baselines = args.baselines or [
+            *UNTOLD,
+            *TOLD,
+            *(installed if kind == "random" and not args.quick else []),
+        ]
+        start = time.perf_counter()
+        table = cross_validate(
+            mdata,
+            folds,
+            args.seeds if kind == "random" else args.seeds[:1],
+            {"n_latent": args.n_latent, **args.model},
+            args.train,
+            labels_key="rna_type",
+            family_key="rna_family",
+            baselines=baselines,
+            n_models=args.n_models,
+            models=not args.baselines_only,
+            directory=None if args.directory is None else args.directory / kind,
+        )
+        minutes = (time.perf_counter() - start) / 60
+        if args.directory is not None:
+            table.to_csv(args.directory / f"{kind}.csv", index=False)
+        print(
+            f"\n{kind} folds: {len(folds)}; mean (standard deviation between folds); {minutes:.0f} minutes\n"
+        )
+        print(summary(table).to_string())
+        ours = [name for name in ("CoupledAE", "Ensemble") if name in set(table["method"])]
+        for what, names in (("", [*UNTOLD, *PEERS]), (", told the type or not", baselines)):
+            tests = against_best(table, ours, names, fraction=len(folds[0].test) / mdata.n_obs)
+            if len(tests):
+                print(f"\nAgainst the best baseline{what}, paired by fold\n")
+                print(tests.round(4).to_string())
+
+
+if __name__ == "__main__":
+    main()
