@@ -217,3 +217,8 @@ def test_models_with_other_likelihoods_do_not_predict_together(data):
         ValueError, match="differ in modality 'ephys', its features, layer, likelihood or batches"
     ):
         scvi_cae.Ensemble(models)
+
+
+def test_data_are_not_streamed(data):
+    with pytest.raises(ValueError, match="leave out 'resident_gb'"):
+        fit_many(data, max_epochs=1, datasplitter_kwargs={"resident_gb": 0})

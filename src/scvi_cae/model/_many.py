@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from scvi import settings as scvi_settings
 from scvi.model._utils import parse_device_args
 
-from scvi_cae.data import ResidentData, StackedData
+from scvi_cae.data import ResidentData, StackedData, shorten
 from scvi_cae.module import member_state, stack
 from scvi_cae.train import (
     RECONSTRUCTION,
@@ -116,7 +116,7 @@ def fit_many(
     ------
     ValueError
         As :class:`scvi_cae.CoupledAE` and its :meth:`~scvi_cae.CoupledAE.train` do, before any training starts; if two
-        seeds are the same.
+        seeds are the same; if data are to be streamed.
 
     Warns
     -----
@@ -137,6 +137,12 @@ def fit_many(
     """
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds={list(seeds)} names a seed twice: its fits would be the same.")
+    streaming = sorted({"resident_gb", "buffer_size"} & set(datasplitter_kwargs or {}))
+    if streaming:
+        raise ValueError(
+            f"fit_many keeps all data on the device; leave out {shorten(streaming)}. Train models of data that do not fit "
+            "there one by one: CoupledAE.train."
+        )
     _, _, torch_device = parse_device_args(
         accelerator, device, return_device="torch", validate_single_device=True
     )
