@@ -280,6 +280,26 @@ def test_latents_of_a_query_are_written_to_it(trained, trained_mdata):
     assert query["rna"].obsm["X_other"].shape == (8, 3)
 
 
+def test_latents_say_which_cells_are_held_out(tmp_path):
+    mdata = make_mdata()
+    CoupledAE.setup_mudata(mdata)
+    model = CoupledAE(mdata, n_latent=2)
+    n = mdata.n_obs
+    order = np.random.RandomState(0).permutation(n)
+    train, validation, test = np.split(order, [n // 2, 3 * n // 4])
+    model.train(max_epochs=1, external_indexing=[train, validation, test], enable_progress_bar=False)
+    model.write_latent()
+    for name, cells in (("training", train), ("validation", validation), ("test", test)):
+        assert set(np.flatnonzero(mdata.obs["X_cae_set"] == name)) == set(cells)
+    query = mudata.MuData({"rna": mdata["rna"][:8].copy()})
+    query["rna"].obs_names = [*query["rna"].obs_names[:6], "new1", "new2"]
+    query.update()
+    model.save(tmp_path / "model")
+    sets = CoupledAE.load(tmp_path / "model", adata=False).cell_sets(query)
+    assert sets["new1"] == "test"
+    pd.testing.assert_series_equal(sets[:6], mdata.obs["X_cae_set"][sets.index[:6]], check_names=False)
+
+
 def test_a_copy_does_not_take_its_original_s_place():
     mdata = make_mdata()
     CoupledAE.setup_mudata(mdata)

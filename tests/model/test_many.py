@@ -182,6 +182,14 @@ def test_ensemble(data, tmp_path):
     )
 
 
+def test_a_cell_that_one_member_trained_on_is_not_held_out(data):
+    folds = splits.k_fold(data, 3)
+    ensemble = scvi_cae.Ensemble([fit.model for fit in fit_many(data, folds[:2], max_epochs=1)])
+    assert (ensemble.cell_sets() == "training").all()  # the test cells of one fold train in the other
+    alone = scvi_cae.Ensemble(ensemble.models[:1]).cell_sets()
+    assert set(np.flatnonzero(alone == "test")) == set(folds[0].test)
+
+
 def test_an_ensemble_is_of_like_models(data):
     other = make_mdata(n_features={"rna": 30, "ephys": 9})
     CoupledAE.setup_mudata(other)

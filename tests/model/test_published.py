@@ -132,6 +132,7 @@ def test_it_embeds_cells_whose_genes_do_not_vary(small):
     model = CoupledAE.from_published_weights(path, to_mdata(cells))
     model.write_latent()
     assert np.isfinite(model.adata.obsm["X_cae"]).all()
+    assert model.adata.obs["X_cae_set"].isna().all()  # nobody knows
 
 
 def test_it_trains_further_with_noise_scaled_by_the_data(small):

@@ -222,6 +222,7 @@ class CoupledAE(AdaptableModel):
             published[name].copy_to(model.module.arm(name))
         nobody = np.empty(0, dtype=np.int64)
         model._finish(mdata, Split(nobody, nobody, nobody), trained=True)
+        model.obs_names_ = None  # which cells trained is not known
         model.history_ = {}
         return model
 

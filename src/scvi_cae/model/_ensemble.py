@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ._attribution import agreement
+from ._inference import CELL_SETS
 from ._prediction import MOST_CELLS, check_no_batch, predict_quantiles
 
 if TYPE_CHECKING:
@@ -257,3 +258,21 @@ class Ensemble:
             mdata.obsm[f"{key}_{name}"] = z
             adata = mdata.mod[name]
             adata.obsm[key] = z[mdata.obs_names.get_indexer(adata.obs_names)]
+        mdata.obs[f"{key}_set"] = self.cell_sets(mdata)
+
+    def cell_sets(self, adata: MuData | None = None) -> pd.Series:
+        """What each cell was to the trainings, as in :meth:`scvi_cae.CoupledAE.cell_sets`.
+
+        Parameters
+        ----------
+        adata
+            MuData; the first model's by default.
+
+        Returns
+        -------
+        Categorical Series by cell: ``"training"`` if it is that to any model, else ``"validation"`` if it is that to
+        any, else ``"test"``.
+        """
+        sets = [model.cell_sets(self.models[0].adata if adata is None else adata) for model in self.models]
+        codes = np.min([s.cat.codes.to_numpy() for s in sets], axis=0)  # -1 if one does not know: missing
+        return pd.Series(pd.Categorical(np.array([*CELL_SETS, None])[codes], CELL_SETS), index=sets[0].index)

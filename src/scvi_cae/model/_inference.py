@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from scvi_cae.module import Observation
 
 
+#: What a cell can be to a training.
+CELL_SETS = ["training", "validation", "test"]
+
+
 class InferringModel(SavableModel):
     """A model that embeds cells."""
 
@@ -144,8 +148,10 @@ class InferringModel(SavableModel):
         -----
         The joint latent goes to ``mdata.obsm[key]``, ready for ``sc.pp.neighbors(mdata, use_rep=key)``; that of
         each modality ``m`` that the MuData has to ``mdata.obsm[f"{key}_{m}"]``, NaN for cells without it, and to
-        ``mdata[m].obsm[key]``, where features can colour it. What stood under these keys is replaced. Of data
-        backed by a file, these are in memory only; the file is not written to.
+        ``mdata[m].obsm[key]``, where features can colour it. ``mdata.obs[f"{key}_set"]`` says for which cells
+        these are held out: ``"training"`` (fitted to), ``"validation"`` (chose the epoch) or ``"test"``, by the
+        cells' names. What stood under these keys is replaced. Of data backed by a file, these are in memory only;
+        the file is not written to.
 
         Raises
         ------
@@ -171,6 +177,35 @@ class InferringModel(SavableModel):
             mdata.obsm[f"{key}_{name}"] = z.cpu().numpy()
             adata = mdata.mod[name]
             adata.obsm[key] = mdata.obsm[f"{key}_{name}"][mdata.obs_names.get_indexer(adata.obs_names)]
+        mdata.obs[f"{key}_set"] = self.cell_sets(mdata)
+
+    def cell_sets(self, adata: MuData | None = None) -> pd.Series:
+        """What each cell was to the training.
+
+        Parameters
+        ----------
+        adata
+            MuData; the one the model was made with by default.
+
+        Returns
+        -------
+        Categorical Series by cell: ``"training"`` (weights and standardisation were fitted to it), ``"validation"``
+        (it chose the epoch), or ``"test"`` (neither; so are all cells of other names). Missing if the model was not trained here (published weights).
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not trained.
+        """
+        mdata, _ = self._query(adata, None, self.measured)
+        names = mdata.obs_names.astype(str)
+        if self.obs_names_ is None:
+            return pd.Series(pd.Categorical([None] * mdata.n_obs, CELL_SETS), index=mdata.obs_names)
+        sets = np.full(mdata.n_obs, "test", dtype=object)
+        # A cell that trained and validated, in two calls of train, has trained.
+        for name, cells in (("validation", self.validation_indices_), ("training", self.train_indices_)):
+            sets[names.isin(np.asarray(self.obs_names_)[cells])] = name
+        return pd.Series(pd.Categorical(sets, CELL_SETS), index=mdata.obs_names)
 
     def attribute(
         self,

@@ -22,7 +22,8 @@ from scvi_cae.train import (
 )
 
 from ._coupled_ae import CoupledAE
-from ._training import Ready, default_epochs, random_stream
+from ._preparation import Ready, random_stream
+from ._training import default_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MOST_CELLS = 10_000
 
 
-class Fit(NamedTuple):
+class Reconstruction(NamedTuple):
     """What an arm makes of cells.
 
     Parameters
@@ -30,7 +30,7 @@ class Fit(NamedTuple):
 
 
 @torch.inference_mode()
-def fit_of(arm: Arm, observation: Observation) -> Fit:
+def reconstruct(arm: Arm, observation: Observation) -> Reconstruction:
     """Latents and reconstruction errors of cells.
 
     Parameters
@@ -44,7 +44,7 @@ def fit_of(arm: Arm, observation: Observation) -> Fit:
     inputs = arm.likelihood.inputs(observation)
     expected = arm.likelihood.expected_inputs(arm.decoder(z, observation.batch))
     errors = torch.where(observation.observed > 0, (inputs - expected).square(), torch.nan)
-    return Fit(z.cpu().numpy().astype(float), errors.cpu().numpy())
+    return Reconstruction(z.cpu().numpy().astype(float), errors.cpu().numpy())
 
 
 class Typical(NamedTuple):
@@ -68,7 +68,7 @@ class Typical(NamedTuple):
     distances: np.ndarray
 
     @classmethod
-    def of(cls, fit: Fit) -> Typical:
+    def of(cls, fit: Reconstruction) -> Typical:
         """What is typical, from typical cells."""
         errors = np.nanmean(fit.errors, axis=0)
         # A feature that is reconstructed perfectly would outweigh all others.
@@ -78,7 +78,7 @@ class Typical(NamedTuple):
         typical = cls(errors, fit.latents.mean(0), np.linalg.inv(covariance), np.empty(0))
         return typical._replace(distances=np.sort(typical.distance(fit)))
 
-    def distance(self, fit: Fit) -> np.ndarray:
+    def distance(self, fit: Reconstruction) -> np.ndarray:
         r"""Distances of cells from what is typical; about 1 for a typical cell.
 
         .. math::

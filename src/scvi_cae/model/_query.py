@@ -19,7 +19,7 @@ from scvi_cae.data import (
     warn_unlike_training,
 )
 
-from ._novelty import MOST_CELLS, Fit, Typical, fit_of
+from ._novelty import MOST_CELLS, Reconstruction, Typical, reconstruct
 from ._prediction import PredictingModel
 
 if TYPE_CHECKING:
@@ -197,21 +197,21 @@ class QueryModel(PredictingModel):
         out = pd.DataFrame(np.nan, index=mdata.obs_names[cells], columns=["distance", "tail"])
         has = self._aligned_modality(mdata, modality).present[cells]
         if has.any():
-            distance = typical.distance(self._fit_of(mdata, modality, cells[has]))
+            distance = typical.distance(self._reconstruct(mdata, modality, cells[has]))
             out.loc[has, "distance"], out.loc[has, "tail"] = distance, typical.tail(distance)
         return out
 
-    def _fit_of(self, mdata: MuData, modality: str, cells: np.ndarray) -> Fit:
+    def _reconstruct(self, mdata: MuData, modality: str, cells: np.ndarray) -> Reconstruction:
         """What a modality's arm makes of cells that have it."""
         self.module.eval()
         aligned, arm = self._aligned_modality(mdata, modality), self.module.arm(modality)
         parts, order = [], []
         for places, values in aligned.chunks(cells):
             batch = tensor(aligned.batch(cells[places]), self.device)
-            parts.append(fit_of(arm, arm.observe(torch.from_numpy(values).to(self.device), batch)))
+            parts.append(reconstruct(arm, arm.observe(torch.from_numpy(values).to(self.device), batch)))
             order.append(places)
         back = np.argsort(np.concatenate(order))
-        return Fit(*(np.concatenate(part)[back] for part in zip(*parts, strict=True)))
+        return Reconstruction(*(np.concatenate(part)[back] for part in zip(*parts, strict=True)))
 
     def _typical(self, modality: str) -> Typical:
         """What is typical of a modality; kept, and saved with the model, once it has been asked for."""
@@ -232,7 +232,7 @@ class QueryModel(PredictingModel):
                 )
             if len(cells) > MOST_CELLS:
                 cells = np.sort(np.random.RandomState(0).choice(cells, MOST_CELLS, replace=False))
-            typical = Typical.of(self._fit_of(self.adata, modality, cells))
+            typical = Typical.of(self._reconstruct(self.adata, modality, cells))
             self.typical_ = {**self.typical_, modality: tuple(typical)}
         return Typical(*self.typical_[modality])
 
