@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, evaluate, pp, recipes, splits
+    from . import datasets, evaluate, pp, recipes, splits, tl
     from .model import CoupledAE, Ensemble, fit_many
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "pp",
     "recipes",
     "splits",
+    "tl",
 ]
 
 __version__ = version("scvi-cae")

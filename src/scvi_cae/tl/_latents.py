@@ -1,0 +1,123 @@
+"""Latents, sets of cells and annotations, as the functions of this package find them in a MuData."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from scvi_cae.data import category_names, check_mudata, obs_column, positions, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from mudata import MuData
+
+#: Which cells: by what they were to the training, or by position (or a mask).
+Cells: TypeAlias = "Literal['held-out', 'training', 'all'] | Sequence[int] | np.ndarray"
+
+
+def latents(mdata: MuData, use_rep: str, modalities: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Latents of all cells in each modality.
+
+    Parameters
+    ----------
+    mdata
+        MuData with ``.obsm[f"{use_rep}_{modality}"]``, as written by :meth:`scvi_cae.CoupledAE.write_latent`.
+    use_rep
+        Beginning of the keys.
+    modalities
+        Names of modalities; by default all that have such latents.
+
+    Returns
+    -------
+    By modality, ``(n_obs, n_latent)``; NaN for cells without it.
+
+    Raises
+    ------
+    KeyError
+        If there are no such latents.
+    """
+    check_mudata(mdata)
+    found = [name for name in mdata.mod if f"{use_rep}_{name}" in mdata.obsm]
+    wanted = found if modalities is None else list(modalities)
+    missing = [name for name in wanted if name not in found]
+    if missing or not wanted:
+        raise KeyError(
+            f"No latents of {shorten(missing) if missing else 'any modality'} under use_rep={use_rep!r}: expected "
+            f"mdata.obsm[{use_rep + '_' + (missing[0] if missing else next(iter(mdata.mod)))!r}]. Write them with "
+            f"model.write_latent(mdata, key={use_rep!r})."
+        )
+    return {name: np.asarray(mdata.obsm[f"{use_rep}_{name}"], dtype=float) for name in wanted}
+
+
+def cell_mask(mdata: MuData, use_rep: str, cells: Cells) -> np.ndarray:
+    """Which cells are meant.
+
+    Parameters
+    ----------
+    mdata
+        MuData with ``.obs[f"{use_rep}_set"]``, as written by :meth:`scvi_cae.CoupledAE.write_latent`; not needed for
+        ``"all"`` and for positions.
+    use_rep
+        Beginning of the key.
+    cells
+        ``"held-out"``: test cells; if there are none, validation cells, which did no more than choose the epoch.
+        ``"training"``, ``"all"``, positions, or a mask.
+
+    Returns
+    -------
+    ``(n_obs,)`` mask.
+
+    Raises
+    ------
+    KeyError
+        If nothing says which cells trained.
+    ValueError
+        If there are no such cells, a position is out of range, or ``cells`` is another word.
+    """
+    if not isinstance(cells, str):
+        mask = np.zeros(mdata.n_obs, dtype=bool)
+        mask[positions(cells, mdata.n_obs)] = True
+        return mask
+    if cells == "all":
+        return np.ones(mdata.n_obs, dtype=bool)
+    if cells not in ("held-out", "training"):
+        raise ValueError(f"cells={cells!r} must be 'held-out', 'training', 'all', positions or a mask.")
+    key = f"{use_rep}_set"
+    if key not in mdata.obs or mdata.obs[key].isna().all():
+        raise KeyError(
+            f"Nothing says which cells were trained on: mdata.obs[{key!r}] is missing. Write it with "
+            f"model.write_latent(mdata, key={use_rep!r}), or name the cells: positions, or 'all'."
+        )
+    sets = mdata.obs[key].to_numpy()
+    if cells == "training":
+        mask = sets == "training"
+    else:
+        mask = sets == ("test" if (sets == "test").any() else "validation")
+    if not mask.any():
+        raise ValueError(f"mdata.obs[{key!r}] names no {cells} cells. Give cells='all', or positions.")
+    return mask
+
+
+def labels_of(mdata: MuData, key: str) -> pd.Series:
+    """Labels of all cells as text.
+
+    Parameters
+    ----------
+    mdata
+        MuData.
+    key
+        Column of ``mdata.obs``, or of a modality's ``.obs``.
+
+    Returns
+    -------
+    By cell; ``None`` where missing or blank.
+
+    Raises
+    ------
+    KeyError
+        If no table has the column.
+    """
+    return category_names(obs_column(mdata, key))
