@@ -56,6 +56,16 @@ def test_decoders(shared):
     )
 
 
+def test_each_modality_may_have_its_own_number_of_components(shared):
+    x, y = shared
+    one = CCABaseline(4, n_components=(6, 1)).fit(x, y)
+    assert one.transform_source(x).shape == (400, 1)  # as many as the fewer components
+    np.testing.assert_allclose(
+        CCABaseline(2, n_components=(4, 4)).fit(x, y).predict(x),
+        CCABaseline(2, n_components=4).fit(x, y).predict(x),
+    )
+
+
 def test_regularisation_prefers_directions_of_more_variance(shared):
     x, y = shared
     spreads = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import make_mdata
 
+from conftest import make_mdata
 from scvi_cae.tl._latents import cell_mask, labels_of, latents
 
 

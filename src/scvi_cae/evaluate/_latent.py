@@ -59,7 +59,7 @@ class CCABaseline(PairBaseline):
     n_latent
         Number of latent dimensions.
     n_components
-        Number of principal components of each modality, at most.
+        Number of principal components of each modality, at most; or those of the source and of the target.
     regularisation
         :math:`r`, in squared standard deviations of a feature; 0 is classical, the larger the more like partial least
         squares.
@@ -89,7 +89,7 @@ class CCABaseline(PairBaseline):
     def __init__(
         self,
         n_latent: int = 10,
-        n_components: int = 50,
+        n_components: int | tuple[int, int] = 50,
         regularisation: float = 0.0,
         decoder: Literal["crossed", "own"] = "crossed",
         power: float = 0.0,
@@ -110,7 +110,7 @@ class CCABaseline(PairBaseline):
                 f"{both.sum()} training cells have both modalities: nothing to correlate. Give cells that have both."
             )
         filled = np.nan_to_num(y)
-        self._pcas = [self._reduce(x[present]), self._reduce(filled[has_target])]
+        self._pcas = [self._reduce(x[present], 0), self._reduce(filled[has_target], 1)]
         components = [pca.transform(values) for pca, values in zip(self._pcas, (x, filled), strict=True)]
         a, b = (c[both] - c[both].mean(0) for c in components)
         spreads = [np.sqrt(c.var(0) + self.regularisation) for c in (a, b)]
@@ -129,8 +129,9 @@ class CCABaseline(PairBaseline):
         read = self._latents(x, 0) if self.decoder == "crossed" else self._latents(filled, 1)
         self._decoder = Decoder(read, y, present if self.decoder == "crossed" else has_target)
 
-    def _reduce(self, values: np.ndarray) -> PCA:
-        return PCA(min(self.n_components, *values.shape), random_state=0).fit(values)
+    def _reduce(self, values: np.ndarray, which: int) -> PCA:
+        n = self.n_components[which] if isinstance(self.n_components, tuple) else self.n_components
+        return PCA(min(n, *values.shape), random_state=0).fit(values)
 
     def _latents(self, values: np.ndarray, which: int) -> np.ndarray:
         """Latents of standardised values of the source (0) or the target (1)."""
