@@ -2,6 +2,9 @@
 # make test   the test suite
 # make benchmark   everything beside everything on the real data under SCVI_CAE_DATA (ARGS=--quick for a glance)
 # make tutorials   the notebooks, executed anew
+# make docs   the documentation, in docs/_build/html; a warning is an error
+# make coverage   the test suite, and the lines that it does not reach
+# make package   wheel and sdist in dist/, checked, installed into empty environments and tried
 PYTHON ?= python3
 VENV ?= .venv
 DATA ?= simulated
@@ -11,15 +14,15 @@ LATEST_VENV ?= $(or $(TMPDIR),/tmp)/scvi_cae-latest
 LATEST_PYTHON ?= $(shell for python in python3.13 python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[23]*/bin/python; do \
 	$$python -c "" 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test test-latest benchmark tutorials lint clean
+.PHONY: demo test test-latest benchmark tutorials lint docs coverage package clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/scvi-cae demo --data $(DATA) --out demo --overwrite
 
 # The networks of the tests are too small to share out among threads, which only get in each other's way; numba,
 # with which scanpy normalises, would set the number of threads of everyone.
-test test-latest benchmark: export OMP_NUM_THREADS = 1
-test test-latest benchmark: export NUMBA_NUM_THREADS = 1
+test test-latest benchmark coverage: export OMP_NUM_THREADS = 1
+test test-latest benchmark coverage: export NUMBA_NUM_THREADS = 1
 
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest $(ARGS)
@@ -44,8 +47,27 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff format --check src tests
 	$(VENV)/bin/mypy
 
+docs: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --group docs
+	$(VENV)/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+coverage: $(VENV)/installed
+	$(VENV)/bin/python -m pytest --cov --cov-report=term --cov-report=xml $(ARGS)
+
+package: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --group package
+	rm -rf dist
+	$(VENV)/bin/python -m build --outdir dist
+	$(VENV)/bin/python -m twine check --strict dist/*
+	for file in dist/*; do \
+		empty=$$(mktemp -d) && $(PYTHON) -m venv $$empty && \
+		$$empty/bin/python -m pip install --quiet --constraint .ci/constraints.txt $$file && \
+		(cd $$empty && bin/python $(CURDIR)/.ci/quick_start.py && bin/scvi-cae demo --out demo) && \
+		rm -rf $$empty || exit 1; \
+	done
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo dist docs/_build docs/generated
 
 $(VENV)/installed: pyproject.toml .ci/constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -158,7 +158,7 @@ class StackedData:
         return self._member_data.device
 
     def batch(self, cells: torch.Tensor) -> dict[str, Observation]:
-        """Each modality of each member's cells: ``(n_members, n_cells)`` positions, :attr:`nobody` for none."""
+        """Each modality of each member's cells: ``(n_members, n_cells)`` positions, ``nobody`` for none."""
         out = {}
         for name, x in self._observations.items():
             rows = self._rows[name][cells] + self._member_data * (len(x.values) // self._n_data)

@@ -61,7 +61,7 @@ class MuDataModel(BaseModelClass):
 
     @property
     def modalities(self) -> list[str]:
-        """Keys of all modalities: those that are matrices, then labels."""
+        """Keys of all modalities, matrices first, then labels."""
         return [*self.measured, *self.labels]
 
     def _state(self, key: str) -> dict[str, Any]:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 class Observation(NamedTuple):
     """One modality of a batch of cells, with what is missing said explicitly.
 
+    Masks are 1 and 0 in the type of the values: they are factors in every sum, and converting them takes longer than
+    the sums of a small batch. All may have a leading dimension of members, of models that are trained together.
+
     Parameters
     ----------
     values
@@ -27,9 +30,6 @@ class Observation(NamedTuple):
     batch
         ``(n_cells, n_batches)`` weights of technical batches, which sum to 1: one batch has all of it where a
         cell's is known. ``None`` for a modality without batches.
-
-    Masks are 1 and 0 in the type of the values: they are factors in every sum, and converting them takes longer than
-    the sums of a small batch. All may have a leading dimension of members, of models that are trained together.
     """
 
     values: torch.Tensor

@@ -30,7 +30,7 @@ class HistoryLogger(Logger):
 
     @property
     def version(self) -> None:
-        """No version: there are no files to tell apart."""
+        """No version, since there are no files to tell apart."""
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
