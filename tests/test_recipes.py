@@ -63,6 +63,8 @@ def test_the_published_arms():
         "error_over": "all",
         "weight": 1.0,
         "cross_weight": 1.0,
+        "pull": 0.0,
+        "translate": False,
     }
     rna = ArmConfig(hidden=(50,) * 4, dropout=0.5, noise=0.0, nonnegative=True, **shared)
     ephys = ArmConfig(
@@ -71,6 +73,7 @@ def test_the_published_arms():
     assert model.module.arm("rna").config == rna
     assert model.module.arm("ephys").config == ephys
     assert model.module.coupling == {("rna", "ephys"): (1.0, 1.0)}
+    assert model.latent_axes == "network"
     assert set(model.module.coupling_losses.values()) == {COUPLING_LOSSES["min_variance"]}
 
 

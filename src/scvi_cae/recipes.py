@@ -39,7 +39,7 @@ class Recipe:
         Parameters
         ----------
         model
-            The model, made with :attr:`model`.
+            The model, made with the ``model`` of the recipe.
         **kwargs
             Further arguments of :meth:`scvi_cae.CoupledAE.train`, such as ``external_indexing``, for every stage.
             ``plan_kwargs`` are added to the recipe's.
@@ -144,6 +144,8 @@ def gala2021(
         "latent_eps": 1e-10,
         "error_over": "all",
         "cross_weight": 1.0,
+        "pull": 0.0,
+        "translate": False,
     }
     arms = {
         rna: {**shared, "hidden": (50,) * 4, "dropout": 0.5, "noise": 0.0, "nonnegative": True},
@@ -175,6 +177,7 @@ def gala2021(
             "arms": arms,
             "coupling": {(rna, ephys): coupling},
             "coupling_loss": "min_variance",
+            "latent_axes": "network",
         },
         training=(bootstrap, fine_tuning) if n_fine_tuning else (bootstrap,),
     )

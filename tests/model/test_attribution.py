@@ -64,7 +64,8 @@ def linear(trained_mdata):
 def test_is_the_product_of_the_matrices_of_a_linear_model(linear, source, target):
     encoder, decoder = linear.module.arm(source), linear.module.arm(target)
     norm = torch.rsqrt(encoder.latent_norm.running_var + encoder.latent_norm.eps)
-    product = decoder.decoder.last.weight @ torch.diag(norm) @ encoder.encoder.first.weight
+    translation = torch.eye(3) + (source != target) * decoder.translations[0].difference.weight
+    product = decoder.decoder.last.weight @ translation @ torch.diag(norm) @ encoder.encoder.first.weight
     np.testing.assert_allclose(
         linear.attribute(source, target), product.detach().numpy().T, rtol=1e-4, atol=1e-6
     )
@@ -172,9 +173,10 @@ def through_the_arms(model, source, target, feature, link):
     step[feature] = 0.1
     inputs = arm.likelihood.inputs(cells)
     with torch.inference_mode():
+        latents = [arm.embed(inputs + by, cells) for by in (-step, step)]
         below, above = (
-            link(model.module.arm(target).eval().decode(arm.embed(inputs + by, cells)))
-            for by in (-step, step)
+            link(model.module.arm(target).eval().decode(model.module.translate(z, source, target)))
+            for z in latents
         )
     return ((above - below) / 0.2).mean(0).numpy()
 

@@ -147,7 +147,7 @@ def test_streamed_training_learns_as_much():
         fit(mdata, max_epochs=40, **kwargs).history["reconstruction_loss_validation"].to_numpy().min()
         for kwargs in ({}, {"datasplitter_kwargs": STREAM})
     ]
-    assert losses[1] == pytest.approx(losses[0], rel=0.15)
+    assert losses[1] < 1.2 * losses[0]
 
 
 def test_streamed_training_repeats_with_the_seed(pair):

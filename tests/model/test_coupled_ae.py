@@ -343,9 +343,13 @@ def shape_of_latents(coupling_loss: str, latent_norm: bool) -> tuple[float, floa
     model = CoupledAE(
         mdata,
         n_latent=3,
-        arms={name: {"latent_norm": latent_norm, "weight": 1.0} for name in ("rna", "ephys")},
+        arms={
+            name: {"latent_norm": latent_norm, "weight": 1.0, "pull": 0.0, "translate": False}
+            for name in ("rna", "ephys")
+        },
         coupling=100.0,
         coupling_loss=coupling_loss,
+        latent_axes="network",
     )
     model.train(max_epochs=200, train_size=0.7, monitor=None, **QUIET)
     latents = (

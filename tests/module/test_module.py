@@ -91,15 +91,36 @@ def test_loss_is_the_documented_sum():
     assert tuple(output.extra_metrics) == module.metrics
 
 
-def test_cross_modal_losses_do_not_reach_the_encoders():
-    module, batch = make_module(), make_batch()
+def test_cross_modal_losses_do_not_reach_the_encoders_without_a_pull():
+    module, batch = make_module(pull=0.0), make_batch()
     _, features, _ = module(batch)
     cells = torch.stack([batch[source].present for source in ("a", *module.sources["a"])])
     cross = module.arm("a").reconstruction_losses(features["a"], batch["a"], cells)[1:].sum()
     grads = gradients(module, cross)
     reached = {name for name, grad in grads.items() if grad is not None and grad.abs().sum() > 0}
-    assert reached
-    assert all(name.startswith("_arms.0.decoder") for name in reached)
+    assert {name.split(".")[2] for name in reached} == {"decoder", "translations"}
+    assert all(name.startswith("_arms.0.") for name in reached)
+
+
+def test_a_decoder_reads_other_latents_through_a_translation():
+    """The identity to begin with; a map of its own for each source; none for its own latent."""
+    module, batch = make_module().eval(), make_batch()
+    z = module.inference(batch)
+    for target in N_FEATURES:
+        for source in N_FEATURES:
+            torch.testing.assert_close(module.translate(z[source], source, target), z[source])
+    for x in module.arm("a").translations:
+        torch.nn.init.normal_(x.difference.weight)
+    moved = {source: module.translate(z[source], source, "a") - z[source] for source in N_FEATURES}
+    assert not moved["a"].any()
+    assert moved["b"].abs().sum() > 0
+    again = module.generative(z, dict.fromkeys(N_FEATURES))["a"]
+    for k, source in enumerate(("a", *module.sources["a"])):
+        expected = module.arm("a").decoder.features(module.translate(z[source], source, "a"))
+        torch.testing.assert_close(again[k], expected)
+    plain = make_module(translate=False)
+    assert not [name for name, _ in plain.named_parameters() if "translations" in name]
+    torch.testing.assert_close(plain.translate(z["b"], "b", "a"), z["b"])
 
 
 def test_uncoupled_pairs_do_not_exist():

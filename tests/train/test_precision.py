@@ -45,7 +45,9 @@ def test_half_precision_trains_as_single_does(missing, latent_norm):
         hook = (
             model.module.arm("rna")
             .encoder.layers[0]
-            .register_forward_hook(lambda module, args, out, seen=seen: seen.append(out.dtype))
+            .register_forward_hook(
+                lambda module, args, out, seen=seen: seen.append(out.dtype) if module.training else None
+            )
         )
         torch.manual_seed(0)
         model.train(

@@ -106,6 +106,7 @@ class AdaptableModel(QueryModel):
         model.obs_names_ = mdata.obs_names.astype(str).to_numpy()
         model.is_trained_, model.history_ = True, {}
         model.moments_ = reference.moments_
+        model.axes_ = reference.axes_
         model.adapting_ = {"arms": chosen, "layers": layers}
         model._resume_adapting()
         model.module.eval()

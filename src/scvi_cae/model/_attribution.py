@@ -15,7 +15,7 @@ import torch
 from torch.func import vjp, vmap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from scvi_cae.module import Observation
     from scvi_cae.module._arm import Arm
@@ -25,20 +25,25 @@ STATISTICS = ("mean", "std", "stability")
 
 
 @torch.no_grad()
-def mean_derivatives(source: Arm, target: Arm, observations: Iterable[Observation]) -> np.ndarray | None:
+def mean_derivatives(
+    source: Arm,
+    decode: Callable[[torch.Tensor], torch.Tensor],
+    observations: Iterable[Observation],
+) -> np.ndarray | None:
     """Derivatives of a prediction by what the source's encoder reads, averaged over cells.
 
     Parameters
     ----------
-    source, target
-        Arms of the modality predicted from and of the one predicted, in inference mode.
+    source
+        Arm of the modality predicted from, in inference mode.
+    decode
+        What is made of its latents, ``(n_cells, n_latent)`` to ``(n_cells, n_target)``.
     observations
         Cells of the source, a batch at a time. Those that lack the modality are left out.
 
     Returns
     -------
-    ``(n_source, n_target)`` derivatives of the target's :meth:`~scvi_cae.module.likelihoods.SquaredError.additive` by
-    the inputs. Each is averaged over the cells in which its source feature is measured, and NaN if there are none;
+    ``(n_source, n_target)`` derivatives by the inputs. Each is averaged over the cells in which its source feature is measured, and NaN if there are none;
     ``None`` if no cell has the modality.
     """
     total: torch.Tensor | None = None
@@ -48,7 +53,7 @@ def mean_derivatives(source: Arm, target: Arm, observations: Iterable[Observatio
         if not here.any():
             continue
         present = observation.map(lambda x, here=here: x[here])  # type: ignore[misc]
-        by_input, by_latent = _derivatives(source, target, present)
+        by_input, by_latent = _derivatives(source, decode, present)
         products = by_input.flatten(0, 1).T @ by_latent.flatten(0, 1)
         counts = present.observed.sum(0)
         total = products if total is None else total.add_(products)
@@ -58,7 +63,9 @@ def mean_derivatives(source: Arm, target: Arm, observations: Iterable[Observatio
     return (total / n_cells[:, None]).cpu().numpy()
 
 
-def _derivatives(source: Arm, target: Arm, cells: Observation) -> tuple[torch.Tensor, torch.Tensor]:
+def _derivatives(
+    source: Arm, decode: Callable[[torch.Tensor], torch.Tensor], cells: Observation
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Derivatives of each latent dimension by the inputs, and of the outputs by it, of each cell.
 
     Both are ``(n_latent, n_cells, n_features)``, and 0 for inputs that a cell lacks. Every cell has the source.
@@ -67,7 +74,7 @@ def _derivatives(source: Arm, target: Arm, cells: Observation) -> tuple[torch.Te
     z, backwards = vjp(lambda x: source.embed(x, cells), inputs)  # type: ignore[misc]
     directions = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)[:, None].expand(-1, *z.shape)
     (by_input,) = vmap(backwards)(directions)
-    output, to_latent = vjp(lambda x: target.likelihood.additive(target.output(x)), z)  # type: ignore[misc]
+    output, to_latent = vjp(decode, z)  # type: ignore[misc]
     # A backward pass is linear; backwards through that is forwards. (torch.func.jvp warns that torch is deprecated.)
     _, forwards = vjp(lambda x: to_latent(x)[0], torch.zeros_like(output))  # type: ignore[misc]
     (by_latent,) = vmap(forwards)(directions)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast, get_args
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from scvi_cae.module import COUPLING_LOSSES, ArmConfig, CoupledModule
 from scvi_cae.recipes import gala2021
 
 from ._adaptation import AdaptableModel
+from ._inference import LatentAxes
 from ._published import read_published_weights
 
 if TYPE_CHECKING:
@@ -39,14 +40,29 @@ def default_arm(n_features: int, likelihood: Likelihood = "squared_error") -> Ar
 
     A wide modality, such as gene expression, measures everything many times over, and its encoder overfits
     unless most of it is dropped at random; a narrow one has little to spare, and gets noise instead. Of ``n``
-    features, input dropout leaves about ``7 * sqrt(n)``, but at least a fifth and at most nine tenths. The arm of
-    labels is linear: each class has a place in the latent, and logits are linear in it. Other modalities' encoders
-    learn to tell classes apart, but their decoders learn little from labels, which would teach them means of classes.
+    features, input dropout leaves about ``7 * sqrt(n)``, but at least a fifth and at most nine tenths. What little of
+    a wide modality is more than noise has little weight in its mean error, so that its arm weighs more; and others'
+    encoders, which would overfit so many targets, learn less from predicting it. The weights were chosen on inner
+    validation cells (docs/benchmark.md).
+
+    The arm of labels is linear: each class has a place in the latent, and logits are linear in it. Other modalities'
+    encoders learn to tell classes apart, but their decoders learn little from labels, which would teach them means of
+    classes.
     """
     if likelihood == "categorical":
-        return ArmConfig(likelihood, hidden=(), dropout=0.0, weight=0.3, source_weight=0.05, pull=1.0)
+        return ArmConfig(
+            likelihood, hidden=(), dropout=0.0, weight=0.3, source_weight=0.05, pull=1.0, translate=False
+        )
     dropout = float(np.clip(1 - 7 / np.sqrt(n_features), 0.1, 0.8))
-    return ArmConfig(likelihood, dropout=dropout, noise=0.1 if dropout == 0.1 else 0.0)
+    wide = (dropout - 0.1) / 0.7
+    return ArmConfig(
+        likelihood,
+        dropout=dropout,
+        noise=0.1 if dropout == 0.1 else 0.0,
+        weight=1 + 3 * wide,
+        cross_weight=4 - 2 * wide,
+        pull=4 - 2 * wide,
+    )
 
 
 class CoupledAE(AdaptableModel):
@@ -83,6 +99,11 @@ class CoupledAE(AdaptableModel):
         smallest variance of the latents; ``"min_variance_2019"``, with a term for each modality, and
         ``"full_covariance"``, relative to the whole covariance :cite:p:`Gala19`; or ``"mse"``, the plain distance,
         under which latents collapse, to show just that.
+    latent_axes
+        Coordinates in which latents are given. ``"agreement"``: after training, axes are those along which modalities
+        agree on the training cells, from the most to the least, scaled by that (its sixth power), so that distances,
+        neighbours and clusters are about what they agree on. ``"network"``: as the encoders give them, as published.
+        Predictions are the same.
     registry
         Registry of an earlier set-up, for a model without data; :meth:`load` gives it.
 
@@ -120,6 +141,7 @@ class CoupledAE(AdaptableModel):
         arms: Mapping[str, Mapping[str, Any]] | None = None,
         coupling: float | Mapping[tuple[str, str], float | tuple[float, float]] = 0.5,
         coupling_loss: str = "min_variance",
+        latent_axes: LatentAxes = "agreement",
         registry: dict | None = None,
     ) -> None:
         super().__init__(mdata, registry)
@@ -131,6 +153,9 @@ class CoupledAE(AdaptableModel):
         coupling = self._coupling_weights(coupling, mdata)
         if coupling_loss not in COUPLING_LOSSES:
             raise ValueError(f"coupling_loss={coupling_loss!r} must be one of {list(COUPLING_LOSSES)}.")
+        if latent_axes not in get_args(LatentAxes):
+            raise ValueError(f"latent_axes={latent_axes!r} must be one of {list(get_args(LatentAxes))}.")
+        self.latent_axes = latent_axes
         self.module = self._module_cls(
             {name: len(names) for name, names in features.items()},
             int(n_latent),

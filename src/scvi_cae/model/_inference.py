@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from scvi import settings
 from scvi_cae.data import check_mudata, check_not_view, positions, shorten, tensor
 
 from ._attribution import in_units, mean_derivatives
+from ._axes import agreement_axes
 from ._saving import SavableModel
 
 if TYPE_CHECKING:
@@ -19,15 +20,24 @@ if TYPE_CHECKING:
 
     from mudata import MuData
 
+    from scvi_cae.data import Split
     from scvi_cae.module import Observation
 
 
+#: Coordinates of latents.
+LatentAxes = Literal["agreement", "network"]
+#: Most training cells that say along which axes modalities agree.
+MOST_CELLS = 10_000
 #: What a cell can be to a training.
 CELL_SETS = ["training", "validation", "test"]
 
 
 class InferringModel(SavableModel):
     """A model that embeds cells."""
+
+    latent_axes: LatentAxes = "agreement"
+    #: Origin and axes of the coordinates in which latents are given; ``None``: as the encoders give them.
+    axes_: tuple[np.ndarray, np.ndarray] | None = None
 
     def _query(
         self,
@@ -125,14 +135,38 @@ class InferringModel(SavableModel):
         """
         names = self.measured if modality is None else [modality]
         mdata, cells = self._query(adata, indices, names, batch_size)
-        return self._joint(mdata, names, cells, batch_size).cpu().numpy()
+        return self._mean([self._place(mdata, name, cells, batch_size) for name in names]).cpu().numpy()
 
-    def _joint(
-        self, mdata: MuData, names: Sequence[str], cells: np.ndarray, batch_size: int | None
+    @staticmethod
+    def _mean(latents: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Mean of the latents that a cell has; that of a single one is its own."""
+        return torch.nanmean(torch.stack(list(latents)), dim=0)
+
+    def _place(
+        self, mdata: MuData, modality: str, cells: np.ndarray, batch_size: int | None = None
     ) -> torch.Tensor:
-        """Mean of the latents that a cell has of some modalities; that of a single one is its own."""
-        latents = [self._encode(mdata, name, cells, batch_size) for name in names]
-        return torch.nanmean(torch.stack(latents), dim=0)
+        """Latents of cells in one modality, in the coordinates in which they are given."""
+        z = self._encode(mdata, modality, cells, batch_size)
+        if self.axes_ is None:
+            return z
+        origin, axes = (torch.as_tensor(x, dtype=z.dtype, device=z.device) for x in self.axes_)
+        return (z - origin) @ axes
+
+    def _finish(self, mdata: MuData, split: Split, trained: bool) -> None:
+        super()._finish(mdata, split, trained)
+        # A model that is adapted to other data stays in the coordinates of its reference.
+        if not self.adapting_:
+            found = trained and self.latent_axes == "agreement"
+            self.axes_ = self._find_axes(mdata, split.train) if found else None
+
+    def _find_axes(self, mdata: MuData, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Axes along which modalities agree on training cells, or on a sample of many."""
+        present = [self._aligned_modality(mdata, name).present[cells] for name in self.measured]
+        cells = cells[np.sum(present, axis=0) > 1]
+        if len(cells) > MOST_CELLS:
+            cells = np.random.default_rng(0).choice(cells, MOST_CELLS, replace=False)
+        latents = {name: self._encode(mdata, name, cells, None).cpu().numpy() for name in self.measured}
+        return agreement_axes(latents, self.module.coupling)
 
     def write_latent(self, mdata: MuData | None = None, key: str = "X_cae") -> None:
         """Write latents where scanpy looks for them.
@@ -169,8 +203,8 @@ class InferringModel(SavableModel):
                 f"key={key!r} cannot name latents: it must not be empty, contain a slash, or give the name of a "
                 f"modality, under which MuData keeps which cells have it."
             )
-        latents = {name: self._encode(mdata, name, cells, None) for name in self.measured}
-        mdata.obsm[key] = torch.nanmean(torch.stack(list(latents.values())), dim=0).cpu().numpy()
+        latents = {name: self._place(mdata, name, cells) for name in self.measured}
+        mdata.obsm[key] = self._mean(list(latents.values())).cpu().numpy()
         for name, z in latents.items():
             if name not in mdata.mod:
                 continue
@@ -283,7 +317,12 @@ class InferringModel(SavableModel):
         mdata, cells = self._query(adata, indices, [name], batch_size)
         arm = self.module.arm(name)
         batches = (batch for _, batch in self._observations(mdata, name, cells, batch_size))
-        effects = mean_derivatives(arm, self.module.arm(target), batches)
+        reads = self.module.arm(target)
+
+        def decode(z: torch.Tensor) -> torch.Tensor:
+            return reads.likelihood.additive(reads.output(self.module.translate(z, name, target)))
+
+        effects = mean_derivatives(arm, decode, batches)
         if effects is None:
             raise ValueError(
                 f"None of the {len(cells)} cells has modality {name!r}, which the prediction starts from. Give cells "

@@ -182,7 +182,10 @@ class PredictingModel(InferringModel):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Latents of cells, and what is predicted from them."""
         arm = self.module.arm(target)
-        z = self._joint(mdata, sources, cells, batch_size)
+        latents = [self._encode(mdata, name, cells, batch_size) for name in sources]
+        z = self._mean(
+            [self.module.translate(z, name, target) for z, name in zip(latents, sources, strict=True)]
+        )
         values = torch.cat([arm.decode(part, batch) for part in z.split(batch_size or settings.batch_size)])
         return z.cpu().numpy(), values.cpu().numpy()
 

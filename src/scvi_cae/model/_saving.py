@@ -198,6 +198,8 @@ class SavableModel(TrainableModel):
                 name: tuple(x.cpu().numpy() for x in arrays)
                 for name, arrays in attributes.get(kept, {}).items()
             }
+        if attributes.get("axes_") is not None:
+            attributes["axes_"] = tuple(x.cpu().numpy() for x in attributes["axes_"])
         for name in SETS:
             if attributes[name] is not None:
                 attributes[name] = np.asarray(attributes[name].cpu())

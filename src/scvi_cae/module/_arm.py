@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import torch
 from torch import nn
 
-from ._networks import Augmentation, Decoder, Encoder, Fixable, LatentNorm, initialise_as_keras
+from ._networks import Augmentation, Decoder, Encoder, Fixable, LatentNorm, Translation, initialise_as_keras
 from .likelihoods import LIKELIHOODS
 
 if TYPE_CHECKING:
@@ -75,6 +75,10 @@ class Arm(nn.Module):
             config.decoder_dropout,
             config.nonnegative,
             n_batches,
+        )
+        # Drawn after everything else, of which it changes nothing.
+        self.translations = nn.ModuleList(
+            Translation(n_latent) if config.translate else nn.Identity() for _ in range(n_sources - 1)
         )
         self.n_batches = n_batches
         if n_batches:
@@ -149,13 +153,25 @@ class Arm(nn.Module):
         z = self.encoder(self.augmentation(inputs, observation.observed), observation.batch)
         return z if self.latent_norm is None else self.latent_norm(z, observation.present)
 
+    def translate(self, z: torch.Tensor, source: int) -> torch.Tensor:
+        """What the decoder reads instead of latents.
+
+        Parameters
+        ----------
+        z
+            ``(..., n_cells, n_latent)`` latents.
+        source
+            Number of the modality that they are of; 0 for this one, whose latents are read as they are.
+        """
+        return self.translations[source - 1](z) if source else z
+
     def decode(self, z: torch.Tensor, batch: int | None = None) -> torch.Tensor:
         """Expected values in the data's units.
 
         Parameters
         ----------
         z
-            ``(n_cells, n_latent)`` latents of any modality.
+            ``(n_cells, n_latent)`` latents, translated if they are another modality's.
         batch
             Number of the technical batch that the values are to be of; that of no one in particular by default.
 

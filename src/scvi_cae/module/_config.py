@@ -76,6 +76,9 @@ class ArmConfig:
     pull
         How much the other modalities' encoders learn from that, relative to the decoder: 0 for not at all, as
         published.
+    translate
+        Whether the decoder reads another modality's latent through a linear map of its own, which is learnt: what
+        cannot be told from the other modality is shrunk on the way, and need not be in the latent itself.
 
     Raises
     ------
@@ -101,9 +104,10 @@ class ArmConfig:
     nonnegative: bool = False
     error_over: ErrorOver = "observed"
     weight: float = 1.0
-    cross_weight: float = 2.0
+    cross_weight: float = 4.0
     source_weight: float = 1.0
-    pull: float = 0.0
+    pull: float = 4.0
+    translate: bool = True
 
     def __post_init__(self) -> None:
         """Check every setting."""

@@ -44,15 +44,16 @@ class CoupledModule(BaseModuleClass):
     .. math::
 
         L = \sum_m \alpha_m \Big[ R_m(d_m(z_m))
-            + \beta_m \sum_{s:\,\lambda_{sm} > 0} w_{ms} R_m(d_m(\mathrm{sg}[z_s])) \Big]
+            + \beta_m \sum_{s:\,\lambda_{sm} > 0} w_{ms} R_m(d_m(t_{ms}(z_s))) \Big]
             + \sum_{i<j} \lambda_{ij} C(z_i, z_j)
 
     :math:`R_m` is the reconstruction loss over the observed values of modality :math:`m`, taken over the
     cells that have it (and also have :math:`s`, in the second term); :math:`C` is the coupling loss, its
-    distances over the cells that have both. :math:`\mathrm{sg}` stops the gradient: a decoder learns to read the other
-    modality's latent, while the encoders answer only for their own reconstruction and the coupling; unless the arm of
-    :math:`m` has a ``pull``, with which the gradient is multiplied instead. The shares :math:`w_{ms}` of the
-    sources sum to 1; they are equal unless arms differ in ``source_weight``.
+    distances over the cells that have both. :math:`t_{ms}` is a linear map, with which the decoder of :math:`m` reads
+    the latents of :math:`s`; the identity for an arm without ``translate``. The gradient that reaches :math:`z_s`
+    through it is multiplied by the ``pull`` of the arm of :math:`m`: with 0, as published, a decoder learns to read the
+    other modality's latent, while the encoders answer only for their own reconstruction and the coupling. The shares
+    :math:`w_{ms}` of the sources sum to 1; they are equal unless arms differ in ``source_weight``.
 
     A pair with two weights :math:`(\lambda_i, \lambda_j)` is coupled by
     :math:`\lambda_i C(z_i, \mathrm{sg}[z_j]) + \lambda_j C(\mathrm{sg}[z_i], z_j)`: each encoder follows the other with
@@ -120,6 +121,10 @@ class CoupledModule(BaseModuleClass):
         """The arm of a modality."""
         return cast("Arm", self._arms[self.modalities.index(modality)])
 
+    def translate(self, z: torch.Tensor, source: str, target: str) -> torch.Tensor:
+        """Latents of a modality as the decoder of another, or its own, reads them."""
+        return self.arm(target).translate(z, (target, *self.sources[target]).index(source))
+
     def adapt(self, arms: Collection[str], layers: Layers) -> None:
         """Let only some arms, or some of their layers, learn from now on.
 
@@ -174,15 +179,17 @@ class CoupledModule(BaseModuleClass):
     ) -> dict[str, torch.Tensor]:
         """Features of each modality's decoder, from its own latent and then from those of ``sources``.
 
-        ``(..., n_sources, n_cells, n)``. The other modalities' latents do not learn from them. A prediction is of
-        the batch that the target was measured in.
+        ``(..., n_sources, n_cells, n)``. A prediction is of the batch that the target was measured in.
         """
         features = {}
         for target in self.modalities:
             sources = (target, *self.sources[target])
             # One pass for all sources is one wide product instead of several.
             pull = self.arm(target).config.pull
-            others = (scale_gradient(latents[source], pull) for source in sources[1:])
+            others = (
+                self.translate(scale_gradient(latents[source], pull), source, target)
+                for source in sources[1:]
+            )
             z = torch.cat([latents[target], *others], dim=-2)
             batch = batches[target]
             if batch is not None:

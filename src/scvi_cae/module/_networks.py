@@ -123,6 +123,27 @@ class Encoder(nn.Module):
         return x if skipped is None else x + skipped
 
 
+class Translation(nn.Module):
+    """A linear map from one modality's latents to what another's decoder reads; the identity to begin with.
+
+    What is learnt, and what weight decay takes back, is the difference to that.
+
+    Parameters
+    ----------
+    n_latent
+        Number of latent dimensions.
+    """
+
+    def __init__(self, n_latent: int) -> None:
+        super().__init__()
+        self.difference = Linear(n_latent, n_latent, bias=False)
+        nn.init.zeros_(self.difference.weight)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Map ``(..., n_cells, n_latent)``."""
+        return z + self.difference(z)
+
+
 class Decoder(nn.Module):
     r"""The mirror of :class:`Encoder`: :math:`f(z) = A z + \mathrm{MLP}(z)`, from latents to features.
 

@@ -1,0 +1,112 @@
+"""What each part of the default recipe is worth, on cells that train the models of the benchmark.
+
+    SCVI_CAE_DATA=... python tests/benchmarks/ablation.py [--only default "no translation"] [--folds 0 1 2 3 4]
+
+Data are those of ``scala2020_folds.py``. The 120 test cells of its first fold are left out; the other 1,088 cells are
+dealt into ten folds, in each of which a tenth is held out of the training. So parts are chosen without the first fold's
+test cells; those of the other folds are among the cells that choose them, though never in the model that is scored on
+them. One row for each change of one part, one model and the mean of several (``Ensemble``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from peers import rows_of
+from scala2020_folds import paired_cells, ten_folds
+
+from scvi_cae.evaluate import cross_validate
+from scvi_cae.splits import Split
+
+#: Columns, as in ``peers.py``.
+COLUMNS = ["E from T", "T from E", "E from E", "T from T", "FOSCTTM", "family knn E in T"]
+
+
+def arms(rna: dict[str, Any] | None = None, ephys: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Arguments of a model with other settings of its arms."""
+    return {"arms": {"rna": rna or {}, "ephys": ephys or {}}}
+
+
+def both(**settings: Any) -> dict[str, Any]:
+    """The same settings for both arms."""
+    return arms(settings, settings)
+
+
+#: What is changed: arguments of the model, of the training.
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "default": ({}, {}),
+    "no translation": (both(translate=False), {}),
+    "encoders do not learn from predictions (pull 0)": (both(pull=0.0), {}),
+    "cross-modal predictions weigh 2": (both(cross_weight=2.0), {}),
+    "genes weigh as much as electrophysiology": (arms({"weight": 1.0}), {}),
+    "genes pull as electrophysiology does": (arms({"pull": 4.0}), {}),
+    "latents in the network's axes": ({"latent_axes": "network"}, {}),
+    "coupling 0.1": ({"coupling": 0.1}, {}),
+    "coupling 1": ({"coupling": 1.0}, {}),
+    "half of the genes dropped": (arms({"dropout": 0.5}), {}),
+    "no linear path": (both(linear=False), {}),
+    "no hidden layer": (both(hidden=()), {}),
+    "128 hidden units": (both(hidden=(128,)), {}),
+    "twice as many steps": ({}, {"max_epochs": 334}),
+    "constant learning rate of 0.001": ({}, {"plan_kwargs": {"schedule": "constant", "lr": 1e-3}}),
+    "20 dimensions": ({"n_latent": 20}, {}),
+    "3 dimensions": ({"n_latent": 3}, {}),
+}
+
+
+def inner_folds(position: np.ndarray, numbers: list[int]) -> list[Split]:
+    """Folds within the training cells of the first outer fold."""
+    (outer,) = ten_folds(position, [0])
+    cells = np.random.RandomState(7).permutation(outer.train)
+    return [
+        Split(np.setdiff1d(cells, cells[number::10]), None, np.sort(cells[number::10])) for number in numbers
+    ]
+
+
+def main() -> None:
+    """Run the changes and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=list(CHANGES), default=list(CHANGES))
+    parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--n-models", type=int, default=3)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    pd.set_option("display.width", 0)
+    mdata, position = paired_cells()
+    folds = inner_folds(position, args.folds)
+    for number, name in enumerate(args.only):
+        model, train = CHANGES[name]
+        table = cross_validate(
+            mdata,
+            folds,
+            [0],
+            model,
+            train,
+            labels_key="rna_type",
+            family_key="rna_family",
+            baselines=False,
+            n_models=args.n_models,
+            progress=False,
+        )
+        means = pd.DataFrame(
+            {column: rows_of(table, column).groupby("method")["value"].mean() for column in COLUMNS}
+        )
+        line = " | ".join(
+            f"{means.loc['CoupledAE', c]:.3f} / {means.loc['Ensemble', c]:.3f}" for c in COLUMNS
+        )
+        if not number:
+            print(f"| change (one model / mean of {args.n_models}) | {' | '.join(COLUMNS)} |")
+            print("|---" * (len(COLUMNS) + 1) + "|")
+        print(f"| {name} | {line} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
