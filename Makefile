@@ -1,7 +1,7 @@
 # make demo   what the package does, on simulated data (DATA=scala2020 for real ones); results in demo/
 # make test   the test suite
 # make benchmark   everything beside everything on the real data under SCVI_CAE_DATA (ARGS=--quick for a glance)
-# make tutorials   the notebooks, executed anew
+# make tutorials   the notebooks, executed anew (SCVI_CAE_TUTORIAL_DATA=simulated without the real data)
 # make docs   the documentation, in docs/_build/html; a warning is an error
 # make coverage   the test suite, and the lines that it does not reach
 # make package   wheel and sdist in dist/, checked, installed into empty environments and tried
@@ -21,8 +21,8 @@ demo: $(VENV)/installed
 
 # The networks of the tests are too small to share out among threads, which only get in each other's way; numba,
 # with which scanpy normalises, would set the number of threads of everyone.
-test test-latest benchmark coverage: export OMP_NUM_THREADS = 1
-test test-latest benchmark coverage: export NUMBA_NUM_THREADS = 1
+test test-latest benchmark coverage tutorials: export OMP_NUM_THREADS = 1
+test test-latest benchmark coverage tutorials: export NUMBA_NUM_THREADS = 1
 
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest $(ARGS)

@@ -86,11 +86,12 @@ class CoupledAE(AdaptableModel):
         :class:`~scvi_cae.module.ArmConfig`, as in ``{"rna": {"hidden": (128, 64)}}``. By default an encoder
         and a decoder with one hidden layer of 64 units beside a linear path, and an augmentation that depends
         on the number of features ``n``: input dropout that leaves about ``7 * sqrt(n)`` of them, but at least a
-        fifth and at most nine tenths; where it leaves nine tenths, also noise of 0.1 standard deviations.
+        fifth and at most nine tenths; where it leaves nine tenths, also noise of 0.1 standard deviations. So do the
+        weights of reconstruction (1 to 4), of predictions from other modalities (4 to 2) and their ``pull`` (4 to 2).
     coupling
         Weight of the coupling loss, one for all pairs of modalities that share cells or one for each:
-        ``{("rna", "ephys"): 1.0}``. The default, together with a weight of 2 for cross-modal predictions, predicts
-        held-out cells a little better than the papers' weights of 1. Pairs of weight 0, and pairs that a
+        ``{("rna", "ephys"): 1.0}``. The default, together with heavier cross-modal predictions, predicts held-out
+        cells better than the papers' weights of 1 (docs/benchmark.md). Pairs of weight 0, and pairs that a
         dictionary leaves out, are not coupled, and neither of the two decoders learns from the other's latent.
         Two weights couple a pair by direction: with ``{("rna", "ephys"): (0.1, 0.9)}`` mostly the encoder of
         ``ephys`` follows that of ``rna``, whose latent then keeps more of its own.
