@@ -104,6 +104,7 @@ def test_embed_adds_latents_and_nothing_else(data, fitted, tmp_path):
     np.testing.assert_allclose(after.obsm["X_z"], model.get_latent_representation(), rtol=1e-5)
     assert after["rna"].obsm["X_z"].shape == (after["rna"].n_obs, 3)
     assert set(after.uns) == set(mudata.read_h5mu(data).uns)
+    assert after.obs.pop("X_z_set").isin(["training", "validation", "test"]).all()
     pd.testing.assert_frame_equal(after.obs, before.obs)
     np.testing.assert_array_equal(after["ephys"].X, before["ephys"].X)
 

@@ -143,6 +143,7 @@ def gala2021(
         "latent_momentum": 0.95,
         "latent_eps": 1e-10,
         "error_over": "all",
+        "weight": 1.0,
         "cross_weight": 1.0,
         "pull": 0.0,
         "translate": False,

@@ -39,7 +39,7 @@ def test_cells_unlike_them_are_flagged(model, modality, change):
     other[modality].X = change(other[modality].X).astype(np.float32)
     after = model.novelty(other, modality)
     assert after["distance"].median() > 1.5 * before["distance"].median()
-    assert (after["tail"] < 0.05).mean() > 0.5
+    assert (after["tail"] < 0.05).mean() > 0.3
 
 
 def test_order_of_cells_does_not_matter(model):

@@ -98,11 +98,12 @@ def test_losses_are_means_over_the_observed_values():
     for target in mdata.mod:
         truth = mdata[target].to_df().reindex(cells)
         scale = model.module.arm(target).likelihood.standardiser.scale.numpy()
+        config = model.module.arm(target).config
         for source in mdata.mod:
             error = ((model.predict(source, target).loc[cells] - truth) / scale) ** 2
             logged = model.history[f"{target}_from_{source}_validation"].iloc[best, 0]
             assert logged == pytest.approx(np.nanmean(error.to_numpy()), rel=1e-4)
-            total += logged * (1 if source == target else 2)
+            total += logged * config.weight * (1 if source == target else config.cross_weight)
     assert model.history["reconstruction_loss_validation"].iloc[best, 0] == pytest.approx(total, rel=1e-4)
 
 

@@ -202,11 +202,11 @@ def test_what_is_wrong_is_named():
 
 def test_simulated_types_are_found_by_many_models():
     mdata = scvi_cae.datasets.simulate_patchseq(
-        n_cells=300, n_types=3, n_families=3, n_latent=3, missing_rate=0
+        n_cells=900, n_types=3, n_families=3, n_latent=3, missing_rate=0
     )
     scvi_cae.CoupledAE.setup_mudata(mdata)
     split = scvi_cae.splits.k_fold(mdata, 5)[0]
-    fits = scvi_cae.fit_many(mdata, [split], range(3), settings=[{"n_latent": 3}], max_epochs=60)
+    fits = scvi_cae.fit_many(mdata, [split], range(3), settings=[{"n_latent": 3}], max_epochs=30)
     consensus_types(mdata, fits, n_types=3, n_init=2, reference_key="cell_type")
     for name in ("rna", "ephys"):
         assert agreement(mdata, f"consensus_type_{name}", "cell_type", use_rep="consensus_type")["ari"] > 0.6

@@ -164,11 +164,11 @@ def test_what_is_wrong_is_named():
 
 def test_simulated_types_are_found_by_a_trained_model():
     mdata = scvi_cae.datasets.simulate_patchseq(
-        n_cells=300, n_types=3, n_families=3, n_latent=3, missing_rate=0
+        n_cells=900, n_types=3, n_families=3, n_latent=3, missing_rate=0
     )
     scvi_cae.CoupledAE.setup_mudata(mdata)
     split = scvi_cae.splits.k_fold(mdata, 5)[0]
-    model = scvi_cae.fit_many(mdata, [split], settings=[{"n_latent": 3}], max_epochs=60)[0].model
+    model = scvi_cae.fit_many(mdata, [split], settings=[{"n_latent": 3}], max_epochs=30)[0].model
     model.write_latent(mdata)
     consistent_types(mdata, n_types=3, reference_key="cell_type")
     for name in ("rna", "ephys"):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: Power of the agreement that scales an axis: between training cells, agreement is better than between others, the
 #: more so where there is little of it. Chosen on inner validation cells (docs/benchmark.md).
 POWER = 6
-#: Least agreement: no axis vanishes altogether.
+#: Least agreement: no axis vanishes altogether. The first has unit variance.
 LEAST = 0.2
 
 
@@ -30,7 +30,7 @@ def agreement_axes(
 
     .. math::
 
-        K u_k = r_k C u_k, \qquad u_k^\top C u_k = 1, \qquad z'_k = r_k^6 \, u_k^\top (z - \bar z).
+        K u_k = r_k C u_k, \qquad u_k^\top C u_k = 1, \qquad z'_k = (r_k / r_1)^6 \, u_k^\top (z - \bar z).
 
     Distances between cells then count what the modalities agree on. This is a change of coordinates: nothing is lost.
 
@@ -68,4 +68,5 @@ def agreement_axes(
     agreement, axes = agreement[::-1], axes[:, ::-1]
     # The sign of an axis is free.
     axes = axes * np.where(axes.sum(0) < 0, -1.0, 1.0)
-    return origin, axes * np.clip(agreement, LEAST, 1.0) ** POWER
+    agreement = np.clip(agreement, LEAST, 1.0)
+    return origin, axes * (agreement / agreement[0]) ** POWER
