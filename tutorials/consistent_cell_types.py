@@ -190,7 +190,7 @@ tables = pd.concat(
 tables["method"] = tables["key"].map(methods)
 accuracy = tables.groupby(["modality", "n_classes", "method"])["accuracy"].agg(["mean", "min", "max"])
 
-figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), sharey=True)
 for axis, modality in zip(axes, ("rna", "ephys"), strict=True):
     for method, colour in {"CoupledAE": "C0", "without coupling": "C1", "PCA-CCA": "C2"}.items():
         line = accuracy.loc[modality].xs(method, level="method")
@@ -201,7 +201,7 @@ for axis, modality in zip(axes, ("rna", "ephys"), strict=True):
     axis.set(title=f"from {modality}", xlabel="number of classes", ylim=(0, 1.02))
     axis.spines[["top", "right"]].set_visible(False)
 axes[0].set_ylabel("accuracy, test cells")
-axes[0].legend(frameon=False, loc="lower left")
+axes[1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 figure.tight_layout()
 
 # %%
@@ -338,8 +338,8 @@ finer.loc["CoupledAE", ["consistency", "chance", "ami", "reliable (1)", "reliabl
 
 # %%
 named = np.isin(mdata.obs_names, both) & mdata.obs["common type"].notna().to_numpy()
-by_cell = []
-for n in (n_types, len(common)):
+by_cell, coarse = [], max(n_types, 2)
+for n in (coarse, len(common)):
     tl.consistent_types(mdata, n_types=n, key_added="mixture")
     mdata.obs["taxonomy"] = tree.merge(mdata.obs["common type"], n)
     found = tl.silhouettes(mdata, ["mixture", "taxonomy"], cells=named, by="cell")
@@ -352,7 +352,7 @@ figure, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True)
 for axis, (modality, of_modality) in zip(axes, by_cell.groupby("modality", sort=False), strict=True):
     for (n, key), of_key in of_modality.groupby(["classes", "key"], sort=False):
         values = np.sort(of_key["silhouette"])[::-1]
-        style = {"color": {"mixture": "C0", "taxonomy": "C1"}[key], "linestyle": "-" if n == n_types else "--"}
+        style = {"color": {"mixture": "C0", "taxonomy": "C1"}[key], "linestyle": "-" if n == coarse else "--"}
         axis.plot(np.linspace(0, 1, len(values)), values, label=f"{key}, {n}", **style)
     axis.axhline(0, color="0.8", zorder=0)
     axis.set(title=modality, xlabel="fraction of test cells")
