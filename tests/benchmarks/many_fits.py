@@ -3,7 +3,7 @@
     SCVI_CAE_DATA=... OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=2 python tests/benchmarks/many_fits.py [--repeats 1] [--seeds 5]
 
 One fit is ``CoupledAE.train()`` on the first fold with one thread, its fastest way on a CPU; the others are
-``fit_many`` with all threads. Both do the default 1,000 steps, in turn.
+``fit_many`` with all threads. Both do the default 500 steps, in turn.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
+from scipy.stats import multivariate_normal
 
 from conftest import QUIET, make_mdata
 from scvi_cae import CoupledAE
@@ -42,8 +43,24 @@ def test_axes_are_uncorrelated_and_ordered_by_agreement():
     np.testing.assert_allclose(covariance - np.diag(np.diag(covariance)), 0, atol=1e-10)
     agreement = [np.corrcoef(z["a"][:, k], z["b"][:, k])[0, 1] for k in range(3)]
     np.testing.assert_allclose(agreement, 1 / (1 + np.sort(noise**2)), atol=0.03)
-    relative = np.maximum(agreement, 0.2) / agreement[0]
-    np.testing.assert_allclose(np.diag(covariance), relative**12, rtol=0.05)
+    odds = np.divide(agreement, 1 - np.square(agreement))
+    np.testing.assert_allclose(np.diag(covariance), odds / odds[0], rtol=0.05)
+
+
+def test_the_nearest_cells_are_the_likeliest_to_be_the_same():
+    """Ranks by distance are those by the ratio of the joint Gaussian density to the product of the marginal ones."""
+    latents = noisy_pair(np.array([0.4, 0.9, 1.5]), n=20_000, seed=3)
+    z = place(latents, agreement_axes(latents, PAIR))
+    a, b = z["a"][0], z["b"][:50]
+    both = multivariate_normal(np.zeros(6), np.cov(np.hstack([z["a"], z["b"]]).T))
+    one = multivariate_normal(np.zeros(3), np.cov(z["b"].T))
+    ratio = both.logpdf(np.hstack([np.broadcast_to(a, b.shape), b])) - one.logpdf(b)
+    # What is left are terms of either alone: what the ratio gives to b for lying far out.
+    agreement = np.array([np.corrcoef(z["a"][:, k], z["b"][:, k])[0, 1] for k in range(3)])
+    alone = np.sum(b**2 / z["b"].var(0) * agreement / (1 + agreement), axis=1) / 2
+    scale = agreement[0] / (1 - agreement[0] ** 2) / z["a"].var(0)[0]
+    distance = scale * np.square(a - b).sum(1) / 2
+    np.testing.assert_allclose(ratio - alone - np.mean(ratio - alone), -distance + distance.mean(), atol=0.5)
 
 
 @given(seed=st.integers(0, 1000), n=st.integers(2, 6))

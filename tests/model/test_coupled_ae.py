@@ -25,20 +25,22 @@ def has(mdata, modality):
 
 def test_default_arms_follow_the_number_of_features(mdata):
     module = CoupledAE(mdata).module
-    assert module.arm("ephys").config.dropout == 0.1
+    assert module.arm("ephys").config.dropout == 0.2
     assert module.arm("ephys").config.noise == 0.1
+    assert module.arm("ephys").config.hidden == (128, 128)
     wide = make_mdata(60, {"rna": 1000, "ephys": 8})
     CoupledAE.setup_mudata(wide)
     config = CoupledAE(wide).module.arm("rna").config
     assert config.dropout == pytest.approx(1 - 7 / 1000**0.5)
     assert config.noise == 0
+    assert config.hidden == (64,)
 
 
 def test_settings_of_arms(mdata):
     model = CoupledAE(mdata, arms={"rna": {"hidden": [7], "dropout": 0.3}})
     assert model.module.arm("rna").config.hidden == (7,)
     assert model.module.arm("rna").config.dropout == 0.3
-    assert model.module.arm("ephys").config.hidden == (64,)
+    assert model.module.arm("ephys").config.hidden == (128, 128)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +382,7 @@ def test_wrong_directional_weights(mdata, coupling):
 
 
 def test_unknown_coupling_loss(mdata):
-    with pytest.raises(ValueError, match=r"coupling_loss='cosine' must be one of \['min_variance'"):
+    with pytest.raises(ValueError, match=r"coupling_loss='cosine' must be one of \['log_determinant'"):
         CoupledAE(mdata, coupling_loss="cosine")
 
 

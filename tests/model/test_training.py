@@ -201,7 +201,7 @@ def test_early_stopping(mdata):
 def test_default_length(mdata):
     model = CoupledAE(mdata, n_latent=2)
     model.train(batch_size=50, max_steps=1, enable_progress_bar=False)
-    assert model.trainer.max_epochs == 334  # 3 batches an epoch
+    assert model.trainer.max_epochs == 167  # 3 batches an epoch
 
 
 def test_batch_too_small(mdata):

@@ -10,6 +10,7 @@ from scvi_cae.module import (
     COUPLING_LOSSES,
     covariance,
     full_covariance_coupling,
+    log_determinant_coupling,
     min_variance_coupling,
     min_variance_coupling_2019,
     mse_coupling,
@@ -168,3 +169,47 @@ def test_every_coupling_looks_at_the_cells_it_should(name):
 def test_covariance_is_numpy_s():
     zi, _, everyone = draw(3, 30, 4)
     np.testing.assert_allclose(covariance(zi, everyone), np.cov(zi, rowvar=False))
+
+
+def test_log_determinant_is_about_how_much_each_direction_is_shared():
+    """The sum over directions of log(1 - r) + 0.8 log(1 + r)."""
+    rng = np.random.default_rng(0)
+    n, agreement = 200_000, np.array([0.9, 0.5, 0.0])
+    shared = rng.normal(size=(n, 3)) * np.sqrt(agreement)
+    a, b = (shared + rng.normal(size=(n, 3)) * np.sqrt(1 - agreement) for _ in range(2))
+    mixing = rng.normal(size=(3, 3)) + 3 * np.eye(3)
+    everyone = torch.ones(n, dtype=torch.bool)
+    expected = np.log(1 - agreement).sum() + 0.8 * np.log(1 + agreement).sum()
+    for zi, zj in ((a, b), (a @ mixing, b @ mixing), (10 * a, 10 * b)):
+        loss = log_determinant_coupling(torch.from_numpy(zi), torch.from_numpy(zj), everyone, everyone)
+        assert loss.item() == pytest.approx(expected, abs=0.02)
+
+
+def test_log_determinant_asks_more_of_directions_that_agree():
+    zi, noise, everyone = draw(4, 5000, 2)
+    zj = (zi + torch.tensor([0.3, 3.0]) * noise) / torch.tensor([1.09, 10.0]).sqrt()
+    (zj := zj.detach()).requires_grad_()
+    log_determinant_coupling(zi, zj, everyone, everyone).backward()
+    towards = -(zj.grad * (zi - zj.detach())).sum(0)
+    assert towards[0] > 0
+    assert (towards / (zi - zj.detach()).square().sum(0))[0] > 10 * (
+        towards / (zi - zj.detach()).square().sum(0)
+    )[1]
+
+
+def test_log_determinant_sees_latents_that_lie_apart():
+    zi, noise, everyone = draw(5, 500, 2)
+    zj = zi + 0.5 * noise
+    loss = [log_determinant_coupling(zi, zj + shift, everyone, everyone).item() for shift in (0, 1, 3)]
+    assert loss[0] < loss[1] < loss[2]
+
+
+@pytest.mark.parametrize("n_pairs", [1, 2, 3])
+def test_few_pairs_do_not_pass_for_agreement(n_pairs):
+    """So few pairs differ in few directions; they do not count as agreeing in the others."""
+    zi, zj, everyone = draw(6, 500, 4)
+    present = torch.arange(500) < n_pairs
+    loss = log_determinant_coupling(zi.requires_grad_(), zj, everyone, present)
+    loss.backward()
+    assert loss.item() > -1
+    assert zi.grad.isfinite().all()

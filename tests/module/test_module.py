@@ -8,7 +8,7 @@ from scvi_cae.module import (
     ArmConfig,
     CoupledModule,
     Observation,
-    min_variance_coupling,
+    log_determinant_coupling,
 )
 
 N_FEATURES = {"a": 6, "b": 4, "keys.of": 5}
@@ -78,7 +78,7 @@ def test_loss_is_the_documented_sum():
             total += weight * (module.arm(target).decode(latent) - x.values)[cells].square().mean()
     assert output.extra_metrics["reconstruction_loss"].item() == pytest.approx(total.item(), rel=1e-5)
     for (i, j), weight in PAIRS.items():
-        total += weight * min_variance_coupling(z[i], z[j], batch[i].present, batch[j].present)
+        total += weight * log_determinant_coupling(z[i], z[j], batch[i].present, batch[j].present)
     assert output.loss.item() == pytest.approx(total.item(), rel=1e-5)
     distance = (z["a"] - z["b"])[(batch["a"].present * batch["b"].present) > 0].square().mean()
     assert output.extra_metrics["distance_a_b"].item() == pytest.approx(distance.item(), rel=1e-5)

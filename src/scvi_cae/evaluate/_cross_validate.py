@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
+import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import mudata
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from rich.progress import track
 
 from scvi_cae.data import obs_column
-from scvi_cae.model import Ensemble, fit_many
+from scvi_cae.model import CoupledAE, Ensemble, fit_many
 from scvi_cae.splits import k_fold
 
 from ._held_out import METRICS, check_metrics
@@ -27,6 +32,9 @@ if TYPE_CHECKING:
     from scvi_cae.data import Split
 
     from ._registry import Level
+
+#: Loggers that are as quiet in other processes as in this one.
+LOGGERS = ("lightning.pytorch", "lightning.fabric", "scvi")
 
 
 def cross_validate(
@@ -44,6 +52,7 @@ def cross_validate(
     n_models: int = 1,
     models: bool = True,
     directory: str | Path | None = None,
+    n_jobs: int = 1,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Score a model and the baselines on held-out cells of every fold, for several seeds.
@@ -74,6 +83,9 @@ def cross_validate(
     directory
         Folder in which finished folds are kept. A later call with the same arguments goes on where an interrupted one
         ended.
+    n_jobs
+        Number of processes among which folds are shared out; -1 for as many as there are cores. In one process (the
+        default) each fold's models are still trained together.
     progress
         Whether to show a progress bar.
 
@@ -86,7 +98,7 @@ def cross_validate(
     Raises
     ------
     ValueError
-        If a split has no test cells, or tests cells that it trains on or validates with; if ``directory`` holds the
+        If several processes are to share data that are backed by a file, a split has no test cells, or tests cells that it trains on or validates with; if ``directory`` holds the
         folds of other arguments, there is no such baseline or metric, or training is refused.
     KeyError, ImportError
         As :func:`scvi_cae.evaluate.score` does.
@@ -105,6 +117,11 @@ def cross_validate(
     check_metrics(metrics)
     if n_models < 1:
         raise ValueError(f"n_models={n_models} must be at least 1.")
+    backed = [name for name, modality in mdata.mod.items() if modality.isbacked]
+    if n_jobs != 1 and backed:
+        raise ValueError(
+            f"Modality {backed[0]!r} is backed by a file, which processes cannot share: n_jobs=1, or load the data."
+        )
     keys: dict[Level, str | None] = {"family": family_key, "type": labels_key}
     for key in filter(None, keys.values()):
         obs_column(mdata, key)  # before training rather than after it
@@ -137,30 +154,121 @@ def cross_validate(
         "metrics": metrics,
         "per_feature": per_feature,
     }
-    for block in track(blocks, "Cross-validation", disable=not progress):
-        fits = fit_many(mdata, [folds[number] for number in block], members, [model_kwargs or {}], **train)
-        for position, number in enumerate(block):
-            test = folds[number][2]
+    held_out = HeldOutFolds(mdata, folds, seeds, members, n_models, models, dict(model_kwargs or {}), train)
+    with TemporaryDirectory() as shared:
+        if n_jobs != 1:
+            held_out.share(Path(shared) / "mdata.h5mu")
+        scored = Parallel(n_jobs, return_as="generator_unordered")(
+            delayed(held_out.score)(block, baselines, list(entries), told) for block in blocks
+        )
+        for block in track(scored, "Cross-validation", len(blocks), disable=not progress):
+            finished |= block
+            if kept is not None:
+                for number, scores in block.items():
+                    kept.write(number, scores)
+    return pd.concat([finished[number] for number in range(len(folds))], ignore_index=True)
+
+
+class HeldOutFolds:
+    """Folds whose models are trained and scored, in this process or another.
+
+    Parameters
+    ----------
+    mdata
+        MuData, set up.
+    folds, seeds, n_models, models
+        As in :func:`cross_validate`.
+    members
+        Seeds of the models of each fold.
+    model_kwargs, train_kwargs
+        As in :func:`cross_validate`, none left out.
+    """
+
+    def __init__(
+        self,
+        mdata: MuData,
+        folds: Sequence[Split],
+        seeds: Sequence[int],
+        members: Sequence[int],
+        n_models: int,
+        models: bool,
+        model_kwargs: Mapping[str, Any],
+        train_kwargs: Mapping[str, Any],
+    ) -> None:
+        self.mdata = mdata
+        self.folds, self.seeds, self.members = folds, seeds, members
+        self.n_models, self.models = n_models, models
+        self.model_kwargs, self.train_kwargs = model_kwargs, train_kwargs
+        self._file: Path | None = None
+        self._registry: dict[str, Any] = {}
+        self._levels: dict[str, int] = {}
+        self._filters: list[Any] = []
+
+    def share(self, file: Path) -> None:
+        """Write what other processes need to a file, since a MuData cannot be pickled."""
+        copy = self.mdata.copy()  # writing makes categories of strings
+        copy.write(file)
+        self._file = file
+        self._registry = CoupledAE._get_most_recent_anndata_manager(self.mdata, required=True).registry
+        self._levels = {name: logging.getLogger(name).level for name in LOGGERS}
+        self._filters = list(warnings.filters)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process is told."""
+        return {**self.__dict__, "mdata": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In the other process, read the data, and set them up in the same way."""
+        self.__dict__.update(state)
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
+        warnings.filters[:] = self._filters  # type: ignore[index]
+        self.mdata = mudata.read_h5mu(self._file)
+        CoupledAE.setup_mudata(self.mdata, source_registry=self._registry, **self._registry["setup_args"])
+
+    def score(
+        self, numbers: Sequence[int], baselines: Any, names: Sequence[str], told: Mapping[str, Any]
+    ) -> dict[int, pd.DataFrame]:
+        """Train the models of some folds, and score them.
+
+        Parameters
+        ----------
+        numbers
+            Numbers of the folds.
+        baselines
+            Baselines that are scored beside the first model.
+        names
+            Their names.
+        told
+            Further arguments of :func:`scvi_cae.evaluate.score`.
+
+        Returns
+        -------
+        Scores by number of the fold.
+        """
+        folds = [self.folds[number] for number in numbers]
+        fits = fit_many(self.mdata, folds, self.members, [self.model_kwargs], **self.train_kwargs)
+        scores = {}
+        for position, number in enumerate(numbers):
+            test = folds[position][2]
             of_fold = {fit.seed: fit.model for fit in fits if fit.split == position}
             rows = []
             for seed, model in of_fold.items():
-                first = seed == members[0]
+                first = seed == self.members[0]
                 rows.append(
                     score(model, test, baselines=baselines if first else False, **told).assign(seed=seed)
                 )
                 if first:
-                    rows[0].loc[rows[0]["method"].isin(entries), "seed"] = seeds[0]
-            for seed in seeds if n_models > 1 and models else ():
-                ensemble = Ensemble([of_fold[seed * n_models + i] for i in range(n_models)])
+                    rows[0].loc[rows[0]["method"].isin(names), "seed"] = self.seeds[0]
+            for seed in self.seeds if self.n_models > 1 and self.models else ():
+                ensemble = Ensemble([of_fold[seed * self.n_models + i] for i in range(self.n_models)])
                 rows.append(score(ensemble, test, baselines=False, **told).assign(seed=seed))
-            scores = pd.concat(rows, ignore_index=True)
-            if not models:
-                scores = scores[scores["method"].isin(entries)]
-            columns = scores.columns.tolist()
-            finished[number] = scores.assign(fold=number)[[*columns[:-1], "fold", "seed"]]
-            if kept is not None:
-                kept.write(number, finished[number])
-    return pd.concat([finished[number] for number in range(len(folds))], ignore_index=True)
+            table = pd.concat(rows, ignore_index=True)
+            if not self.models:
+                table = table[table["method"].isin(names)]
+            columns = table.columns.tolist()
+            scores[number] = table.assign(fold=number)[[*columns[:-1], "fold", "seed"]]
+        return scores
 
 
 def _check_folds(folds: Sequence[Split], n_obs: int) -> None:

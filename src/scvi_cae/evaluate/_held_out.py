@@ -56,6 +56,10 @@ def check_metrics(metrics: Sequence[str]) -> None:
         raise ValueError(f"metrics={metrics!r} must be a sequence of some of {', '.join(map(repr, known))}.")
 
 
+#: Between the names of sources that a prediction is made from together.
+JOINED = " + "
+
+
 class HeldOut:
     """Values of training and held-out cells, and the scores of methods on the latter.
 
@@ -118,8 +122,10 @@ class HeldOut:
     def _asked(self) -> set[str]:
         return set(self.metrics)
 
-    def score_values(self, method: str, source: str, target: str, prediction: np.ndarray) -> None:
-        """Score a prediction of the cells that have source and target."""
+    def score_values(
+        self, method: str, source: str, target: str, prediction: np.ndarray, told: Sequence[str] = ()
+    ) -> None:
+        """Score a prediction of the cells that have source and target, made with what labels are ``told``."""
         both = self.has[source] & self.has[target]
         n, truth, prediction = both.sum(), self.values[target][both], prediction[both]
         scores: dict[str, Callable[[], float]]
@@ -137,6 +143,7 @@ class HeldOut:
                     scores[f"r2 beyond {level}"] = lambda level=level: r2_beyond(  # type: ignore[misc]
                         truth, prediction, self._reference(target, level)[both], scale
                     )
+        source = JOINED.join([source, *told])
         for metric, compute in scores.items():
             if metric in self._asked:
                 self.add(method, source, target, metric, compute() if n else np.nan, n)

@@ -39,7 +39,8 @@ def score(
 
     For each modality, how well the model reconstructs it; for each coupled pair and direction, how well the
     model and the baselines predict one from the other, over the same values (counts at equal library size; for
-    labels, the fraction that is right); for each coupled pair, how well latents agree. The baselines are fitted to
+    labels, the fraction that is right); where the model knows labels, how well it predicts from a modality together
+    with them; for each coupled pair, how well latents agree. The baselines are fitted to
     the training cells of the model; mean and standard deviation in the R2 are those of the training cells, too.
 
     Parameters
@@ -92,7 +93,8 @@ def score(
     ``method``
         Name of the model's class, or of the baseline.
     ``source``, ``target``
-        Modalities. The type mean needs no source: its rows say with which source's it compares.
+        Modalities. The type mean needs no source: its rows say with which source's it compares. A prediction that is
+        made from labels, too, has them in its source: ``"rna + cell_type"``.
     ``metric``
         The higher the better, 1 at best, but for ``"foscttm"`` and ``"crps"`` (the lower, 0 at best):
 
@@ -151,7 +153,7 @@ def score(
     entries = resolve(baselines, list(labels), first.module.n_latent)
     held_out = HeldOut(model, train, cells, labels, metrics, per_feature)
 
-    def predicted(source: str, target: str) -> np.ndarray:
+    def predicted(source: str | list[str], target: str) -> np.ndarray:
         return first.comparable(target, model.predict(source, target, indices=cells).to_numpy())
 
     for m in first.measured:
@@ -159,6 +161,11 @@ def score(
         for method, entry in entries.items():
             if entry.within:
                 held_out.score_baseline(method, entry, m, m)
+
+    for source, target in permutations(first.measured, 2):
+        told = [label for label in first.labels if label in first.module.sources[target]]
+        if told and source in first.module.sources[target]:
+            held_out.score_values(name, source, target, predicted([source, *told], target), told)
 
     pairs = [pair for pair in first.module.coupling if not {*pair} & {*first.labels}]
     for source, target in permutations(first.modalities, 2):

@@ -11,11 +11,8 @@ from scipy.linalg import eigh
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: Power of the agreement that scales an axis: between training cells, agreement is better than between others, the
-#: more so where there is little of it. Chosen on inner validation cells (docs/benchmark.md).
-POWER = 6
-#: Least agreement: no axis vanishes altogether. The first has unit variance.
-LEAST = 0.2
+#: Bounds of the agreement that scales an axis: no axis vanishes, and none counts for all.
+LEAST, MOST = 0.05, 0.99
 
 
 def agreement_axes(
@@ -30,9 +27,12 @@ def agreement_axes(
 
     .. math::
 
-        K u_k = r_k C u_k, \qquad u_k^\top C u_k = 1, \qquad z'_k = (r_k / r_1)^6 \, u_k^\top (z - \bar z).
+        K u_k = r_k C u_k, \qquad u_k^\top C u_k = 1, \qquad z'_k = \frac{s_k}{s_1} \, u_k^\top (z - \bar z), \qquad
+        s_k^2 = \frac{r_k}{1 - r_k^2}.
 
-    Distances between cells then count what the modalities agree on. This is a change of coordinates: nothing is lost.
+    For two Gaussian measurements that correlate by :math:`r_k`, the logarithm of how much likelier a pair is as two
+    measurements of one cell than as measurements of two is :math:`-\tfrac12 \sum_k s_k^2 (a_k - b_k)^2`, up to terms of
+    either alone: nearest are the likeliest partners. This is a change of coordinates: nothing is lost.
 
     Parameters
     ----------
@@ -68,5 +68,6 @@ def agreement_axes(
     agreement, axes = agreement[::-1], axes[:, ::-1]
     # The sign of an axis is free.
     axes = axes * np.where(axes.sum(0) < 0, -1.0, 1.0)
-    agreement = np.clip(agreement, LEAST, 1.0)
-    return origin, axes * (agreement / agreement[0]) ** POWER
+    agreement = np.clip(agreement, LEAST, MOST)
+    scale = np.sqrt(agreement / (1 - agreement**2))
+    return origin, axes * (scale / scale[0])

@@ -35,15 +35,20 @@ if TYPE_CHECKING:
     from scvi_cae.module.likelihoods import NegativeBinomial
 
 
+#: Modalities with more features have shallow networks.
+WIDE = 200
+
+
 def default_arm(n_features: int, likelihood: Likelihood = "squared_error") -> ArmConfig:
     """The arm of a modality about which nothing else is said.
 
     A wide modality, such as gene expression, measures everything many times over, and its encoder overfits
-    unless most of it is dropped at random; a narrow one has little to spare, and gets noise instead. Of ``n``
-    features, input dropout leaves about ``7 * sqrt(n)``, but at least a fifth and at most nine tenths. What little of
-    a wide modality is more than noise has little weight in its mean error, so that its arm weighs more; and others'
-    encoders, which would overfit so many targets, learn less from predicting it. The weights were chosen on inner
-    validation cells (docs/benchmark.md).
+    unless most of it is dropped at random; a narrow one has little to spare, and gets noise, too. Of ``n`` features,
+    input dropout leaves about ``7 * sqrt(n)``, but at least a fifth and at most four fifths. What little of a wide
+    modality is more than noise has little weight in its mean error, so that its arm weighs more; and others' encoders,
+    which would overfit so many targets, learn less from predicting it. Single features of a narrow modality are worth
+    predicting, and depend on cell types in ways that take a deeper network. All of it was chosen on inner validation
+    cells (docs/benchmark.md).
 
     The arm of labels is linear: each class has a place in the latent, and logits are linear in it. Other modalities'
     encoders learn to tell classes apart, but their decoders learn little from labels, which would teach them means of
@@ -51,17 +56,23 @@ def default_arm(n_features: int, likelihood: Likelihood = "squared_error") -> Ar
     """
     if likelihood == "categorical":
         return ArmConfig(
-            likelihood, hidden=(), dropout=0.0, weight=0.3, source_weight=0.05, pull=1.0, translate=False
+            likelihood,
+            hidden=(),
+            dropout=0.0,
+            weight=0.1,
+            cross_weight=4.0,
+            source_weight=0.3,
+            translate=False,
         )
-    dropout = float(np.clip(1 - 7 / np.sqrt(n_features), 0.1, 0.8))
-    wide = (dropout - 0.1) / 0.7
+    dropout = float(np.clip(1 - 7 / np.sqrt(n_features), 0.2, 0.8))
+    wide = (dropout - 0.2) / 0.6
     return ArmConfig(
         likelihood,
+        hidden=(64,) if n_features > WIDE else (128, 128),
         dropout=dropout,
-        noise=0.1 if dropout == 0.1 else 0.0,
-        weight=1 + 3 * wide,
-        cross_weight=4 - 2 * wide,
-        pull=4 - 2 * wide,
+        noise=0.1 if dropout == 0.2 else 0.0,
+        weight=1 + 0.2 * wide,
+        pull=1 - 0.75 * wide,
     )
 
 
@@ -83,11 +94,12 @@ class CoupledAE(AdaptableModel):
         looked at, and match cells across modalities better.
     arms
         For each modality, settings that differ from the defaults: any of the arguments of
-        :class:`~scvi_cae.module.ArmConfig`, as in ``{"rna": {"hidden": (128, 64)}}``. By default an encoder
-        and a decoder with one hidden layer of 64 units beside a linear path, and an augmentation that depends
-        on the number of features ``n``: input dropout that leaves about ``7 * sqrt(n)`` of them, but at least a
-        fifth and at most nine tenths; where it leaves nine tenths, also noise of 0.1 standard deviations. So do the
-        weights of reconstruction (1 to 4), of predictions from other modalities (4 to 2) and their ``pull`` (4 to 2).
+        :class:`~scvi_cae.module.ArmConfig`, as in ``{"rna": {"hidden": (128, 64)}}``. The defaults depend on the
+        number of features ``n``. Encoder and decoder have a linear path, beside two hidden layers of 128 units, or,
+        with more than 200 features, one of 64. Input dropout leaves about ``7 * sqrt(n)`` features, but at least a
+        fifth and at most four fifths; where it leaves four fifths, there is also noise of 0.1 standard deviations.
+        The more is dropped, the larger the weight of the arm (1 to 1.2), and the less do other encoders learn from
+        predicting it (``pull``, 1 to 0.25).
     coupling
         Weight of the coupling loss, one for all pairs of modalities that share cells or one for each:
         ``{("rna", "ephys"): 1.0}``. The default, together with heavier cross-modal predictions, predicts held-out
@@ -96,14 +108,16 @@ class CoupledAE(AdaptableModel):
         Two weights couple a pair by direction: with ``{("rna", "ephys"): (0.1, 0.9)}`` mostly the encoder of
         ``ephys`` follows that of ``rna``, whose latent then keeps more of its own.
     coupling_loss
-        What pulls latents together: ``"min_variance"`` :cite:p:`Gala21`, the squared distance relative to the
-        smallest variance of the latents; ``"min_variance_2019"``, with a term for each modality, and
+        What pulls latents together. ``"log_determinant"``, much like the mutual information of the latents: where
+        modalities agree, they are to agree closely, and where they do not, each keeps its own
+        (:func:`~scvi_cae.module.log_determinant_coupling`). As published: ``"min_variance"`` :cite:p:`Gala21`, the
+        squared distance relative to the smallest variance of the latents; ``"min_variance_2019"``, with a term for each modality, and
         ``"full_covariance"``, relative to the whole covariance :cite:p:`Gala19`; or ``"mse"``, the plain distance,
         under which latents collapse, to show just that.
     latent_axes
         Coordinates in which latents are given. ``"agreement"``: after training, axes are those along which modalities
-        agree on the training cells, from the most to the least, scaled by that (its sixth power), so that distances,
-        neighbours and clusters are about what they agree on. ``"network"``: as the encoders give them, as published.
+        agree on the training cells, from the most to the least, scaled so that the nearest cells are those most likely
+        to be the same, and distances, neighbours and clusters are about what modalities agree on. ``"network"``: as the encoders give them, as published.
         Predictions are the same.
     registry
         Registry of an earlier set-up, for a model without data; :meth:`load` gives it.
@@ -140,8 +154,8 @@ class CoupledAE(AdaptableModel):
         mdata: MuData | None = None,
         n_latent: int = 10,
         arms: Mapping[str, Mapping[str, Any]] | None = None,
-        coupling: float | Mapping[tuple[str, str], float | tuple[float, float]] = 0.5,
-        coupling_loss: str = "min_variance",
+        coupling: float | Mapping[tuple[str, str], float | tuple[float, float]] = 0.2,
+        coupling_loss: str = "log_determinant",
         latent_axes: LatentAxes = "agreement",
         registry: dict | None = None,
     ) -> None:
@@ -163,7 +177,7 @@ class CoupledAE(AdaptableModel):
             configs,
             coupling,
             {
-                # Fewer classes than dimensions have no smallest variance.
+                # Fewer classes than dimensions have no variance in some of them.
                 pair: "mse" if set(pair) & set(self.labels) else coupling_loss
                 for pair in combinations(self.modalities, 2)
             },

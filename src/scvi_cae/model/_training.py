@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from scvi_cae.data import AlignedLabels, AlignedModality
 
 #: Steps after which the default schedule ends, and the least number of passes over large data.
-DEFAULT_STEPS, LEAST_EPOCHS = 1000, 10
+DEFAULT_STEPS, LEAST_EPOCHS = 500, 10
 #: Where scvi-tools keeps the positions of training, validation and test cells.
 SETS = ("train_indices_", "validation_indices_", "test_indices_")
 
@@ -89,7 +89,7 @@ class TrainableModel(PreparableModel):
         Parameters
         ----------
         max_epochs
-            Number of passes over the training cells. By default as many as make 1,000 steps, but at least 10.
+            Number of passes over the training cells. By default as many as make 500 steps, but at least 10.
         accelerator, devices
             Where to train, as in scvi-tools. Several devices, with ``strategy="ddp"`` and from a script, share each
             batch; losses are those of the whole batch.

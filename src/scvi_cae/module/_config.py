@@ -104,9 +104,9 @@ class ArmConfig:
     nonnegative: bool = False
     error_over: ErrorOver = "observed"
     weight: float = 1.0
-    cross_weight: float = 4.0
+    cross_weight: float = 1.0
     source_weight: float = 1.0
-    pull: float = 4.0
+    pull: float = 1.0
     translate: bool = True
 
     def __post_init__(self) -> None:

@@ -83,7 +83,7 @@ class CoupledModule(BaseModuleClass):
         n_latent: int,
         arms: Mapping[str, ArmConfig],
         coupling: Mapping[tuple[str, str], float | tuple[float, float]],
-        coupling_loss: str | Mapping[tuple[str, str], str] = "min_variance",
+        coupling_loss: str | Mapping[tuple[str, str], str] = "log_determinant",
         n_batches: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()

@@ -1,9 +1,17 @@
-"""Preparing Patch-seq data, as Gala et al. (2021) do: choose genes, drop and scale electrophysiological features."""
+"""Preparing Patch-seq data: choose genes, drop and scale electrophysiological features, mostly as Gala et al. (2021) do."""
 
 from ._beta_score import beta_score
 from ._drop_features import drop_features
 from ._gene_length import normalize_gene_length
+from ._predictive_features import predictive_features
 from ._robust_scale import robust_scale
 from ._scale_blocks import scale_blocks
 
-__all__ = ["beta_score", "drop_features", "normalize_gene_length", "robust_scale", "scale_blocks"]
+__all__ = [
+    "beta_score",
+    "drop_features",
+    "normalize_gene_length",
+    "predictive_features",
+    "robust_scale",
+    "scale_blocks",
+]
