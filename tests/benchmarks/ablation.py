@@ -40,21 +40,23 @@ def both(**settings: Any) -> dict[str, Any]:
 #: What is changed: arguments of the model, of the training.
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
+    "minimum-variance coupling": ({"coupling_loss": "min_variance"}, {}),
+    "coupling 0.1": ({"coupling": 0.1}, {}),
+    "coupling 0.4": ({"coupling": 0.4}, {}),
     "no translation": (both(translate=False), {}),
     "encoders do not learn from predictions (pull 0)": (both(pull=0.0), {}),
-    "cross-modal predictions weigh 2": (both(cross_weight=2.0), {}),
+    "genes pull as electrophysiology does": (arms({"pull": 1.0}), {}),
     "genes weigh as much as electrophysiology": (arms({"weight": 1.0}), {}),
-    "genes pull as electrophysiology does": (arms({"pull": 4.0}), {}),
-    "latents in the network's axes": ({"latent_axes": "network"}, {}),
-    "coupling 0.1": ({"coupling": 0.1}, {}),
-    "coupling 1": ({"coupling": 1.0}, {}),
-    "half of the genes dropped": (arms({"dropout": 0.5}), {}),
+    "cross-modal predictions weigh 2": (both(cross_weight=2.0), {}),
+    "electrophysiology: one hidden layer of 64": (arms(ephys={"hidden": (64,)}), {}),
+    "electrophysiology: input dropout 0.1": (arms(ephys={"dropout": 0.1}), {}),
+    "genes: two hidden layers of 64": (arms({"hidden": (64, 64)}), {}),
+    "genes: input dropout 0.5": (arms({"dropout": 0.5}), {}),
     "no linear path": (both(linear=False), {}),
-    "no hidden layer": (both(hidden=()), {}),
-    "128 hidden units": (both(hidden=(128,)), {}),
-    "twice as many steps": ({}, {"max_epochs": 334}),
-    "constant learning rate of 0.001": ({}, {"plan_kwargs": {"schedule": "constant", "lr": 1e-3}}),
+    "twice as many steps": ({}, {"max_epochs": 200}),
+    "latents in the network's axes": ({"latent_axes": "network"}, {}),
     "20 dimensions": ({"n_latent": 20}, {}),
+    "5 dimensions": ({"n_latent": 5}, {}),
     "3 dimensions": ({"n_latent": 3}, {}),
 }
 
@@ -76,6 +78,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(CHANGES), default=list(CHANGES))
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--n-models", type=int, default=3)
+    parser.add_argument("--n-jobs", type=int, default=-1, help="processes (default: one for each core)")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -94,6 +97,7 @@ def main() -> None:
             family_key="rna_family",
             baselines=False,
             n_models=args.n_models,
+            n_jobs=args.n_jobs,
             progress=False,
         )
         means = pd.DataFrame(

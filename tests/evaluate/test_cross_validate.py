@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import anndata
+import mudata
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,3 +154,31 @@ def test_mistakes_are_named_before_training(mdata, monkeypatch):
         cross_validate(mdata, 2, metrics=["nope"])
     with pytest.raises(ValueError, match="n_models=0"):
         cross_validate(mdata, 2, n_models=0)
+
+
+@pytest.fixture
+def labelled():
+    out = make_mdata()
+    CoupledAE.setup_mudata(out, labels_key="kind")
+    return out, splits.k_fold(out, 3)
+
+
+def test_processes_share_folds(labelled, tmp_path):
+    """Each fold is scored as in this process, labels and settings included; finished ones are kept."""
+    mdata, folds = labelled
+    call = {"seeds": [0, 1], "n_models": 2, "train_kwargs": TRAIN, "labels_key": "kind", "progress": False}
+    alone = cross_validate(mdata, folds, **call)
+    shared = cross_validate(mdata, folds, **call, n_jobs=2, directory=tmp_path)
+    pd.testing.assert_frame_equal(shared, alone)
+    assert "rna + kind" in set(shared["source"])
+    assert len(list(tmp_path.glob("fold*.csv"))) == len(folds)
+
+
+def test_processes_cannot_share_a_file(labelled, tmp_path):
+    mdata, folds = labelled
+    mdata["rna"].write_h5ad(tmp_path / "rna.h5ad")
+    backed = mudata.MuData(
+        {"rna": anndata.read_h5ad(tmp_path / "rna.h5ad", backed="r"), "ephys": mdata["ephys"]}
+    )
+    with pytest.raises(ValueError, match="'rna' is backed by a file.*n_jobs=1"):
+        cross_validate(backed, folds, n_jobs=2)

@@ -8,6 +8,7 @@ import scvi
 
 from conftest import QUIET, fit, make_mdata
 from scvi_cae import CoupledAE
+from scvi_cae.model._training import default_epochs
 from scvi_cae.train import KeepBestWeights
 
 
@@ -201,7 +202,12 @@ def test_early_stopping(mdata):
 def test_default_length(mdata):
     model = CoupledAE(mdata, n_latent=2)
     model.train(batch_size=50, max_steps=1, enable_progress_bar=False)
-    assert model.trainer.max_epochs == 167  # 3 batches an epoch
+    assert model.trainer.max_epochs == 100  # 3 batches an epoch would make 167
+
+
+@pytest.mark.parametrize(("n_steps", "n_epochs"), [(1, 100), (6, 84), (5, 100), (50, 10), (10**4, 10)])
+def test_default_number_of_epochs(n_steps, n_epochs):
+    assert default_epochs(n_steps) == n_epochs
 
 
 def test_batch_too_small(mdata):

@@ -13,7 +13,7 @@ from uuid import uuid4
 import mudata
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from rich.progress import track
 
 from scvi_cae.data import obs_column
@@ -145,8 +145,10 @@ def cross_validate(
     missing = [number for number in range(len(folds)) if number not in finished]
     members = [seed * n_models + i for seed in seeds for i in range(n_models)] if models else list(seeds[:1])
     train = dict(train_kwargs or {}) if models else {"max_epochs": 1}
-    # As many folds at a time as are trained in one pass, so that little is lost by an interruption.
+    # As many folds at a time as are trained in one pass, so that little is lost by an interruption; and some for each
+    # process.
     at_once = max((train.get("n_together") or 10) // len(members), 1)
+    at_once = max(min(at_once, -(-len(missing) // effective_n_jobs(n_jobs))), 1)
     blocks = [missing[i : i + at_once] for i in range(0, len(missing), at_once)]
     told: dict[str, Any] = {
         "labels_key": labels_key,

@@ -39,15 +39,16 @@ if TYPE_CHECKING:
 
     from scvi_cae.data import AlignedLabels, AlignedModality
 
-#: Steps after which the default schedule ends, and the least number of passes over large data.
-DEFAULT_STEPS, LEAST_EPOCHS = 500, 10
+#: Steps after which the default schedule ends; the least number of passes over large data, and the most over small
+#: ones, which would be learnt by heart.
+DEFAULT_STEPS, LEAST_EPOCHS, MOST_EPOCHS = 500, 10, 100
 #: Where scvi-tools keeps the positions of training, validation and test cells.
 SETS = ("train_indices_", "validation_indices_", "test_indices_")
 
 
 def default_epochs(n_steps: int) -> int:
     """Number of epochs, of ``n_steps`` each, of the default schedule."""
-    return max(-(-DEFAULT_STEPS // n_steps), LEAST_EPOCHS)
+    return min(max(-(-DEFAULT_STEPS // n_steps), LEAST_EPOCHS), MOST_EPOCHS)
 
 
 class TrainableModel(PreparableModel):
@@ -89,7 +90,7 @@ class TrainableModel(PreparableModel):
         Parameters
         ----------
         max_epochs
-            Number of passes over the training cells. By default as many as make 500 steps, but at least 10.
+            Number of passes over the training cells. By default as many as make 500 steps, but at least 10 and at most 100.
         accelerator, devices
             Where to train, as in scvi-tools. Several devices, with ``strategy="ddp"`` and from a script, share each
             batch; losses are those of the whole batch.
