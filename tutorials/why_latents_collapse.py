@@ -26,7 +26,9 @@
 # - **Full covariance.** The distance in units of the latents' own covariance (Mahalanobis). No direction gains by
 #   shrinking.
 # - **Minimum variance.** The distance relative to the smallest variance in any direction. No direction may
-#   become thin; there is no covariance to invert, so that small batches do. It is the default here.
+#   become thin; there is no covariance to invert, so that small batches do. It is the published model's.
+# - **Log-determinant.** How much of each direction is shared, whatever the scale: the default here, which also lets
+#   directions go in which modalities have nothing in common.
 #
 # Let us watch that happen, on 1,208 neurons of mouse motor cortex with transcriptome and electrophysiology
 # ([Scala et al., 2021](https://doi.org/10.1038/s41586-020-2907-3)).
