@@ -136,9 +136,9 @@ pd.concat(
 # %% [markdown]
 # `a` is the model and `b` the other, `low` to `high` the 95 % interval of their difference, and `n_better` the
 # number of folds of five in which the model is ahead. An interval that contains 0 says that these folds cannot tell
-# the two apart. Kernel ridge is, if anything, a little ahead for electrophysiology from genes, to which its penalty
-# is suited, and well behind in the other direction; ridge regression is close in both. The model does both with one
-# set of weights.
+# the two apart. A single model and kernel ridge predict electrophysiology from genes, to which the latter's penalty is
+# suited, equally well; in the other direction kernel ridge is well behind, and ridge regression is behind in both. The
+# model does both with one set of weights.
 #
 # ## Feature by feature
 #
@@ -282,8 +282,7 @@ axis.spines[["top", "right"]].set_visible(False)
 # ## Leave the uncertain ones alone
 #
 # The width of a cell's intervals says how uncertain its prediction is before anything is measured. Setting aside the
-# least certain cells leaves a somewhat smaller error, if not at every step with so few cells. Beside it, as many set
-# aside by chance:
+# least certain cells leaves a smaller error. Beside it, as many set aside by chance:
 
 # %%
 width = scvi_cae.evaluate.interval_width(intervals, scale)

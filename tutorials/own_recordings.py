@@ -392,10 +392,10 @@ pd.concat(draws, keys=range(3)).groupby(level=1, sort=False).agg(["mean", "min",
 # %% [markdown]
 # As it is, the table does not do badly: the model reads many features at once, and only three are off. Matching
 # means takes the difference between cells for one between rigs, and makes things worse; it is for laboratories that
-# sample cells alike. Without any transcriptomes, nothing ties the adapted encoder to genes, and predictions of genes
-# get worse. With 40 of them they get better than they were.
+# sample cells alike. Without any transcriptomes, nothing ties the adapted encoder to genes: families get better,
+# predictions of genes stay about what they were. With 40 of them those get better, too.
 #
-# For families, the draws differ by more than taking the table as it is and adapting with 40 transcriptomes do. So on
-# your own data, do as is done here: keep some cells aside whose answer you know, be it only a Cre line, and look.
+# For families, draws differ by nearly as much as ways of adapting do. So on your own data, do as is done here: keep
+# some cells aside whose answer you know, be it only a Cre line, and look.
 #
 # More on queries: [docs/queries.md](../docs/queries.md).

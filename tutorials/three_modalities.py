@@ -227,8 +227,8 @@ for axis, target in zip(axes, ("ephys", "morph"), strict=True):
 
 # %% [markdown]
 # The fewer values are left, the less they say of the others, while the transcriptome says about the same throughout.
-# With a third of the values hidden, both together are better than either; with seven tenths of them hidden, the
-# transcriptome alone is about as good or better.
+# With half of the values hidden, both together are better than either; with seven tenths of the electrophysiological
+# values hidden, the transcriptome alone is as good.
 #
 # ## Labels of cells that have none
 #

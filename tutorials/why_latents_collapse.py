@@ -112,7 +112,7 @@ shapes = pd.DataFrame({(name, m): spectrum(models[name], m) for name in models f
 shapes.style.format("{:.3g}")
 
 # %% [markdown]
-# Plain MSE leaves latents with a thousandth of the variance of the others. With batch normalisation the size is right,
+# Plain MSE leaves latents with less than a thousandth of the variance of the others. With batch normalisation the size is right,
 # but they use a single dimension of the two. The two couplings of 2019 use both.
 #
 # In a picture, of all cells, each latent on the scale of the whole row: on the left a point, next to it a line.
@@ -148,14 +148,14 @@ table = scores.pivot(index="coupling", columns="what", values="value").loc[list(
 table.round(3)
 
 # %% [markdown]
-# One split is not a benchmark, but the order of things is plain. The couplings that keep both dimensions predict
-# electrophysiology from genes best. The line predicts it worse, having one number per cell to go by, although that
-# number is well matched between modalities: agreement is what it was made for. The point still predicts, since
-# decoders undo the shrinking; but its size means nothing, weight decay and noise act on it as it happens to be, and
-# it matches worst.
+# One split is not a benchmark. The couplings that keep both dimensions match cells best. The point matches worst and
+# predicts worst: decoders can undo the shrinking, but its size means nothing, and weight decay and noise act on it as
+# it happens to be. The line predicts the other modality about as well as two dimensions do, and its own better: with
+# a weight of 10, couplings that watch over both dimensions leave little room for what a modality alone has to say.
 #
-# The package's default is minimum variance with batch-normalised latents, which also fixes the size; that is the
-# published model of [Gala et al. (2021)](https://doi.org/10.1038/s43588-021-00030-1). How a coupling is chosen:
+# The published model of [Gala et al. (2021)](https://doi.org/10.1038/s43588-021-00030-1) has minimum variance with
+# batch-normalised latents, which also fixes the size. The package's default, the log-determinant, asks most of the
+# directions in which modalities agree already, and little of the others. How a coupling is chosen:
 #
 # ```python
 # scvi_cae.CoupledAE(mdata, coupling_loss="full_covariance")
