@@ -362,9 +362,9 @@ axes[1].legend(frameon=False)
 figure.tight_layout()
 
 # %% [markdown]
-# With few classes, those of the taxonomy are about as well separated as those of the mixture, although they were not
-# made for these latents: both are nearly families. With many, neither is well separated, and many cells are closer to
-# another type. Electrophysiology separates all of them less well than genes do. (The paper found its 33 types better
+# With few classes, those of the mixture are better separated than those of the taxonomy, which were not made for
+# these latents: both are nearly families. With many, neither is well separated, and many cells are closer to another
+# type. Electrophysiology separates all of them less well than genes do. (The paper found its 33 types better
 # separated than as many classes of the taxonomy.)
 #
 # ## Which types does another fit find again?
@@ -459,7 +459,7 @@ thirds = {
 pd.DataFrame(thirds).round(2)
 
 # %% [markdown]
-# By electrophysiology above all, the least stable cells are the least consistent. So a cell of which only
+# By either modality, the least stable cells are the least consistent. So a cell of which only
 # electrophysiology is known comes with a warning where its type is not to be trusted.
 #
 # ## Cells whose modalities disagree
