@@ -27,7 +27,8 @@ Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that 'fit' 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of split, weights and batches.")]
 MaxEpochs = Annotated[
-    int | None, typer.Option(min=1, help="Passes over the training cells. [default: 500 steps' worth, from 10 to 100]")
+    int | None,
+    typer.Option(min=1, help="Passes over the training cells. [default: 500 steps' worth, from 10 to 100]"),
 ]
 
 
