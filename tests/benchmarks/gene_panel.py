@@ -58,14 +58,15 @@ def main() -> None:
     for n_genes in args.n_genes:
         rows[n_genes], chosen = [], Counter()
         for fold in folds:
-            pp.predictive_features(mdata, "rna", "ephys", n_top=n_genes, cells=fold.train)
-            var = mdata["rna"].var
+            marked = pp.predictive_features(
+                mdata, "rna", "ephys", n_top=n_genes, cells=fold.train, copy=True
+            )
+            selected = marked["rna"].var["predictive_selected"]
             panel = mudata.MuData(
-                {"rna": mdata["rna"][:, var["predictive_selected"]].copy(), "ephys": mdata["ephys"].copy()}
+                {"rna": mdata["rna"][:, selected].copy(), "ephys": mdata["ephys"].copy()}
             )
             panel.obs = mdata.obs.copy()
             chosen.update(panel["rna"].var_names)
-            mdata["rna"].var = var.drop(columns=["predictive", "predictive_selected"])
             CoupledAE.setup_mudata(panel)
             rows[n_genes].append(scores(panel, fold, PANEL))
         always = sorted(gene for gene, n in chosen.items() if n == len(folds))

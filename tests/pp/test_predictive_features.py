@@ -58,6 +58,12 @@ def test_sparse_and_dense_missing_and_unpaired():
     for mdata in (dense, other):
         predictive_features(mdata, "rna", "ephys", n_top=3)
     pd.testing.assert_frame_equal(dense["rna"].var, other["rna"].var)
+    empty = make()
+    empty["ephys"].X[:100] = np.nan
+    dropped = mudata.MuData({"rna": make()["rna"], "ephys": empty["ephys"][100:].copy()})
+    for mdata in (empty, dropped):
+        predictive_features(mdata, "rna", "ephys", n_top=3)
+    pd.testing.assert_series_equal(empty["rna"].var["predictive"], dropped["rna"].var["predictive"])
     fewer = mudata.MuData({"rna": make()["rna"], "ephys": dense["ephys"][:200].copy()})
     predictive_features(fewer, "rna", "ephys", n_top=3)
     assert selected(fewer) == DRIVERS

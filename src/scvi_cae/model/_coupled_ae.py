@@ -80,7 +80,7 @@ class CoupledAE(AdaptableModel):
     """Coupled autoencoder of the modalities of a MuData.
 
     Each modality has an encoder into a common low-dimensional space and a decoder out of it. Latents of cells
-    that have two modalities are pulled together, relative to the smallest variance of the latents, and each
+    that have two modalities are made to agree where they can, and each
     decoder also learns to read the other modalities' latents: the space identifies cells consistently across
     modalities and predicts one modality from another :cite:p:`Gala19,Gala21`. Cells may lack any modality, and
     any value (NaN); what is missing enters no loss and no statistic.
@@ -90,8 +90,8 @@ class CoupledAE(AdaptableModel):
     mdata
         MuData set up by :meth:`setup_mudata`. ``None`` only together with ``registry``.
     n_latent
-        Number of latent dimensions. The default, 10, predicts one modality from another best; 2 or 3 can be
-        looked at, and match cells across modalities better.
+        Number of latent dimensions. With the default, 10, cross-modal predictions are about as good as with
+        more; 2 or 3 can be looked at, and hold less of everything (docs/benchmark.md).
     arms
         For each modality, settings that differ from the defaults: any of the arguments of
         :class:`~scvi_cae.module.ArmConfig`, as in ``{"rna": {"hidden": (128, 64)}}``. The defaults depend on the
@@ -102,8 +102,8 @@ class CoupledAE(AdaptableModel):
         predicting it (``pull``, 1 to 0.25).
     coupling
         Weight of the coupling loss, one for all pairs of modalities that share cells or one for each:
-        ``{("rna", "ephys"): 1.0}``. The default, together with heavier cross-modal predictions, predicts held-out
-        cells better than the papers' weights of 1 (docs/benchmark.md). Pairs of weight 0, and pairs that a
+        ``{("rna", "ephys"): 1.0}``. The default is for the default ``coupling_loss``: less of it
+        leaves more to each modality alone, more predicts one from the other a little better (docs/benchmark.md). Pairs of weight 0, and pairs that a
         dictionary leaves out, are not coupled, and neither of the two decoders learns from the other's latent.
         Two weights couple a pair by direction: with ``{("rna", "ephys"): (0.1, 0.9)}`` mostly the encoder of
         ``ephys`` follows that of ``rna``, whose latent then keeps more of its own.

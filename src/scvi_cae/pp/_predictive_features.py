@@ -52,7 +52,8 @@ def predictive_features(
     ----------
     mdata
         MuData. The modality is dense or sparse, no value missing, on a scale on which differences compare: counts
-        log-transformed. Of the target, a missing value (NaN) counts as the mean.
+        log-transformed. Of the target, a missing value (NaN) counts as the mean, and cells without any value as cells
+        that lack it.
     modality
         Key of the modality to select features of.
     target
@@ -119,6 +120,9 @@ def predictive_features(
     if cells is not None:
         names = names[positions(cells, len(names), "cells")]
     names = names[names.isin(opened.adata.obs_names) & names.isin(other.adata.obs_names)]
+    y = other.read_dense()[other.adata.obs_names.get_indexer(names)].astype(np.float64)
+    measured = ~np.isnan(y).all(axis=1)
+    names, y = names[measured], y[measured]
     if len(names) < 2:
         raise ValueError(
             f"Only {len(names)} of the cells have both {modality!r} and {target!r}; at least two are needed."
@@ -131,7 +135,6 @@ def predictive_features(
             f"{opened.name}: {int(missing.sum())} features have missing values, such as "
             f"{opened.adata.var_names[missing][0]!r}. Leave them out, or fill them."
         )
-    y = other.read_dense()[other.adata.obs_names.get_indexer(names)].astype(np.float64)
     (x_mean, x_scale), (y_mean, y_scale) = mean_and_scale(x), mean_and_scale(y)
     norms = _group_lasso((x - x_mean) / x_scale, np.nan_to_num((y - y_mean) / y_scale), int(n_top))
     if np.count_nonzero(norms) < n_top:

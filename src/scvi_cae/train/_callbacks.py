@@ -25,7 +25,7 @@ class KeepBestWeights(pl.Callback):
     Parameters
     ----------
     monitor
-        Names of logged metrics. The default leaves the couplings out: relative to the smallest variance among few
+        Names of logged metrics. The default leaves the couplings out: relative to the covariances of few
         validation cells, they are so noisy that they would drown the rest.
     after
         Number of epochs that are not compared; until then the last one counts.
