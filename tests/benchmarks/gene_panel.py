@@ -58,13 +58,9 @@ def main() -> None:
     for n_genes in args.n_genes:
         rows[n_genes], chosen = [], Counter()
         for fold in folds:
-            marked = pp.predictive_features(
-                mdata, "rna", "ephys", n_top=n_genes, cells=fold.train, copy=True
-            )
+            marked = pp.predictive_features(mdata, "rna", "ephys", n_top=n_genes, cells=fold.train, copy=True)
             selected = marked["rna"].var["predictive_selected"]
-            panel = mudata.MuData(
-                {"rna": mdata["rna"][:, selected].copy(), "ephys": mdata["ephys"].copy()}
-            )
+            panel = mudata.MuData({"rna": mdata["rna"][:, selected].copy(), "ephys": mdata["ephys"].copy()})
             panel.obs = mdata.obs.copy()
             chosen.update(panel["rna"].var_names)
             CoupledAE.setup_mudata(panel)

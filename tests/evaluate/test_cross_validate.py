@@ -13,7 +13,7 @@ from scvi_cae.evaluate import (
     METRICS,
     KernelRidgeBaseline,
     WithTypeMean,
-    _cross_validate,
+    _fold_scores,
     compare,
     cross_validate,
     score,
@@ -51,7 +51,7 @@ def test_scores_are_those_of_each_fold_and_seed(mdata):
 
 def test_a_later_call_goes_on_where_an_interrupted_one_ended(mdata, tmp_path, monkeypatch):
     folds, train = splits.k_fold(mdata, 3), {**TRAIN, "n_together": 1}
-    fit_many, trained = _cross_validate.fit_many, []
+    fit_many, trained = _fold_scores.fit_many, []
 
     def interrupted(mdata, block, *args, **kwargs):
         trained.append(len(block))
@@ -59,7 +59,7 @@ def test_a_later_call_goes_on_where_an_interrupted_one_ended(mdata, tmp_path, mo
             raise KeyboardInterrupt
         return fit_many(mdata, block, *args, **kwargs)
 
-    monkeypatch.setattr(_cross_validate, "fit_many", interrupted)
+    monkeypatch.setattr(_fold_scores, "fit_many", interrupted)
     call = {"model_kwargs": {"n_latent": 2}, "train_kwargs": train, "directory": tmp_path, "progress": False}
     with pytest.raises(KeyboardInterrupt):
         cross_validate(mdata, folds, **call)
@@ -145,7 +145,7 @@ def test_kept_folds_are_read_as_they_were_written(mdata, tmp_path):
 
 
 def test_mistakes_are_named_before_training(mdata, monkeypatch):
-    monkeypatch.setattr(_cross_validate, "fit_many", None)
+    monkeypatch.setattr(_fold_scores, "fit_many", None)
     with pytest.raises(KeyError, match="nope"):
         cross_validate(mdata, 2, labels_key="nope")
     with pytest.raises(ValueError, match="no baseline 'nope'"):
