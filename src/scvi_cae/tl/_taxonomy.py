@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import networkx as nx
 import numpy as np
 import pandas as pd
-from scipy.cluster.hierarchy import is_valid_linkage, to_tree
 
 from scvi_cae.data import category_names, shorten
+
+from ._trees import checked_tree, tree_of_linkage, tree_of_pairs, tree_of_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -73,36 +74,11 @@ class Taxonomy:
     """
 
     def __init__(self, graph: nx.DiGraph) -> None:
-        tree: nx.DiGraph = nx.DiGraph()
-        names = {node: _name(node) for node in graph}
-        tree.add_nodes_from((names[node], dict(graph.nodes[node])) for node in graph)
-        if len(tree) < len(graph):
-            raise ValueError(
-                f"Nodes of the taxonomy have the same name: {shorten(_duplicates(names.values()))}."
-            )
-        tree.add_edges_from((names[parent], names[child]) for parent, child in graph.edges)
-        _check_tree(tree)
-        self.root: str = next(node for node, degree in tree.in_degree() if degree == 0)
-        self.nodes: list[str] = list(nx.dfs_preorder_nodes(tree, self.root))
-        self.leaves: list[str] = [node for node in self.nodes if tree.out_degree(node) == 0]
-        if not all("height" in tree.nodes[node] for node in tree):
-            for node in nx.dfs_postorder_nodes(tree, self.root):
-                below = [tree.nodes[child]["height"] for child in tree[node]]
-                tree.nodes[node]["height"] = 1.0 + max(below) if below else 0.0
-        for node in tree:
-            tree.nodes[node]["height"] = float(tree.nodes[node]["height"])
-        inverted = [
-            child
-            for parent, child in tree.edges
-            if not tree.nodes[child]["height"] <= tree.nodes[parent]["height"]
-        ]
-        if inverted:
-            raise ValueError(
-                f"Nodes are higher in the tree than the node that they merge into, or have no height: "
-                f"{shorten(inverted)}. Of linkages, 'centroid' and 'median' may give such; use method='average'."
-            )
+        self.graph: nx.DiGraph = nx.freeze(checked_tree(graph))
+        self.root: str = next(node for node, degree in self.graph.in_degree() if degree == 0)
+        self.nodes: list[str] = list(nx.dfs_preorder_nodes(self.graph, self.root))
+        self.leaves: list[str] = [node for node in self.nodes if self.graph.out_degree(node) == 0]
         self._position = {node: position for position, node in enumerate(self.nodes)}
-        self.graph: nx.DiGraph = nx.freeze(tree)
 
     @classmethod
     def from_csv(cls, path: str | Path | TextIO) -> Self:
@@ -165,29 +141,7 @@ class Taxonomy:
         ValueError
             As in :meth:`from_csv`.
         """
-        absent = [column for column in ("label", "parent") if column not in table]
-        if absent:
-            raise ValueError(
-                f"The table of a taxonomy has no column {shorten(absent)}; it has {shorten(list(table), 20)}."
-            )
-        labels = pd.Series([_name(label) for label in table["label"]], index=table.index, dtype=object)
-        parents = category_names(table["parent"]).map(lambda name: name and name.strip())
-        if not labels.is_unique:
-            raise ValueError(f"Labels of the taxonomy are not unique: {shorten(_duplicates(labels))}.")
-        unknown = sorted(set(parents.dropna()) - set(labels))
-        if unknown:
-            raise ValueError(f"Parents that are no node of the taxonomy: {shorten(unknown)}.")
-        graph: nx.DiGraph = nx.DiGraph()
-        heights = table["y"] if "y" in table else [None] * len(table)
-        for label, height in zip(labels, heights, strict=True):
-            graph.add_node(label, **({} if height is None else {"height": height}))
-        order = (
-            np.argsort(table["x"].to_numpy(dtype=float), kind="stable") if "x" in table else range(len(table))
-        )
-        for row in order:
-            if not pd.isna(parents.iloc[row]):
-                graph.add_edge(parents.iloc[row], labels.iloc[row])
-        return cls(graph)
+        return cls(tree_of_table(table))
 
     @classmethod
     def from_linkage(cls, linkage: ArrayLike, labels: Sequence[str]) -> Self:
@@ -221,27 +175,7 @@ class Taxonomy:
         >>> tree.merge_to(2)
         {'Vip': 'Vip', 'Pvalb': 'n1', 'Sst': 'n1'}
         """
-        z = np.asarray(linkage, dtype=float)
-        is_valid_linkage(z, throw=True)
-        leaves = [_name(label) for label in labels]
-        if len(leaves) != len(z) + 1:
-            raise ValueError(
-                f"{len(leaves)} labels for a linkage of {len(z) + 1} observations; give one for each."
-            )
-        names = leaves + [f"n{number + 1}" for number in range(len(z))]
-        if len(set(names)) < len(names):
-            raise ValueError(
-                f"Labels are not unique, or have the name of an internal node (n1, n2, ...): "
-                f"{shorten(_duplicates(names))}. Rename them."
-            )
-        graph: nx.DiGraph = nx.DiGraph()
-        _, clusters = to_tree(z, rd=True)
-        for cluster in clusters:
-            graph.add_node(names[cluster.id], height=cluster.dist)
-            if not cluster.is_leaf():
-                for child in (cluster.get_left(), cluster.get_right()):
-                    graph.add_edge(names[cluster.id], names[child.id])
-        return cls(graph)
+        return cls(tree_of_linkage(linkage, labels))
 
     @classmethod
     def from_pairs(cls, pairs: Mapping[str, str] | pd.DataFrame, root: str = "root") -> Self:
@@ -274,27 +208,7 @@ class Taxonomy:
         >>> scvi_cae.tl.Taxonomy.from_pairs(mdata.obs[["cell_type", "family"]])
         Taxonomy of 9 leaves and 4 internal nodes
         """
-        edges = _edges_of_columns(pairs) if isinstance(pairs, pd.DataFrame) else list(pairs.items())
-        graph: nx.DiGraph = nx.DiGraph()
-        for child, parent in edges:
-            graph.add_edge(_name(parent), _name(child))
-        if not len(graph):
-            raise ValueError("No pairs of a label and its parent: there is no taxonomy to make.")
-        several = [node for node, degree in graph.in_degree() if degree > 1]
-        if several:
-            parents = list(graph.predecessors(several[0]))
-            raise ValueError(
-                f"Labels with more than one parent: {shorten(several)}; {several[0]!r} is of {shorten(parents)}. Give "
-                "each label one parent, for example the most frequent one."
-            )
-        tops = [node for node, degree in graph.in_degree() if degree == 0]
-        if len(tops) > 1:
-            if _name(root) in graph:
-                raise ValueError(
-                    f"root={root!r} is the name of a label. Give the root another name: root=..."
-                )
-            graph.add_edges_from((root, top) for top in tops)
-        return cls(graph)
+        return cls(tree_of_pairs(pairs, root))
 
     def __repr__(self) -> str:
         return (
@@ -576,63 +490,8 @@ class Taxonomy:
         return merged[-1] if merged else node
 
 
-def _name(label: object) -> str:
-    """Name of a node: text, stripped."""
-    name = "" if label is None or (isinstance(label, float) and np.isnan(label)) else str(label).strip()
-    if not name:
-        raise ValueError("A node of the taxonomy has no name. Name each, or leave it out.")
-    return name
-
-
-def _duplicates(names: Iterable[str]) -> list[str]:
-    column = pd.Series(list(names), dtype=object)
-    return column[column.duplicated()].drop_duplicates().tolist()
-
-
 def _present(labels: Iterable[str | None]) -> list[str]:
     """Labels that are not missing."""
     return [
         name for name in category_names(pd.Series(list(labels), dtype=object)).tolist() if name is not None
     ]
-
-
-def _check_tree(graph: nx.DiGraph) -> None:
-    """Raise unless a graph is one tree, naming what is wrong with it."""
-    if not len(graph):
-        raise ValueError("A taxonomy needs at least one node.")
-    several = [node for node, degree in graph.in_degree() if degree > 1]
-    if several:
-        raise ValueError(f"Nodes with more than one parent: {shorten(several)}. Give each one.")
-    roots = [node for node, degree in graph.in_degree() if degree == 0]
-    if len(roots) > 1:
-        raise ValueError(
-            f"Nodes without a parent: {shorten(roots)}. A tree has one root; give the others a parent."
-        )
-    if not nx.is_arborescence(graph):
-        cycle = [parent for parent, _ in nx.find_cycle(graph)]
-        raise ValueError(f"Nodes that are their own ancestors: {shorten(cycle)}.")
-
-
-def _edges_of_columns(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Children and parents from columns of labels, finest first."""
-    if table.shape[1] < 2:
-        raise ValueError(
-            f"Give at least two columns of labels, from the finest to the coarsest, not {list(table.columns)}."
-        )
-    rows = table.drop_duplicates().sort_values(list(table.columns)[::-1])
-    names = pd.DataFrame({number: category_names(rows.iloc[:, number]) for number in range(rows.shape[1])})
-    columns: dict[str, int] = {}
-    edges: dict[tuple[str, str], None] = {}
-    for row in names.to_numpy(dtype=object):
-        if row[0] is None:
-            continue
-        levels = [(number, name.strip()) for number, name in enumerate(row) if name is not None]
-        for number, name in levels:
-            if columns.setdefault(name, number) != number:
-                raise ValueError(
-                    f"{name!r} is a label of column {table.columns[columns[name]]!r} and of "
-                    f"{table.columns[number]!r}. Rename one."
-                )
-        for (_, child), (_, parent) in zip(levels[:-1], levels[1:], strict=True):
-            edges[child, parent] = None
-    return list(edges)
