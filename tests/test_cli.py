@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 import scvi_cae
 from conftest import make_mdata
+from scvi_cae._files import write_folder
 from scvi_cae.cli import app
-from scvi_cae.cli._files import write_folder
 
 
 def run(*args: object, code: int = 0):

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from scvi_cae._arguments import shorten
+
 from .data import (
     Split,
     check_mudata,
     draw_split,
     obs_column,
     presence_pattern,
-    shorten,
     strata_order,
 )
 

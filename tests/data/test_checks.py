@@ -13,7 +13,7 @@ from scipy import sparse
 
 from conftest import make_mdata, make_modality
 from scvi_cae import CoupledAE
-from scvi_cae.data import shorten
+from scvi_cae._arguments import shorten
 
 
 def refused(mdata, error, message, **kwargs):

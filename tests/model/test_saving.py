@@ -12,7 +12,7 @@ import torch
 
 from conftest import QUIET, fit, make_mdata
 from scvi_cae import CoupledAE
-from scvi_cae.model._saving import write_atomically
+from scvi_cae._files import write_file
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, half)
+        write_file(path, half)
     assert path.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
 

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ._files import check_output, keep_columns_apart, read_mudata, write_folder
+from scvi_cae._files import write_file, write_folder
+
+from ._files import check_output, read_mudata
 from ._messages import note, reporting
 
 app = typer.Typer(
@@ -209,9 +211,10 @@ def embed(
         )
     loaded.write_latent(mdata, key=key)
 
-    from scvi_cae.model._saving import write_atomically
+    from scvi_cae._mudata import annotations_apart
 
-    write_atomically(out, mdata.write_h5mu)
+    with annotations_apart():
+        write_file(out, mdata.write_h5mu)
     note(f"Wrote {out}, with latents of {mdata.n_obs} cells in .obsm[{key!r}].")
 
 
@@ -246,10 +249,8 @@ def predict(
             f"No cell of {data} has a value of {source!r}; its modalities are {list(mdata.mod)}."
         )
 
-    from scvi_cae.model._saving import write_atomically
-
     separator = SEPARATORS[out.suffix]
-    write_atomically(out, lambda path: prediction.to_csv(path, sep=separator, index_label="cell"))
+    write_file(out, lambda path: prediction.to_csv(path, sep=separator, index_label="cell"))
     lacking = f"; {empty} of them lack {source!r}, and have empty rows" if empty else ""
     note(f"Wrote {out}: {target!r} of {len(prediction)} cells from {source!r}{lacking}.")
 
@@ -270,15 +271,16 @@ def demo(
     """
     check_output(out, overwrite, folder_of=DEMO_FILES)
     note("Loading ...")
-    keep_columns_apart()
 
     from scvi_cae import _demo
+    from scvi_cae._mudata import annotations_apart
 
-    mdata, keys, split = _demo.load(data.value, seed)
-    model = _demo.make_model(mdata, keys, seed)
-    _train(model, max_epochs=max_epochs, external_indexing=[split.train, split.validation, split.test])
-    note("Scoring on held-out cells, embedding and plotting ...")
-    scores = _demo.score_model(model, keys)
-    write_folder(out, lambda folder: _demo.write_results(folder, model, scores, keys, seed))
+    with annotations_apart():
+        mdata, keys, split = _demo.load(data.value, seed)
+        model = _demo.make_model(mdata, keys, seed)
+        _train(model, max_epochs=max_epochs, external_indexing=[split.train, split.validation, split.test])
+        note("Scoring on held-out cells, embedding and plotting ...")
+        scores = _demo.score_model(model, keys)
+        write_folder(out, lambda folder: _demo.write_results(folder, model, scores, keys, seed))
     _demo.print_scores(scores)
     note(f"Wrote {', '.join(DEMO_FILES)} to {out}.")

@@ -1,24 +1,14 @@
-"""Reading input; outputs that are refused early, or written whole."""
+"""Input files, and outputs that are refused before any work is done."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
-
-
-def keep_columns_apart() -> None:
-    """Keep mudata 0.3 from copying modalities' annotations to the top; later versions never do."""
-    import mudata
-
-    if hasattr(mudata, "set_options"):
-        mudata.set_options(pull_on_update=False)
 
 
 def read_mudata(path: Path) -> Any:
@@ -35,9 +25,10 @@ def read_mudata(path: Path) -> Any:
         raise FileNotFoundError(f"There is no file {path}.")
     import mudata
 
-    keep_columns_apart()
+    from scvi_cae._mudata import annotations_apart
+
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), annotations_apart():
             warnings.simplefilter("ignore")
             mdata = mudata.read_h5mu(path)
             if not mdata.mod:  # mudata 0.4 reads any HDF5 file, a single AnnData too
@@ -94,26 +85,3 @@ def check_output(
         raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} to. Make it first.")
     if not os.access(parent, os.W_OK):
         raise PermissionError(f"No permission to write to the folder {path.parent}.")
-
-
-def write_folder(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` with a new folder and move the result to ``path``: all of it appears, or nothing.
-
-    A folder that is there is renamed out of the way first, and back again if its place cannot be taken.
-    """
-    path = path.resolve()
-    new, old = (path.with_name(f".{path.name}-{uuid4().hex[:8]}.{which}") for which in ("new", "old"))
-    new.mkdir()
-    try:
-        write(new)
-        if path.exists():
-            path.rename(old)
-        try:
-            new.rename(path)
-        except BaseException:
-            if old.exists():
-                old.rename(path)
-            raise
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)

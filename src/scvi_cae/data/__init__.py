@@ -1,7 +1,7 @@
 """From a MuData to aligned values and masks, and to the cells that train."""
 
 from ._alignment import AlignedModality, modality_matrix
-from ._checks import check_modalities, check_mudata, check_not_view, check_paired, shorten
+from ._checks import check_modalities, check_mudata, check_not_view, check_paired
 from ._fields import ModalityField, ObsField, has_column, obs_column, registry_key
 from ._labels import AlignedLabels, category_codes, category_names, indicators
 from ._query import prepare_query
@@ -36,7 +36,6 @@ __all__ = [
     "prepare_query",
     "presence_pattern",
     "registry_key",
-    "shorten",
     "strata_order",
     "tensor",
     "training_data",

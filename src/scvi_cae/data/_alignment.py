@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from ._checks import infinite_error, shorten
+from scvi_cae._arguments import shorten
+
+from ._checks import infinite_error
 from ._rows import MOST_ROWS, on_disk, read_rows
 from ._scan import measured_rows
 

@@ -10,6 +10,8 @@ import numpy as np
 from anndata.abc import CSCDataset
 from mudata import MuData
 
+from scvi_cae._arguments import shorten
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -19,20 +21,6 @@ if TYPE_CHECKING:
 
 #: From here on, integers only are taken for counts rather than, say, numbers of branches.
 _COUNTS_MAX = 50
-
-
-def shorten(names: Sequence[Any] | np.ndarray | pd.Index, most: int = 5) -> str:
-    """The first names of a list, and how many more there are.
-
-    Parameters
-    ----------
-    names
-        Names; anything that prints as one.
-    most
-        How many to show.
-    """
-    shown = ", ".join(repr(str(name)) for name in list(names)[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _check_unique(names: pd.Index, what: str, fix: str) -> None:

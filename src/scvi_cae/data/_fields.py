@@ -10,6 +10,8 @@ import rich.pretty  # scvi-tools uses it in view_anndata_setup, and relies on so
 import rich.table
 from scvi.data.fields import BaseAnnDataField
 
+from scvi_cae._arguments import shorten
+
 from ._alignment import AlignedModality, modality_matrix
 from ._checks import (
     check_counts,
@@ -19,7 +21,6 @@ from ._checks import (
     check_mudata,
     check_not_empty,
     check_numbers,
-    shorten,
     warn_if_counts,
     warn_if_unmeasured,
 )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import mudata as mudata_package
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -14,8 +12,11 @@ from anndata.abc import CSCDataset
 from mudata import MuData
 from scipy import sparse
 
+from scvi_cae._arguments import shorten
+from scvi_cae._mudata import annotations_apart
+
 from ._alignment import modality_matrix
-from ._checks import check_modality, check_mudata, check_numbers, shorten
+from ._checks import check_modality, check_mudata, check_numbers
 from ._rows import on_disk, read_slice, row_chunks
 
 if TYPE_CHECKING:
@@ -105,10 +106,7 @@ def prepare_query(
         rows.append({"modality": name, "n_cells": mdata[name].n_obs, **_report(match, names)})
         modalities[name] = _select(mdata, name, layer, match)
     has_any = np.any([mdata.obs_names.isin(adata.obs_names) for adata in modalities.values()], axis=0)
-    # mudata 0.3 copies every modality's columns to the top, with a warning, unless told not to; 0.4 has no such
-    # option, because it never does.
-    set_options: Any = getattr(mudata_package, "set_options", None)
-    with set_options(pull_on_update=False) if set_options else nullcontext():
+    with annotations_apart():
         # Without obs, cells would be in the order of the modalities.
         query = MuData(modalities, obs=pd.DataFrame(mdata.obs).loc[has_any].copy())
     return query, pd.DataFrame(rows)

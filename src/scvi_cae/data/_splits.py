@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ._checks import shorten
+from scvi_cae._arguments import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

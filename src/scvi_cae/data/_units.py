@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ._checks import shorten
+from scvi_cae._arguments import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

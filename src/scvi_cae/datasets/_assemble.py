@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anndata
-import mudata
 import numpy as np
 import scanpy as sc
 from mudata import MuData
+
+from scvi_cae._mudata import annotations_apart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,10 +29,7 @@ def rna_modality(counts: sparse.csr_matrix, obs: pd.DataFrame, var: pd.DataFrame
 
 def join_modalities(modalities: Mapping[str, AnnData], obs: pd.DataFrame) -> MuData:
     """Join modalities by cell name; the rows of ``obs`` are matched to the joined cells by name."""
-    # mudata 0.3 copies every modality's obs columns to the top, with a warning, unless told not to;
-    # 0.4 has no such option, because it never does.
-    set_options: Any = getattr(mudata, "set_options", None)
-    with set_options(pull_on_update=False) if set_options else nullcontext():
+    with annotations_apart():
         mdata = MuData(dict(modalities))
     mdata.obs = obs.loc[mdata.obs_names]
     return mdata

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import pandas as pd
+
+from scvi_cae._files import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,13 +44,7 @@ class FoldFiles:
                     "directory, or delete this one."
                 )
         else:
-            self._replace(path, json.dumps(now))
-
-    def _replace(self, path: Path, text: str) -> None:
-        """Write a file in one piece."""
-        new = path.with_name(f".{uuid4().hex}")
-        new.write_text(text)
-        new.replace(path)
+            write_file(path, lambda new: new.write_text(json.dumps(now)))
 
     def _path(self, fold: int) -> Path:
         return self._folder / f"fold{fold}.csv"
@@ -67,4 +62,4 @@ class FoldFiles:
 
     def write(self, fold: int, table: pd.DataFrame) -> None:
         """Keep a finished fold."""
-        self._replace(self._path(fold), table.to_csv(index=False))
+        write_file(self._path(fold), lambda new: table.to_csv(new, index=False))

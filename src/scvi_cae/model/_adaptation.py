@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
-from scvi_cae.data import check_mudata, shorten
+from scvi_cae._arguments import shorten
+from scvi_cae.data import check_mudata
 
 from ._query import QueryModel
 

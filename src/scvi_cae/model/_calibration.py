@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from scipy.stats import norm
 
-from scvi_cae.data import shorten
+from scvi_cae._arguments import shorten
 
 from ._intervals import least_residuals, pooled_quantiles
 from ._local_errors import LocalErrors

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Self, cast, get_args
 import numpy as np
 import torch
 
+from scvi_cae._arguments import shorten
 from scvi_cae.data import (
     Split,
     check_modalities,
     check_mudata,
     registry_key,
-    shorten,
 )
 from scvi_cae.module import COUPLING_LOSSES, ArmConfig, CoupledModule
 from scvi_cae.recipes import gala2021

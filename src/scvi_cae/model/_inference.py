@@ -9,7 +9,8 @@ import pandas as pd
 import torch
 from scvi import settings
 
-from scvi_cae.data import check_mudata, check_not_view, positions, shorten, tensor
+from scvi_cae._arguments import shorten
+from scvi_cae.data import check_mudata, check_not_view, positions, tensor
 
 from ._attribution import in_units, mean_derivatives
 from ._axes import agreement_axes

@@ -11,7 +11,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from scvi import settings as scvi_settings
 from scvi.model._utils import parse_device_args
 
-from scvi_cae.data import ResidentData, StackedData, shorten
+from scvi_cae._arguments import shorten
+from scvi_cae.data import ResidentData, StackedData
 from scvi_cae.module import member_state, stack
 from scvi_cae.train import (
     RECONSTRUCTION,

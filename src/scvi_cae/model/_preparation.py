@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scvi import settings
 
+from scvi_cae._arguments import shorten
 from scvi_cae.data import (
     check_split,
     draw_split,
@@ -17,7 +18,6 @@ from scvi_cae.data import (
     has_column,
     obs_column,
     presence_pattern,
-    shorten,
     tensor,
 )
 from scvi_cae.train import PAIRED_FRACTION, CoupledDataSplitter, n_repeats

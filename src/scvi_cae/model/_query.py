@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from scvi_cae._arguments import shorten
 from scvi_cae.data import (
     modality_matrix,
     prepare_query,
-    shorten,
     tensor,
     unlike_training,
     warn_unlike_training,

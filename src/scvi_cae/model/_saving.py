@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
-from uuid import uuid4
 
 import mudata
 import numpy as np
@@ -13,11 +12,11 @@ import pandas as pd
 import torch
 from scvi.model._utils import parse_device_args
 
+from scvi_cae._files import write_file
+
 from ._training import SETS, TrainableModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mudata import MuData
 
 #: The keys of a saved model are scvi-tools' own.
@@ -52,16 +51,6 @@ def history_from_plain(history: Mapping[str, Any] | None) -> dict[str, pd.DataFr
         )
         for name, table in history.items()
     }
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` with a new file's path and move the result to ``path``: all of it appears, or nothing."""
-    new = path.with_name(f".{uuid4().hex}-{path.name}")
-    try:
-        write(new)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def read_payload(path: Path, device: torch.device, model_name: str) -> dict[str, Any]:
@@ -133,7 +122,7 @@ class SavableModel(TrainableModel):
         folder.mkdir(parents=True, exist_ok=True)
         data = folder / f"{prefix or ''}mdata.h5mu"
         if save_anndata:
-            write_atomically(data, self.adata.write)
+            write_file(data, self.adata.write)
         else:
             # Data of the model that stood here before are not this one's.
             data.unlink(missing_ok=True)
@@ -143,7 +132,7 @@ class SavableModel(TrainableModel):
             FEATURES: self.get_var_names(),
             ATTRIBUTES: attributes,
         }
-        write_atomically(folder / f"{prefix or ''}model.pt", lambda path: torch.save(payload, path))
+        write_file(folder / f"{prefix or ''}model.pt", lambda path: torch.save(payload, path))
 
     @classmethod
     def load(

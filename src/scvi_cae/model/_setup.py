@@ -10,6 +10,7 @@ from scvi.data import AnnDataManager
 from scvi.data import AnnDataManagerValidationCheck as ValidationCheck
 from scvi.model.base import BaseModelClass
 
+from scvi_cae._arguments import shorten
 from scvi_cae.data import (
     AlignedLabels,
     AlignedModality,
@@ -25,7 +26,6 @@ from scvi_cae.data import (
     indicators,
     obs_column,
     registry_key,
-    shorten,
 )
 
 if TYPE_CHECKING:

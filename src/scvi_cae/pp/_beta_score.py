@@ -9,7 +9,8 @@ import pandas as pd
 from mudata import MuData
 from scipy import sparse
 
-from scvi_cae.data import obs_column, shorten
+from scvi_cae._arguments import shorten
+from scvi_cae.data import obs_column
 
 from ._target import Target, open_target, stored_columns
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import mudata
 import numpy as np
 import pandas as pd
 from mudata import MuData
+
+from scvi_cae._mudata import annotations_apart
 
 from ._target import open_target
 
@@ -149,8 +149,5 @@ def _reason(name: str, missing: float, max_missing: float, patterns: Sequence[st
 
 def _update_features(mdata: MuData) -> None:
     """Let the MuData know the features that its modalities have now."""
-    # mudata 0.3 copies every modality's columns to the top, with a warning, unless told not to; 0.4 has no such
-    # option, because it never does.
-    set_options: Any = getattr(mudata, "set_options", None)
-    with set_options(pull_on_update=False) if set_options else nullcontext():
+    with annotations_apart():
         mdata.update_var()

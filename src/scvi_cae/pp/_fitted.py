@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from anndata import AnnData
 
-from scvi_cae.data import shorten
+from scvi_cae._arguments import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scvi_cae.data import shorten
+from scvi_cae._arguments import shorten
 
 from ._target import floating, open_target, stored_columns
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scvi_cae.data import shorten
+from scvi_cae._arguments import shorten
 
 from ._fitted import check_exclusive, stored_parameters
 from ._target import Target, floating, open_target

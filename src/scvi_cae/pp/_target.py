@@ -10,7 +10,8 @@ from anndata import AnnData
 from mudata import MuData
 from scipy import sparse
 
-from scvi_cae.data import check_mudata, positions, shorten
+from scvi_cae._arguments import shorten
+from scvi_cae.data import check_mudata, positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -10,7 +10,8 @@ import pandas as pd
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score, pairwise_distances_argmin
 
-from scvi_cae.data import check_mudata, check_not_view, obs_column, shorten
+from scvi_cae._arguments import shorten
+from scvi_cae.data import check_mudata, check_not_view, obs_column
 
 from ._consistent import categorical, check_key, fitted_modality, number_types
 from ._latents import cell_mask, latents

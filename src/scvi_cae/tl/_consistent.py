@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scvi_cae.data import check_not_view, obs_column, shorten
+from scvi_cae._arguments import shorten
+from scvi_cae.data import check_not_view, obs_column
 
 from ._contingency import contingency, match_labels
 from ._latents import cell_mask, latents

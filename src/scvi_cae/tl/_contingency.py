@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from scvi_cae.data import category_codes, category_names, shorten
+from scvi_cae._arguments import shorten
+from scvi_cae.data import category_codes, category_names
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence

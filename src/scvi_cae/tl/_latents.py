@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from scvi_cae.data import category_names, check_mudata, obs_column, positions, shorten
+from scvi_cae._arguments import shorten
+from scvi_cae.data import category_names, check_mudata, obs_column, positions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from scvi_cae.data import AlignedModality, check_mudata, check_not_view, positions, shorten
+from scvi_cae._arguments import shorten
+from scvi_cae.data import AlignedModality, check_mudata, check_not_view, positions
 from scvi_cae.evaluate import CCABaseline, RidgeBaseline
 
 from ._latents import cell_mask

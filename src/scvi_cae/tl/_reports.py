@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from scvi_cae.data import positions, shorten
+from scvi_cae._arguments import shorten
+from scvi_cae.data import positions
 from scvi_cae.evaluate import feature_correlation, feature_r2
 from scvi_cae.model import Ensemble
 from scvi_cae.module import mean_and_scale

@@ -10,7 +10,8 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from scvi_cae.data import category_names, shorten
+from scvi_cae._arguments import shorten
+from scvi_cae.data import category_names
 
 from ._trees import checked_tree, tree_of_linkage, tree_of_pairs, tree_of_table
 

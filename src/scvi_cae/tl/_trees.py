@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import is_valid_linkage, to_tree
 
-from scvi_cae.data import category_names, shorten
+from scvi_cae._arguments import shorten
+from scvi_cae.data import category_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

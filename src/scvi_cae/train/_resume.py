@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import distributed
 
+from scvi_cae._files import write_file
 from scvi_cae.data import Split
 
 from ._history import HistoryLogger
@@ -200,9 +201,7 @@ class ResumeFile(Checkpoint):
             return
         start = time.perf_counter()
         if trainer.is_global_zero:
-            from scvi_cae.model._saving import write_atomically  # which imports this package
-
-            write_atomically(self.path, lambda path: trainer.save_checkpoint(path, weights_only=False))
+            write_file(self.path, lambda path: trainer.save_checkpoint(path, weights_only=False))
         else:
             # Takes part in collecting the state, and writes nothing.
             trainer.save_checkpoint(self.path, weights_only=False)
