@@ -228,28 +228,44 @@ def warn_if_counts(scan: Scan, modality: str) -> None:
         )
 
 
-def check_paired(present: Mapping[str, np.ndarray]) -> None:
+def check_paired(present: Mapping[str, np.ndarray]) -> list[tuple[str, str]]:
     """Check that every modality shares cells with another one.
 
     Parameters
     ----------
     present
-        Boolean mask over all cells for each modality.
+        Boolean mask over all cells for each modality and column of labels.
+
+    Returns
+    -------
+    Pairs that share cells.
+
+    Raises
+    ------
+    ValueError
+        If a modality shares no cell with another.
+
+    Warns
+    -----
+    UserWarning
+        If some pairs share no cell.
     """
-    for name, mask in present.items():
-        if not any((mask & other).any() for key, other in present.items() if key != name):
+    all_pairs = list(combinations(present, 2))
+    paired = [(i, j) for i, j in all_pairs if (present[i] & present[j]).any()]
+    for name in present:
+        if not any(name in pair for pair in paired):
             raise ValueError(
                 f"No cell of modality {name!r} has another modality: nothing couples it to the others. Cells are "
                 "matched by obs_names; check that modalities use the same ones, for example "
                 f"{shorten(list(present))} in mdata[...].obs_names."
             )
-    unpaired = [pair for pair in combinations(present, 2) if not (present[pair[0]] & present[pair[1]]).any()]
+    unpaired = [pair for pair in all_pairs if pair not in paired]
     if unpaired:
         warnings.warn(
             "No cell has both modalities of "
             + " or ".join(f"{i!r} and {j!r}" for i, j in unpaired)
-            + "; they are "
-            "coupled only through other modalities.",
+            + "; they are coupled only through other modalities.",
             UserWarning,
             stacklevel=2,
         )
+    return paired

@@ -12,7 +12,6 @@ from scvi.data.fields import BaseAnnDataField
 
 from scvi_cae._arguments import shorten
 
-from ._alignment import AlignedModality, modality_matrix
 from ._checks import (
     check_counts,
     check_features_vary,
@@ -21,16 +20,22 @@ from ._checks import (
     check_mudata,
     check_not_empty,
     check_numbers,
+    check_paired,
     warn_if_counts,
     warn_if_unmeasured,
 )
 from ._labels import category_names
+from ._matrix import AlignedMatrix, match_features, modality_matrix
 from ._scan import scan
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from anndata import AnnData
     from mudata import MuData
+
+    from scvi_cae.module.likelihoods import DataKind
 
     from ._scan import Scan
 
@@ -45,16 +50,25 @@ def _table(title: str, column: str, names: list[str]) -> rich.table.Table:
 def registry_key(modality: str) -> str:
     """Key of a modality in scvi-tools' registry.
 
-    The prefix keeps a modality named "batch" apart from the batch; dots are not allowed there.
+    The prefix distinguishes a modality named "batch" from the technical batch; keys must not contain dots.
     """
     return "modality_" + modality.replace("%", "%25").replace(".", "%2E")
+
+
+def annotation_key(what: str, name: str) -> str:
+    """Key of an annotation in scvi-tools' registry: ``what`` it is, and of which column or modality."""
+    return f"{what}_{registry_key(name)}"
+
+
+#: Key of the pairs of arms that share cells.
+PAIRS = "pairs"
 
 
 class ModalityField(BaseAnnDataField):
     """One modality's matrix, whichever cells it covers.
 
     scvi-tools' own MuData fields assume that every cell has every modality, and number a modality's rows by
-    the MuData's cells. This one registers the feature names only; :class:`AlignedModality` reads the values.
+    the MuData's cells. This one registers the feature names only; :class:`AlignedMatrix` reads the values.
 
     Parameters
     ----------
@@ -63,26 +77,34 @@ class ModalityField(BaseAnnDataField):
     layer
         Layer to read, ``None`` for ``X``.
     to_train
-        Whether the data are to be learnt from: then every feature must vary, and counts are warned of.
-    counts
-        Whether they must be raw counts.
+        Whether a model is to be trained on the data: then every feature must vary, and counts give a warning where
+        the likelihood needs other values.
+    data_kind
+        What the values must be: ``"values"`` or ``"counts"``.
     length_key
-        Column of ``.var`` with the lengths of genes; ``None`` if they do not matter.
+        Column of ``.var`` with the lengths of genes; ``None`` if the likelihood does not use them.
+
+    Attributes
+    ----------
+    measured
+        Boolean ``(n_rows,)``: which rows hold a value; set when the values are checked.
     """
+
+    measured: np.ndarray
 
     def __init__(
         self,
         modality: str,
         layer: str | None,
         to_train: bool = True,
-        counts: bool = False,
+        data_kind: DataKind = "values",
         length_key: str | None = None,
     ) -> None:
         super().__init__()
         self.modality = modality
         self.layer = layer
         self.to_train = to_train
-        self.counts = counts
+        self.data_kind = data_kind
         self.length_key = length_key
 
     @property
@@ -107,7 +129,7 @@ class ModalityField(BaseAnnDataField):
 
     @property
     def is_empty(self) -> bool:
-        """Never: a model has the modalities it was set up with."""
+        """False: a model has the modalities it was set up with."""
         return False
 
     def _checked(self, mdata: MuData) -> Scan:
@@ -117,8 +139,9 @@ class ModalityField(BaseAnnDataField):
         matrix = modality_matrix(mdata, self.modality, self.layer)
         check_numbers(matrix, self.modality)
         found = scan(matrix)
+        self.measured = found.measured
         check_finite(found, self.modality, adata.obs_names, adata.var_names)
-        if self.counts:
+        if self.data_kind == "counts":
             check_counts(found, self.modality, self.layer)
         return found
 
@@ -127,13 +150,13 @@ class ModalityField(BaseAnnDataField):
         self._checked(mdata)
 
     def register_field(self, mdata: MuData) -> dict:
-        """Check the modality and remember its features."""
+        """Check the modality and register its features."""
         found = self._checked(mdata)
         check_not_empty(mdata, self.modality)
         var_names = mdata.mod[self.modality].var_names
         if self.to_train:
             check_features_vary(found, self.modality, var_names)
-            if not self.counts:
+            if self.data_kind != "counts":
                 warn_if_counts(found, self.modality)
         warn_if_unmeasured(found.measured, self.modality, mdata.mod[self.modality].obs_names)
         state: dict[str, Any] = {"column_names": [str(name) for name in var_names]}
@@ -146,7 +169,8 @@ class ModalityField(BaseAnnDataField):
         check_mudata(mdata_target)
         if self.modality in mdata_target.mod:
             self.validate_field(mdata_target)
-        AlignedModality(mdata_target, self.modality, self.layer, state_registry["column_names"])
+            names = mdata_target.mod[self.modality].var_names
+            match_features(names, state_registry["column_names"], self.modality)
         return state_registry
 
     def get_summary_stats(self, state_registry: dict) -> dict:
@@ -241,16 +265,18 @@ class ObsField(BaseAnnDataField):
         Key in scvi-tools' registry.
     column
         Name of the column.
-    least
-        Least number of categories.
+    min_categories
+        Smallest number of categories.
     modality
         Modality whose own ``.obs`` comes first.
     """
 
-    def __init__(self, registry_key: str, column: str, least: int = 1, modality: str | None = None) -> None:
+    def __init__(
+        self, registry_key: str, column: str, min_categories: int = 1, modality: str | None = None
+    ) -> None:
         super().__init__()
         self._modality = modality
-        self._least = least
+        self._min_categories = min_categories
         self._registry_key = registry_key
         self._column = column
 
@@ -271,7 +297,7 @@ class ObsField(BaseAnnDataField):
 
     @property
     def is_empty(self) -> bool:
-        """Never: without a column there is no field."""
+        """False: a field always has a column."""
         return False
 
     def validate_field(self, mdata: MuData) -> None:
@@ -280,13 +306,13 @@ class ObsField(BaseAnnDataField):
             raise ValueError(f"Column {self._column!r} is missing for every cell.")
 
     def register_field(self, mdata: MuData) -> dict:
-        """Remember the categories."""
+        """Register the categories."""
         self.validate_field(mdata)
         categories = np.unique(self._names(mdata).dropna().to_numpy(dtype=str))
-        if len(categories) < self._least:
+        if len(categories) < self._min_categories:
             raise ValueError(
-                f"Column {self._column!r} has {len(categories)} class ({shorten(categories)}): labels that are to inform "
-                f"the model must have at least {self._least}."
+                f"Column {self._column!r} has {len(categories)} class ({shorten(categories)}): labels that inform "
+                f"the model must have at least {self._min_categories}."
             )
         return {"categories": categories.tolist()}
 
@@ -316,3 +342,71 @@ class ObsField(BaseAnnDataField):
     def view_state_registry(self, state_registry: dict) -> rich.table.Table:
         """Table of the categories."""
         return _table(self._column, "Categories", state_registry["categories"])
+
+
+class PairsField(BaseAnnDataField):
+    """Pairs of modalities and labels that share cells, which a model couples by default.
+
+    Parameters
+    ----------
+    modalities
+        Fields of the modalities, which must be registered first.
+    labels
+        Columns of labels.
+    """
+
+    def __init__(self, modalities: Sequence[ModalityField], labels: Sequence[str]) -> None:
+        super().__init__()
+        self._modalities = modalities
+        self._labels = labels
+
+    @property
+    def registry_key(self) -> str:
+        """Key in scvi-tools' registry."""
+        return PAIRS
+
+    @property
+    def attr_name(self) -> str:
+        """Attribute of the MuData."""
+        return "obs_names"
+
+    @property
+    def attr_key(self) -> None:
+        """No key: cells are matched by their names."""
+
+    @property
+    def is_empty(self) -> bool:
+        """False: a model has at least one pair."""
+        return False
+
+    def validate_field(self, mdata: MuData) -> None:
+        """Nothing to check in data that need not be paired, such as a query."""
+
+    def register_field(self, mdata: MuData) -> dict:
+        """Check that every modality shares cells with another, and register the pairs that do."""
+        present = {
+            field.modality: AlignedMatrix(
+                mdata,
+                field.modality,
+                field.layer,
+                mdata.mod[field.modality].var_names,
+                measured=field.measured,
+            ).present
+            for field in self._modalities
+        }
+        present |= {key: category_names(obs_column(mdata, key)).notna().to_numpy() for key in self._labels}
+        return {"pairs": [list(pair) for pair in check_paired(present)]}
+
+    def transfer_field(self, state_registry: dict, mdata_target: MuData, **kwargs: Any) -> dict:
+        """Keep the pairs."""
+        return state_registry
+
+    def get_summary_stats(self, state_registry: dict) -> dict:
+        """Number of pairs."""
+        return {"n_pairs": len(state_registry["pairs"])}
+
+    def view_state_registry(self, state_registry: dict) -> rich.table.Table:
+        """Table of the pairs."""
+        return _table(
+            "Pairs that share cells", "Pairs", [" and ".join(pair) for pair in state_registry["pairs"]]
+        )

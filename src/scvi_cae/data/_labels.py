@@ -1,4 +1,4 @@
-"""Annotations of cells as the model sees them: technical batches, and labels as one more modality."""
+"""Categorical annotations of cells: technical batches, and labels as data of an arm."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._alignment import CellBlock, chunks_of
+from ._aligned import Aligned, CellBlock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 def category_names(column: pd.Series) -> pd.Series:
@@ -24,8 +24,8 @@ def category_names(column: pd.Series) -> pd.Series:
 
     Returns
     -------
-    Their names, ``None`` where missing or blank. Whole numbers have no decimals: pandas makes 3 to 3.0 where another
-    cell has none.
+    Their names, ``None`` where missing or blank. Whole numbers have no decimals, since pandas converts 3 to 3.0 where
+    another cell's value is missing.
     """
 
     def name(value: Any) -> str | None:
@@ -46,7 +46,7 @@ def category_codes(column: pd.Series, categories: Sequence[str]) -> np.ndarray:
     Parameters
     ----------
     column
-        ``(n_cells,)`` categories of any type, missing where not known.
+        ``(n_cells,)`` categories of any type, missing where unknown.
     categories
         The categories.
 
@@ -79,18 +79,16 @@ def indicators(codes: np.ndarray, n_categories: int) -> np.ndarray:
     return out
 
 
-class AlignedLabels:
-    """Labels of cells with the interface of :class:`AlignedModality`: one feature for each class.
+class AlignedLabels(Aligned):
+    """Labels of cells as indicators: one feature for each class.
 
     Parameters
     ----------
     codes
-        ``(n_cells,)`` number of each cell's class, -1 where it is not known.
+        ``(n_cells,)`` number of each cell's class, -1 where unknown.
     n_classes
         Number of classes.
     """
-
-    on_disk = False
 
     def __init__(self, codes: np.ndarray, n_classes: int) -> None:
         self._codes = codes
@@ -106,21 +104,8 @@ class AlignedLabels:
         """``(n_cells,)`` position of each cell, -1 if it has no label."""
         return np.where(self.present, np.arange(len(self._codes)), -1)
 
-    def batch(self, cells: np.ndarray) -> None:
-        """Labels have no technical batch."""
-
     def read(self, cells: np.ndarray) -> CellBlock:
-        """Rows of the cells that have a label."""
+        """Indicators of the cells that have a label: 1 for a cell's class, 0 for the others."""
         cells = np.unique(cells)
         cells = cells[self.present[cells]]
         return CellBlock(cells, indicators(self._codes[cells], self.n_features), None, self.n_features)
-
-    def values(self, cells: np.ndarray) -> np.ndarray:
-        """``(len(cells), n_classes)`` float32: 1 for a cell's class, 0 for others, NaN for a cell without a label."""
-        values = indicators(self._codes[cells], self.n_features)
-        values[~self.present[cells]] = np.nan
-        return values
-
-    def chunks(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """As :meth:`AlignedModality.chunks`."""
-        return chunks_of(self, cells)

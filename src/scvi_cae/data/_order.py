@@ -10,15 +10,15 @@ def block_order(
     patterns: np.ndarray,
     blocks: np.ndarray,
     places: np.ndarray,
-    n_batches: int,
+    n_minibatches: int,
     n_at_once: int,
     stream: torch.Generator | None = None,
 ) -> np.ndarray:
-    """Order of cells of which every ``n_batches``-th make a batch.
+    """Order of cells of which every ``n_minibatches``-th makes a minibatch.
 
-    Each pattern has its share of every batch, up to one cell. Cells of a block come to the same few batches: blocks
-    are taken in random order, the same for all patterns, and their cells are dealt at random to the
-    batches that are in memory together.
+    Each pattern has its share of every minibatch, up to one cell. Cells of a block are assigned to the same few
+    minibatches: blocks are taken in random order, the same for all patterns, and their cells are distributed at
+    random among the minibatches that are in memory together.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ def block_order(
         ``(n_cells,)`` number of the block that each cell is stored in.
     places
         ``(n_cells,)`` place of each cell in its block.
-    n_batches
-        Number of batches.
+    n_minibatches
+        Number of minibatches.
     n_at_once
-        Number of consecutive batches that are in memory together.
+        Number of consecutive minibatches that are in memory together.
     stream
-        What random numbers are drawn from; torch's global generator by default.
+        Source of random numbers; torch's global generator by default.
 
     Returns
     -------
@@ -44,8 +44,8 @@ def block_order(
     names, block_of = np.unique(blocks, return_inverse=True)
     rank = torch.randperm(len(names), generator=stream).numpy()[block_of]
     cells = np.lexsort((places, rank, patterns))
-    # Where a batch's cells of each pattern go, if cells in the order of patterns are dealt in turn.
-    buffer = np.arange(n_cells) % n_batches // n_at_once
+    # Places of a minibatch's cells of each pattern, if cells in the order of patterns are distributed in turn.
+    buffer = np.arange(n_cells) % n_minibatches // n_at_once
     slots = np.lexsort((noise, buffer, patterns[cells]))
     order = np.empty(n_cells, dtype=np.int64)
     order[slots] = cells

@@ -15,8 +15,8 @@ from scipy import sparse
 from scvi_cae._arguments import shorten
 from scvi_cae._mudata import annotations_apart
 
-from ._alignment import modality_matrix
 from ._checks import check_modality, check_mudata, check_numbers
+from ._matrix import modality_matrix
 from ._rows import on_disk, read_slice, row_chunks
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Standardised data that lie on a device once, for batches that are index selections."""
+"""Observations of all cells on a device, of which minibatches are index selections."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ if TYPE_CHECKING:
 
     from scvi_cae.module import Observation
 
-    from ._alignment import AlignedModality
-    from ._labels import AlignedLabels
+    from ._aligned import Aligned
 
-    #: From raw values and batches to what is kept of them.
+    #: Function from raw values and indicators of technical batches to an observation.
     Observe = Callable[[torch.Tensor, torch.Tensor | None], Observation]
 
 
 def tensor(values: np.ndarray | None, device: torch.device | str = "cpu") -> torch.Tensor | None:
-    """An array on a device; none stays none.
+    """An array as a tensor on a device; ``None`` stays ``None``.
 
     Parameters
     ----------
@@ -32,18 +31,19 @@ def tensor(values: np.ndarray | None, device: torch.device | str = "cpu") -> tor
     return None if values is None else torch.from_numpy(values).to(device)
 
 
-def _observed(aligned: AlignedModality | AlignedLabels, cells: np.ndarray, observe: Observe) -> Observation:
-    """A modality of some cells, and of one more that lacks it, without a second copy of the values."""
+def _observed(aligned: Aligned, cells: np.ndarray, observe: Observe) -> Observation:
+    """Observation of some cells and of one more that lacks the modality, without a second copy of the values."""
     n_features = aligned.n_features
-    batch = tensor(aligned.batch(cells[:1]))
-    nobody = observe(
-        torch.full((1, n_features), torch.nan), None if batch is None else batch.new_zeros(1, batch.shape[1])
+    batches = tensor(aligned.batch_indicators(cells[:1]))
+    absent = observe(
+        torch.full((1, n_features), torch.nan),
+        None if batches is None else batches.new_zeros(1, batches.shape[1]),
     )
-    out = nobody.map(lambda part: part.new_zeros(len(cells) + 1, *part.shape[1:]))
+    out = absent.map(lambda part: part.new_zeros(len(cells) + 1, *part.shape[1:]))
     if out.observed.shape[1] > 1:
         out = out._replace(observed=out.observed[:, :1].clone())
     for places, values in aligned.chunks(cells):
-        part = observe(torch.from_numpy(values), tensor(aligned.batch(cells[places])))
+        part = observe(torch.from_numpy(values), tensor(aligned.batch_indicators(cells[places])))
         rows = torch.from_numpy(places)
         if part.observed.shape[1] > out.observed.shape[1]:
             # The first missing value: from here on the mask is by value.
@@ -64,33 +64,33 @@ def take(observation: Observation, rows: torch.Tensor) -> Observation:
 
 def concatenate(observations: Sequence[Observation]) -> Observation:
     """Observations of the same shapes, one after another."""
-    values, observed, present, batch = zip(*observations, strict=True)
-    batches = None if batch[0] is None else torch.cat(batch)
-    return type(observations[0])(torch.cat(values), torch.cat(observed), torch.cat(present), batches)
+    values, observed, present, weights = zip(*observations, strict=True)
+    batch_weights = None if weights[0] is None else torch.cat(weights)
+    return type(observations[0])(torch.cat(values), torch.cat(observed), torch.cat(present), batch_weights)
 
 
 class ResidentData:
-    """All modalities of all cells as tensors.
+    """Observations of all cells as tensors on a device.
 
-    A modality is stored for the cells that have it only, plus one row that says "not measured", to which
-    every other cell points.
+    Each arm stores only the cells that have it, plus one absent row, to which all other cells refer.
 
     Parameters
     ----------
-    modalities
-        The aligned modalities.
+    arms
+        Aligned data of each arm.
     observe
-        For each modality, the function that makes an :class:`~scvi_cae.module.Observation` of raw values and batches.
+        For each arm, the function that makes an :class:`~scvi_cae.module.Observation` of raw values and technical
+        batches.
     """
 
     def __init__(
         self,
-        modalities: Mapping[str, AlignedModality | AlignedLabels],
+        arms: Mapping[str, Aligned],
         observe: Mapping[str, Observe],
     ) -> None:
         self._observations: dict[str, Observation] = {}
         self._rows: dict[str, torch.Tensor] = {}
-        for name, aligned in modalities.items():
+        for name, aligned in arms.items():
             cells = np.flatnonzero(aligned.present)
             self._observations[name] = _observed(aligned, cells, observe[name])
             rows = np.full(len(aligned.present), len(cells))
@@ -106,40 +106,45 @@ class ResidentData:
 
     @property
     def device(self) -> torch.device:
-        """Where the data lie."""
+        """Device of the data."""
         return next(iter(self._rows.values())).device
 
-    def batch(self, cells: torch.Tensor) -> dict[str, Observation]:
-        """Each modality of some cells, given by their positions."""
+    def minibatch(self, cells: torch.Tensor) -> dict[str, Observation]:
+        """Observations of some cells, given by their positions, by arm."""
         out = {}
         for name, x in self._observations.items():
             rows = self._rows[name].index_select(0, cells)
             out[name] = take(x, rows)
         return out
 
-    def batches(self, batches: Iterable[torch.Tensor]) -> Iterator[dict[str, Observation]]:
-        """Batches of cells, given by their positions, in turn."""
-        return (self.batch(cells.to(self.device)) for cells in batches)
+    def minibatches(self, minibatches: Iterable[torch.Tensor]) -> Iterator[dict[str, Observation]]:
+        """Minibatches of cells, given by their positions, in turn."""
+        return (self.minibatch(cells.to(self.device)) for cells in minibatches)
 
 
 class StackedData:
-    """The same cells under several standardisations, for members that are trained together.
+    """Observations of the same cells under several standardisations, for members that are trained together.
 
     Parameters
     ----------
     data
         The data under each standardisation.
     member_data
-        For each member, which of them it is trained on.
+        For each member, the position of its data among these.
+
+    Attributes
+    ----------
+    padding
+        Position that stands for no cell, to fill up minibatches.
     """
 
     def __init__(self, data: Sequence[ResidentData], member_data: Sequence[int]) -> None:
         self._rows = {
-            # One more cell, which has no modality, fills batches.
+            # One more cell, which has no modality, is padding.
             name: torch.cat([rows, rows.new_tensor([len(data[0]._observations[name].values) - 1])])
             for name, rows in data[0]._rows.items()
         }
-        self.nobody = len(next(iter(data[0]._rows.values())))
+        self.padding = len(next(iter(data[0]._rows.values())))
         self._observations = {name: concatenate([d._observations[name] for d in data]) for name in self._rows}
         self._member_data = torch.tensor(member_data)[:, None]
         self._n_data = len(data)
@@ -154,11 +159,11 @@ class StackedData:
 
     @property
     def device(self) -> torch.device:
-        """Where the data lie."""
+        """Device of the data."""
         return self._member_data.device
 
-    def batch(self, cells: torch.Tensor) -> dict[str, Observation]:
-        """Each modality of each member's cells: ``(n_members, n_cells)`` positions, ``nobody`` for none."""
+    def minibatch(self, cells: torch.Tensor) -> dict[str, Observation]:
+        """Observations of each member's cells: ``(n_members, n_cells)`` positions, ``padding`` for none."""
         out = {}
         for name, x in self._observations.items():
             rows = self._rows[name][cells] + self._member_data * (len(x.values) // self._n_data)

@@ -13,12 +13,12 @@ from scipy import sparse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Most rows that are read at once: enough to make the cost of a read negligible, few enough to be small.
-MOST_ROWS = 4096
-#: Rows that are read in vain rather than beginning another read, which costs about as much (2 ms in anndata).
-MOST_GAP = 1024
-#: Most stored values of a sparse matrix that are looked at together.
-_MOST_STORED = 4_000_000
+#: Largest number of rows read at once: the cost of a read is negligible, and the rows are small in memory.
+MAX_ROWS = 4096
+#: Largest number of unneeded rows to read rather than start another read, which costs as much (2 ms in anndata).
+MAX_GAP = 1024
+#: Largest number of stored values of a sparse matrix that are checked together.
+_MAX_STORED = 4_000_000
 
 
 def on_disk(matrix: Any) -> bool:
@@ -32,7 +32,7 @@ def read_slice(matrix: Any, start: int, stop: int) -> Any:
 
 
 def row_chunks(matrix: Any) -> Iterator[tuple[int, Any]]:
-    """All rows in turn, at most :data:`MOST_ROWS` at once.
+    """All rows in turn, at most :data:`MAX_ROWS` at once.
 
     Parameters
     ----------
@@ -41,24 +41,24 @@ def row_chunks(matrix: Any) -> Iterator[tuple[int, Any]]:
 
     Yields
     ------
-    Number of the first row, and the rows. A matrix in memory that is stored by columns comes in one piece: to take
-    rows of it costs as much as to read it all.
+    Number of the first row, and the rows. A matrix in memory that is stored by columns is yielded in one piece, since
+    taking rows of it costs as much as reading it all.
     """
     if sparse.issparse(matrix) and matrix.format == "csc":
         yield 0, matrix
         return
     matrix = matrix.tocsr() if sparse.issparse(matrix) else matrix
-    for start in range(0, matrix.shape[0], MOST_ROWS):
-        yield start, read_slice(matrix, start, min(start + MOST_ROWS, matrix.shape[0]))
+    for start in range(0, matrix.shape[0], MAX_ROWS):
+        yield start, read_slice(matrix, start, min(start + MAX_ROWS, matrix.shape[0]))
 
 
 def _runs(rows: np.ndarray) -> list[np.ndarray]:
-    """Sorted rows in groups, each to be got by one read of all rows from its first to its last."""
-    groups = np.split(rows, np.flatnonzero(np.diff(rows) > MOST_GAP) + 1)
+    """Sorted rows in groups, each read in one piece from its first to its last row."""
+    groups = np.split(rows, np.flatnonzero(np.diff(rows) > MAX_GAP) + 1)
     return [
         run
         for group in groups
-        for run in np.split(group, np.flatnonzero(np.diff((group - group[0]) // MOST_ROWS)) + 1)
+        for run in np.split(group, np.flatnonzero(np.diff((group - group[0]) // MAX_ROWS)) + 1)
     ]
 
 
@@ -98,13 +98,13 @@ def read_rows(matrix: Any, rows: np.ndarray) -> Any:
 
 
 def any_nan(matrix: Any) -> bool:
-    """Whether a matrix holds NaN; of a sparse one on disk only the stored values are read."""
+    """Whether a matrix holds NaN; only the stored values of a sparse matrix on disk are read."""
     if matrix.dtype.kind != "f":
         return False
     if sparse.issparse(matrix):
         return bool(np.isnan(matrix.data).any())
     if isinstance(matrix, (CSRDataset, CSCDataset)):
         stored = matrix.group["data"]
-        starts = range(0, stored.shape[0], _MOST_STORED)
-        return any(np.isnan(stored[start : start + _MOST_STORED]).any() for start in starts)
+        starts = range(0, stored.shape[0], _MAX_STORED)
+        return any(np.isnan(stored[start : start + _MAX_STORED]).any() for start in starts)
     return any(np.isnan(block).any() for _, block in row_chunks(matrix))

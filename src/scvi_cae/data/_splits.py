@@ -1,4 +1,4 @@
-"""Which cells train, which validate, which are left for testing."""
+"""Training, validation and test sets of cells."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Split(NamedTuple):
-    """Which cells do what; every cell is in one of the sets.
+    """Training, validation and test set; every cell is in one of them.
 
-    What :meth:`scvi_cae.CoupledAE.train` takes as ``external_indexing``.
+    :meth:`scvi_cae.CoupledAE.train` takes it as ``external_indexing``.
 
     Parameters
     ----------
@@ -29,8 +29,28 @@ class Split(NamedTuple):
     test: np.ndarray
 
 
+#: Sets of a split, as ``write_latent`` names them.
+SETS = ("training", "validation", "test")
+
+
+def held_out(sets: np.ndarray) -> np.ndarray:
+    """Cells that are held out: test cells or, where there is none, validation cells.
+
+    Parameters
+    ----------
+    sets
+        ``(n_cells,)`` name of each cell's set, one of :data:`SETS`, missing where unknown.
+
+    Returns
+    -------
+    Boolean ``(n_cells,)``.
+    """
+    sets = np.asarray(sets, dtype=object)
+    return sets == ("test" if (sets == "test").any() else "validation")
+
+
 def presence_pattern(present: Mapping[str, np.ndarray]) -> np.ndarray:
-    """``(n_cells,)`` number that says which modalities a cell has: one bit for each."""
+    """``(n_cells,)`` code of the modalities that each cell has: one bit for each."""
     return np.sum([mask.astype(np.int64) << bit for bit, mask in enumerate(present.values())], axis=0)
 
 
@@ -101,7 +121,7 @@ def _every(n: int, fraction: float, rng: np.random.RandomState) -> np.ndarray:
 
 
 def given_split(n_cells: int, external_indexing: Sequence[np.ndarray | Sequence[int] | None]) -> Split:
-    """Split cells as told.
+    """Split cells as given.
 
     Parameters
     ----------

@@ -1,13 +1,15 @@
-"""Batches of data that are too large to lie on a device: read from disk, or made dense, a part at a time."""
+"""Minibatches of data that are too large for a device: read from disk, or made dense, in parts."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from numbers import Integral, Real
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+from scvi_cae._arguments import check_whole
 
 from ._order import block_order
 from ._resident import ResidentData, tensor
@@ -18,44 +20,44 @@ if TYPE_CHECKING:
 
     from scvi_cae.module import Observation
 
-    from ._alignment import AlignedModality, CellBlock
-    from ._labels import AlignedLabels
+    from ._aligned import Aligned, CellBlock
     from ._resident import Observe
 
-#: Size of the modalities, made dense, that lie on the device, in gigabytes.
+#: Size of the arms' data, made dense, that are kept on the device, in gigabytes.
 RESIDENT_GB = 2.0
-#: Number of cells in memory at a time of modalities that do not.
+#: Number of cells of other data in memory at a time.
 BUFFER_SIZE = 65_536
-#: Number of cells that are read together: enough to make up for the cost of a read, few beside the buffer.
+#: Number of cells read together: many enough for the cost of a read, few beside the buffer.
 BLOCK_SIZE = 1024
 
 
 class StreamedData:
-    """Modalities of which a part is in memory at a time; small ones lie on the device.
+    """Data of which a part is in memory at a time; those of small arms are kept on the device.
 
-    A pass reads blocks of cells that are stored together, in random order, into a buffer, and makes batches of the
-    buffer's cells in random order, while a thread reads the next buffer. What has been read stays as it is stored,
-    sparse or dense; batches are made dense and standardised one by one. Cells of the rarest patterns of modalities,
-    one buffer of them at most, are read once and kept, wherever they are stored: their share of each batch costs no
-    search for them.
+    An epoch reads blocks of cells that are stored together, in random order, into a buffer, and makes minibatches of
+    the buffer's cells in random order, while a thread reads the next buffer. Data in the buffer remain as they are
+    stored, sparse or dense; minibatches are made dense and standardised one by one. Cells of the rarest patterns of
+    modalities, one buffer of them at most, are read once and kept, so that each minibatch gets its share without
+    another read.
 
     Parameters
     ----------
     resident
-        The aligned modalities that lie on the device.
+        Aligned data that are kept on the device.
     streamed
-        Those that are read, at least one.
+        Aligned data that are read, of at least one arm.
     observe
-        For each modality, the function that makes an :class:`~scvi_cae.module.Observation` of raw values and batches.
+        For each arm, the function that makes an :class:`~scvi_cae.module.Observation` of raw values and technical
+        batches.
     buffer_size
-        Number of cells in a buffer. In memory are two buffers and, while one is read, a copy of it; and the cells
+        Number of cells in a buffer. Memory holds two buffers, a copy of the one that is being read, and the cells
         that are kept.
     """
 
     def __init__(
         self,
-        resident: Mapping[str, AlignedModality | AlignedLabels],
-        streamed: Mapping[str, AlignedModality | AlignedLabels],
+        resident: Mapping[str, Aligned],
+        streamed: Mapping[str, Aligned],
         observe: Mapping[str, Observe],
         buffer_size: int = BUFFER_SIZE,
     ) -> None:
@@ -72,7 +74,7 @@ class StreamedData:
     def _addresses(self) -> np.ndarray:
         """``(n_cells,)`` place of each cell in the order in which cells are stored.
 
-        Modalities may store them in different orders; the first that has a cell counts.
+        Where modalities store cells in different orders, the first one that has a cell determines its place.
         """
         rows = np.stack([x.rows for x in self._streamed.values()])
         first = (rows >= 0).argmax(0)
@@ -91,43 +93,47 @@ class StreamedData:
         return to_read & np.isin(patterns, values[fitting])
 
     def to(self, device: torch.device) -> None:
-        """Move what lies on the device, and all batches to come, to another one."""
+        """Move the data on the device, and all further minibatches, to another device."""
         self._resident.to(device)
         self._device = torch.device(device)
 
     @property
     def device(self) -> torch.device:
-        """Where batches are made."""
+        """Device on which minibatches are made."""
         return self._device
 
     def _read(self, cells: np.ndarray) -> dict[str, CellBlock]:
         return {name: x.read(cells) for name, x in self._streamed.items()}
 
     def _assemble(self, loaded: Mapping[str, CellBlock], cells: np.ndarray) -> dict[str, Observation]:
-        """Each modality of cells that are in memory."""
+        """Observations of cells that are in memory, by arm."""
         kept = self._is_kept[cells]
-        out = self._resident.batch(torch.from_numpy(cells).to(self._device))
+        out = self._resident.minibatch(torch.from_numpy(cells).to(self._device))
         for name, block in loaded.items():
             values = block.values(cells)
             if kept.any():
                 values[kept] = self._kept[name].values(cells[kept])
-            batch = tensor(self._streamed[name].batch(cells), self._device)
-            out[name] = self._observe[name](torch.from_numpy(values).to(self._device), batch)
+            batches = tensor(self._streamed[name].batch_indicators(cells), self._device)
+            out[name] = self._observe[name](torch.from_numpy(values).to(self._device), batches)
         return {name: out[name] for name in self._names}
 
-    def batch(self, cells: torch.Tensor) -> dict[str, Observation]:
-        """Each modality of some cells, given by their positions; what is not kept is read."""
+    def minibatch(self, cells: torch.Tensor) -> dict[str, Observation]:
+        """Observations of some cells, given by their positions, by arm; cells that are not kept are read."""
         positions = cells.cpu().numpy()
         return self._assemble(self._read(positions[~self._is_kept[positions]]), positions)
 
-    def _n_at_once(self, n_cells: int, n_batches: int) -> int:
-        """Number of batches that fill a buffer, at least one."""
-        return max(self._buffer_size * n_batches // max(n_cells, 1), 1)
+    def _n_at_once(self, n_cells: int, n_minibatches: int) -> int:
+        """Number of minibatches that fill a buffer, at least one."""
+        return max(self._buffer_size * n_minibatches // max(n_cells, 1), 1)
 
     def order(
-        self, cells: np.ndarray, patterns: np.ndarray, n_batches: int, stream: torch.Generator | None = None
+        self,
+        cells: np.ndarray,
+        patterns: np.ndarray,
+        n_minibatches: int,
+        stream: torch.Generator | None = None,
     ) -> np.ndarray:
-        """Order of cells of which every ``n_batches``-th make a batch, for batches that are read one after another.
+        """Order of cells of which every ``n_minibatches``-th makes a minibatch, for minibatches read in turn.
 
         Parameters
         ----------
@@ -135,28 +141,28 @@ class StreamedData:
             Positions of the cells.
         patterns
             ``(len(cells),)`` code of each cell's pattern of measured modalities.
-        n_batches
-            Number of batches.
+        n_minibatches
+            Number of minibatches.
         stream
-            What random numbers are drawn from; torch's global generator by default.
+            Source of random numbers; torch's global generator by default.
 
         Returns
         -------
         Places in ``cells``.
         """
         blocks, places = np.divmod(self._address[cells], BLOCK_SIZE)
-        n_at_once = self._n_at_once(len(cells), n_batches)
-        return block_order(patterns, blocks, places, n_batches, n_at_once, stream)
+        n_at_once = self._n_at_once(len(cells), n_minibatches)
+        return block_order(patterns, blocks, places, n_minibatches, n_at_once, stream)
 
-    def batches(self, batches: Sequence[torch.Tensor]) -> Iterator[dict[str, Observation]]:
-        """Batches of cells, given by their positions, in turn; while some are used, the next are read.
+    def minibatches(self, minibatches: Sequence[torch.Tensor]) -> Iterator[dict[str, Observation]]:
+        """Minibatches of cells, given by their positions, in turn; the next ones are read while some are used.
 
         Parameters
         ----------
-        batches
-            Positions of each batch's cells.
+        minibatches
+            Positions of each minibatch's cells.
         """
-        positions = [cells.cpu().numpy() for cells in batches]
+        positions = [cells.cpu().numpy() for cells in minibatches]
         n_at_once = self._n_at_once(sum(map(len, positions)), len(positions))
         buffers = [positions[i : i + n_at_once] for i in range(0, len(positions), n_at_once)]
         wanted = [cells[~self._is_kept[cells]] for cells in map(np.concatenate, buffers)]
@@ -173,26 +179,27 @@ class StreamedData:
 
 
 def training_data(
-    modalities: Mapping[str, AlignedModality | AlignedLabels],
+    arms: Mapping[str, Aligned],
     observe: Mapping[str, Observe],
     resident_gb: float = RESIDENT_GB,
     buffer_size: int = BUFFER_SIZE,
 ) -> ResidentData | StreamedData:
-    """Data to draw batches from, on the device as far as they fit.
+    """Data to draw minibatches from, on the device as far as they fit.
 
-    The smallest modalities lie on the device as long as they, made dense, take ``resident_gb`` in all. The others
-    are streamed from where they are, on disk or, sparse, in memory.
+    The data of the smallest arms are kept on the device, as long as they take at most ``resident_gb`` in total when
+    made dense. Others are streamed from disk or, if they are sparse, from memory.
 
     Parameters
     ----------
-    modalities
-        The aligned modalities.
+    arms
+        Aligned data of each arm.
     observe
-        For each modality, the function that makes an :class:`~scvi_cae.module.Observation` of raw values and batches.
+        For each arm, the function that makes an :class:`~scvi_cae.module.Observation` of raw values and technical
+        batches.
     resident_gb
-        Gigabytes (10⁹ bytes) of modalities that lie on the device: 0 to stream all, infinity to stream none.
+        Gigabytes (10⁹ bytes) of data to keep on the device: 0 to stream all, infinity to stream none.
     buffer_size
-        Number of cells of streamed modalities that are in memory at a time, see :class:`StreamedData`.
+        Number of streamed cells in memory at a time, see :class:`StreamedData`.
 
     Raises
     ------
@@ -201,13 +208,12 @@ def training_data(
     """
     if isinstance(resident_gb, bool) or not isinstance(resident_gb, Real) or not resident_gb >= 0:
         raise ValueError(f"resident_gb={resident_gb!r} must be a number of at least 0.")
-    if isinstance(buffer_size, bool) or not isinstance(buffer_size, Integral) or buffer_size < 1:
-        raise ValueError(f"buffer_size={buffer_size!r} must be a whole number of at least 1.")
-    sizes = {name: 4e-9 * x.present.sum() * x.n_features for name, x in modalities.items()}
+    check_whole(buffer_size, "buffer_size")
+    sizes = {name: 4e-9 * x.present.sum() * x.n_features for name, x in arms.items()}
     by_size = sorted(sizes, key=lambda name: sizes[name])
     total = dict(zip(by_size, np.cumsum([sizes[name] for name in by_size]), strict=True))
-    resident = {name: x for name, x in modalities.items() if total[name] <= resident_gb}
-    streamed = {name: x for name, x in modalities.items() if name not in resident}
+    resident = {name: x for name, x in arms.items() if total[name] <= resident_gb}
+    streamed = {name: x for name, x in arms.items() if name not in resident}
     if not streamed:
-        return ResidentData(modalities, observe)
+        return ResidentData(arms, observe)
     return StreamedData(resident, streamed, observe, int(buffer_size))

@@ -1,4 +1,4 @@
-"""What users call."""
+"""The model that users call, ensembles of it, and many fits at once."""
 
 from ._coupled_ae import CoupledAE
 from ._ensemble import Ensemble

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 from scipy.linalg import eigh
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: Bounds of the agreement that scales an axis: no axis vanishes, and none counts for all.
-LEAST, MOST = 0.05, 0.99
+#: Bounds of the agreement that scales an axis, so that no axis vanishes and none dominates.
+MIN_AGREEMENT, MAX_AGREEMENT = 0.05, 0.99
 
 
-def agreement_axes(
-    latents: Mapping[str, np.ndarray], pairs: Iterable[tuple[str, str]]
-) -> tuple[np.ndarray, np.ndarray] | None:
-    r"""Axes along which modalities agree, scaled by how well they do.
+class Axes(NamedTuple):
+    """Coordinates of the latent space.
 
-    Of all directions of the latent space, the first axis is the one in which the latents of the same cells in two
-    modalities correlate most, the second the best of those uncorrelated with it, and so on. With :math:`C` the
+    Parameters
+    ----------
+    origin
+        ``(n_latent,)``.
+    axes
+        ``(n_latent, n_latent)``.
+    """
+
+    origin: np.ndarray
+    axes: np.ndarray
+
+    def apply(self, z: torch.Tensor) -> torch.Tensor:
+        """Latents in these coordinates: ``(z - origin) @ axes``."""
+        origin, axes = (torch.as_tensor(x, dtype=z.dtype, device=z.device) for x in self)
+        return (z - origin) @ axes
+
+
+def agreement_axes(latents: Mapping[str, np.ndarray], pairs: Iterable[tuple[str, str]]) -> Axes | None:
+    r"""Axes along which modalities agree, scaled by their agreement.
+
+    The first axis is the direction of the latent space in which the latents of the same cells in two modalities
+    correlate most, the second the best of the directions uncorrelated with it, and so on. With :math:`C` the
     covariance of all latents and :math:`K` their covariance across modalities (symmetric, the mean over pairs of
     modalities and cells),
 
@@ -30,25 +49,26 @@ def agreement_axes(
         K u_k = r_k C u_k, \qquad u_k^\top C u_k = 1, \qquad z'_k = \frac{s_k}{s_1} \, u_k^\top (z - \bar z), \qquad
         s_k^2 = \frac{r_k}{1 - r_k^2}.
 
-    For two Gaussian measurements that correlate by :math:`r_k`, the logarithm of how much likelier a pair is as two
-    measurements of one cell than as measurements of two is :math:`-\tfrac12 \sum_k s_k^2 (a_k - b_k)^2`, up to terms of
-    either alone: nearest are the likeliest partners. This is a change of coordinates: nothing is lost.
+    For two Gaussian measurements with correlations :math:`r_k`, the log-likelihood ratio of a pair being two
+    measurements of one cell rather than of two cells is :math:`-\tfrac12 \sum_k s_k^2 (a_k - b_k)^2`, up to terms of
+    either measurement alone: nearest cells are the most likely partners. This is a change of coordinates and loses no
+    information.
 
     Parameters
     ----------
     latents
         By modality, ``(n_cells, n_latent)`` latents of the same training cells, NaN where a cell lacks it.
     pairs
-        Coupled pairs of modalities; others have no reason to agree.
+        Coupled pairs of modalities; other pairs need not agree.
 
     Returns
     -------
-    Origin, ``(n_latent,)``, and axes, ``(n_latent, n_latent)``: the new latents are ``(z - origin) @ axes``. ``None``
-    if fewer cells than dimensions have two of the modalities.
+    The axes, or ``None`` if fewer cells than dimensions have two of the modalities.
     """
+    coupled = set(pairs)
     firsts, seconds = [], []
     for i, j in combinations(latents, 2):
-        if (i, j) in set(pairs):
+        if (i, j) in coupled:
             both = np.isfinite(latents[i][:, 0]) & np.isfinite(latents[j][:, 0])
             firsts.append(latents[i][both])
             seconds.append(latents[j][both])
@@ -66,8 +86,8 @@ def agreement_axes(
     covariance += np.eye(n_latent) * max(1e-9 * np.trace(covariance) / n_latent, 1e-12)
     agreement, axes = eigh(across, covariance)
     agreement, axes = agreement[::-1], axes[:, ::-1]
-    # The sign of an axis is free.
+    # The sign of an axis is arbitrary.
     axes = axes * np.where(axes.sum(0) < 0, -1.0, 1.0)
-    agreement = np.clip(agreement, LEAST, MOST)
+    agreement = np.clip(agreement, MIN_AGREEMENT, MAX_AGREEMENT)
     scale = np.sqrt(agreement / (1 - agreement**2))
-    return origin, axes * (scale / scale[0])
+    return Axes(origin, axes * (scale / scale[0]))

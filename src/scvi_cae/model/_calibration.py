@@ -1,69 +1,193 @@
-"""Errors of a model on cells that it was not trained on, and the quantiles that follow from them."""
+"""Cells that calibrate quantiles: their latents and values, and the errors that follow from them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
-from scipy.stats import norm
 
 from scvi_cae._arguments import shorten
 
-from ._intervals import least_residuals, pooled_quantiles
+from ._encoding import decode, device_of, encode, measured_values
+from ._intervals import gaussian_quantiles, min_residuals, pooled_quantiles
 from ._local_errors import LocalErrors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from scvi_cae.data import AlignedData
+    from scvi_cae.module import CoupledModule
 
-class Calibration(NamedTuple):
-    """Errors in predicting one modality from another.
+#: Largest number of cells of each set that calibrate one prediction.
+MAX_CELLS = 2000
+#: Largest number of values of these cells that are stored, of each set and pattern of modalities.
+MAX_VALUES = 2**22
+#: Rank beyond those of all cells.
+NO_LIMIT = np.iinfo(np.int64).max
+
+
+class CalibrationCells(NamedTuple):
+    """Cells of one set that have a target, with what is needed to compute errors of its prediction.
+
+    Each pattern of modalities contributes the cells of lowest random rank. Cells of several patterns are a uniform
+    sample of all of these as far as the lowest of the patterns' limits.
 
     Parameters
     ----------
-    cells
-        ``(n_cells,)`` names of validation cells.
-    residuals
-        ``(n_cells, n_features)`` what was measured less what is predicted, NaN where nothing was.
-    scales
-        ``(n_cells, n_features)`` the errors to be expected in these cells.
-    local
-        The errors to be expected in any cell.
+    names
+        ``(n_cells,)`` names of the cells.
+    latents
+        ``(n_cells, n_latent)`` latents by arm, NaN where a cell lacks it.
+    values
+        ``(n_cells, n_features)`` measured values of the target on the scale of predictions, NaN where missing.
+    ranks
+        ``(n_cells,)`` random rank of each cell.
+    limits
+        ``(n_cells,)`` rank up to which all cells of the same pattern are here.
     """
 
-    cells: np.ndarray
+    names: np.ndarray
+    latents: Mapping[str, np.ndarray]
+    values: np.ndarray
+    ranks: np.ndarray
+    limits: np.ndarray
+
+    def chosen(self, sources: Sequence[str]) -> np.ndarray:
+        """Positions of at most :data:`MAX_CELLS` cells that have one of the sources: a uniform sample of those."""
+        has = np.any([np.isfinite(self.latents[name][:, 0]) for name in sources], axis=0)
+        cells = np.flatnonzero(has & (self.ranks <= self.limits[has].min(initial=NO_LIMIT)))
+        if len(cells) > MAX_CELLS:
+            cells = np.sort(cells[np.argsort(self.ranks[cells])[:MAX_CELLS]])
+        return cells
+
+
+class CalibrationData(NamedTuple):
+    """Cells that calibrate quantiles of one target.
+
+    Parameters
+    ----------
+    training
+        Training cells, whose errors show where cells are hard to predict.
+    validation
+        Validation cells, whose errors calibrate.
+    """
+
+    training: CalibrationCells
+    validation: CalibrationCells
+
+
+def calibration_cells(
+    module: CoupledModule, data: AlignedData, cells: np.ndarray, target: str
+) -> CalibrationCells:
+    """Choose cells that calibrate the prediction of a target, and compute their latents.
+
+    Parameters
+    ----------
+    module
+        The trained module.
+    data
+        The training's data.
+    cells
+        Positions of the cells of a set.
+    target
+        Key of the modality.
+    """
+    arms = data.setup.arms
+    present = np.stack([data[name].present[cells] for name in arms], axis=1)
+    has = present[:, arms.index(target)]
+    cells, present = cells[has], present[has]
+    ranks = np.random.default_rng(0).permutation(len(cells))
+    limits = np.full(len(cells), NO_LIMIT)
+    n_kept = min(MAX_CELLS, max(MAX_VALUES // data[target].n_features, 1))
+    for pattern in np.unique(present, axis=0):
+        alike = np.flatnonzero((present == pattern).all(1))
+        if len(alike) > n_kept:
+            limits[alike] = np.partition(ranks[alike], n_kept - 1)[n_kept - 1]
+    kept = ranks <= limits
+    cells, ranks, limits = cells[kept], ranks[kept], limits[kept]
+    return CalibrationCells(
+        data.cells[cells].astype(str).to_numpy(dtype=object),
+        {name: encode(module, data, name, cells).cpu().numpy() for name in arms},
+        measured_values(module, data, target, cells),
+        ranks,
+        limits,
+    )
+
+
+class Calibration(NamedTuple):
+    """Errors of predicting one modality from given sources.
+
+    Parameters
+    ----------
+    names
+        ``(n_cells,)`` names of validation cells.
+    residuals
+        ``(n_cells, n_features)`` measured less predicted values of these cells, NaN where not measured.
+    scales
+        ``(n_cells, n_features)`` expected errors of these cells.
+    local
+        Expected errors of any cell.
+    """
+
+    names: np.ndarray
     residuals: np.ndarray
     scales: np.ndarray
     local: LocalErrors
 
-    def as_dict(self) -> dict[str, Any]:
-        """Arrays by name, to be saved."""
-        return {**self._asdict(), "local": self.local._asdict()}
 
-    @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
-        """What was saved, with tensors for arrays."""
+def calibrate(
+    module: CoupledModule, cells: CalibrationData, sources: Sequence[str], target: str
+) -> Calibration:
+    """Errors on validation cells, relative to those of training cells nearby.
 
-        def arrays(values: Mapping[str, Any]) -> dict[str, Any]:
-            return {name: x.cpu().numpy() if torch.is_tensor(x) else x for name, x in values.items()}
+    Parameters
+    ----------
+    module
+        The trained module.
+    cells
+        Cells that calibrate the target.
+    sources
+        Names of the arms to predict from.
+    target
+        Key of the modality to predict.
 
-        local = LocalErrors(**arrays(saved["local"]))
-        return cls(**arrays({**saved, "cells": np.asarray(saved["cells"]), "local": local}))
+    Raises
+    ------
+    ValueError
+        If no training cell has a source and the target.
+    """
+    _, latents, residuals = _residuals(module, cells.training, sources, target)
+    if not len(latents):
+        raise ValueError(
+            f"No training cell has {shorten(sources)} and {target!r}: errors of this prediction are unknown."
+        )
+    local = LocalErrors.fit(latents, residuals)
+    names, latents, residuals = _residuals(module, cells.validation, sources, target)
+    return Calibration(names, residuals, local.at(latents), local)
+
+
+def _residuals(
+    module: CoupledModule, cells: CalibrationCells, sources: Sequence[str], target: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Names, latents and residuals of cells that have a source and the target."""
+    chosen, device = cells.chosen(sources), device_of(module)
+    latents = {name: torch.from_numpy(cells.latents[name][chosen]).to(device) for name in sources}
+    z, values = decode(module, latents, target)
+    return cells.names[chosen], z, cells.values[chosen] - values
 
 
 class Predicted(NamedTuple):
-    """One model's prediction of cells, and what is known of its errors.
+    """One model's prediction of cells, and its expected errors.
 
     Parameters
     ----------
     values
         ``(n_cells, n_features)`` predictions.
     scales
-        ``(n_cells, n_features)`` the errors to be expected; without a calibration, learnt standard deviations.
+        ``(n_cells, n_features)`` expected errors; without a calibration, learnt standard deviations.
     calibration
-        Errors on validation cells; ``None`` for a model that has none, and has learnt standard deviations instead.
+        Errors on validation cells; ``None`` for a model without any, which has learnt standard deviations instead.
     """
 
     values: np.ndarray
@@ -74,7 +198,7 @@ class Predicted(NamedTuple):
 def predicted_quantiles(
     models: Sequence[Predicted], quantiles: np.ndarray, target: str, features: Sequence[str]
 ) -> np.ndarray:
-    """Quantiles of what models predict together.
+    """Quantiles of the joint prediction of several models.
 
     Models that have the same validation cells, such as those of several seeds, are one predictor: their mean. Those of
     different folds are pooled.
@@ -86,7 +210,7 @@ def predicted_quantiles(
     quantiles
         The quantiles.
     target, features
-        What is predicted, for errors.
+        Names for messages.
 
     Returns
     -------
@@ -100,10 +224,10 @@ def predicted_quantiles(
     groups: dict[tuple[str, ...], list[tuple[Predicted, Calibration]]] = {}
     for model in models:
         if model.calibration is not None:
-            groups.setdefault(tuple(model.calibration.cells), []).append((model, model.calibration))
+            groups.setdefault(tuple(model.calibration.names), []).append((model, model.calibration))
     n_lacking = len(models) - sum(map(len, groups.values()))
     if not groups:
-        return _gaussian_quantiles(models, quantiles)
+        return gaussian_quantiles([x.values for x in models], [x.scales for x in models], quantiles)
     if n_lacking:
         raise ValueError(
             f"{n_lacking} of {len(models)} models have no validation cells to calibrate quantiles on. Train all of them on "
@@ -116,27 +240,12 @@ def predicted_quantiles(
         errors = np.mean([x.residuals for _, x in group], axis=0)
         residuals.append(errors / np.mean([x.scales for _, x in group], axis=0))
     n = np.sum([(~np.isnan(r)).sum(0) for r in residuals], axis=0)
-    least = least_residuals(quantiles)
-    if (n < least).any():
-        few = np.flatnonzero(n < least)
+    needed = min_residuals(quantiles)
+    if (n < needed).any():
+        few = np.flatnonzero(n < needed)
         raise ValueError(
-            f"quantiles={quantiles.tolist()} take at least {least} validation cells with source and target; features "
+            f"quantiles={quantiles.tolist()} need at least {needed} validation cells with source and target; features "
             f"{shorten([features[int(i)] for i in few])} of {target!r} have as few as {n[few].min()}. Validate on more "
             "cells, as an ensemble does on all of scvi_cae.splits.within(split), or ask for quantiles nearer to 0.5."
         )
     return pooled_quantiles(centres, scales, residuals, quantiles)
-
-
-def _gaussian_quantiles(models: Sequence[Predicted], quantiles: np.ndarray) -> np.ndarray:
-    """Quantiles of the normal distribution with mean and variance of the models' mixture."""
-    values = np.stack([model.values for model in models])
-    variance = np.mean([model.scales**2 for model in models], axis=0) + values.var(axis=0)
-    return values.mean(axis=0)[..., None] + np.sqrt(variance)[..., None] * norm.ppf(quantiles)
-
-
-def quantile_table(
-    values: np.ndarray, quantiles: np.ndarray, features: Sequence[str], cells: pd.Index
-) -> pd.DataFrame:
-    """``(n_cells, n_features, n_quantiles)`` values as a float32 data frame with columns by feature and quantile."""
-    columns = pd.MultiIndex.from_product([list(features), quantiles.tolist()], names=["feature", "quantile"])
-    return pd.DataFrame(values.reshape(len(values), len(columns)), index=cells, columns=columns)

@@ -1,4 +1,4 @@
-"""Several models of the same data as one."""
+"""Several models of the same data as one predictor."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from scvi_cae.data import SETS
+
 from ._attribution import agreement
-from ._inference import CELL_SETS
-from ._prediction import MOST_CELLS, check_no_batch, predict_quantiles
+from ._embedding import check_latent_key, write_latents
+from ._prediction import check_no_batch, predict_quantiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mudata import MuData
 
+    from scvi_cae.data import AlignedData
+
     from ._coupled_ae import CoupledAE
 
 
 class Ensemble:
-    """Models that predict together, better than each of them.
+    """Models that predict together, better than each one alone.
 
     Parameters
     ----------
@@ -31,7 +35,7 @@ class Ensemble:
     Raises
     ------
     ValueError
-        If there is no model, or they differ in modalities or features.
+        If no model is given, or models differ in modalities or features.
 
     Examples
     --------
@@ -48,50 +52,48 @@ class Ensemble:
         self.models = list(models)
         if not self.models:
             raise ValueError("An ensemble needs at least one model.")
-        first = self._made_of(self.models[0])
         for number, model in enumerate(self.models):
-            other = self._made_of(model)
-            differing = [name for name in {**first, **other} if first.get(name) != other.get(name)]
+            differing = self.models[0].setup.differences(model.setup)
             if differing:
                 raise ValueError(
                     f"Models 0 and {number} cannot predict together: they differ in modality {differing[0]!r}, its "
                     "features, layer, likelihood or batches. Train them on the same data, set up in the same way."
                 )
 
-    @staticmethod
-    def _made_of(model: CoupledAE) -> dict[str, tuple]:
-        """What models must have in common."""
-        layers = model.get_setup_arg("layers")
-        return {
-            name: (features, layers.get(name), model._likelihood(name), model.batches(name))
-            for name, features in model.get_var_names().items()
-        }
+    def _align(self, adata: MuData | AlignedData | None) -> AlignedData:
+        """Data for all models: the first model's by default, aligned once."""
+        return self.models[0]._align(adata, self.models[0].modalities)
 
     @property
     def modalities(self) -> list[str]:
         """Keys of the modalities."""
         return self.models[0].modalities
 
+    @property
+    def labels(self) -> list[str]:
+        """Columns of labels."""
+        return self.models[0].labels
+
     def predict(
         self,
         source: str | Sequence[str],
         target: str,
-        adata: MuData | None = None,
+        adata: MuData | AlignedData | None = None,
         indices: Sequence[int] | np.ndarray | None = None,
         batch_size: int | None = None,
-        batch: str | None = None,
+        transform_batch: str | None = None,
         quantiles: Sequence[float] | None = None,
     ) -> pd.DataFrame:
-        """Mean of the models' predictions, or quantiles of what they predict together.
+        """Mean of the models' predictions, or quantiles of their joint prediction.
 
         Parameters
         ----------
-        source, target, adata, indices, batch_size, batch
+        source, target, adata, indices, batch_size, transform_batch
             As in :meth:`scvi_cae.CoupledAE.predict`; ``adata`` is the first model's data by default.
         quantiles
             Quantiles, as in :meth:`scvi_cae.CoupledAE.predict`, calibrated on the validation cells of all models by
-            CV+: with the models of :func:`scvi_cae.splits.within`, on every training cell, each by the model that was
-            not trained on it.
+            CV+: with the models of :func:`scvi_cae.splits.within`, on every training cell by the model that was not
+            trained on it.
 
         Returns
         -------
@@ -105,10 +107,10 @@ class Ensemble:
 
         Notes
         -----
-        Quantiles are those of the pooled set of each model's prediction plus its residuals, scaled as for a single
-        model. An interval holds about the asked share of cells, or a little more; what is guaranteed, for cells that are
-        like the validation cells, is that not more than about twice as many as asked lie outside. Models with the same validation
-        cells, such as those of several seeds, count as one, their mean.
+        Quantiles are computed from the pooled set of each model's prediction plus its residuals, scaled as for a single
+        model. An interval covers about the nominal fraction of cells, or slightly more; for cells that are exchangeable
+        with the validation cells, at most about twice the nominal fraction is guaranteed to be outside. Models with the
+        same validation cells, such as those of several seeds, count as one, their mean.
 
         References
         ----------
@@ -126,12 +128,12 @@ class Ensemble:
         >>> ensemble.predict("rna", "ephys", indices=split.test, quantiles=[0.05, 0.95]).shape
         (40, 48)
         """
-        adata = self.models[0].adata if adata is None else adata
         if quantiles is not None:
-            check_no_batch(batch)
+            check_no_batch(transform_batch)
             return predict_quantiles(self.models, source, target, adata, indices, batch_size, quantiles)
+        data = self.models[0]._align(adata, self.models[0]._sources(source, target))
         first, *others = (
-            model.predict(source, target, adata, indices, batch_size, batch) for model in self.models
+            model.predict(source, target, data, indices, batch_size, transform_batch) for model in self.models
         )
         total = np.array(first, dtype=np.float64)
         for other in others:
@@ -143,15 +145,15 @@ class Ensemble:
         self,
         source: str,
         target: str,
-        adata: MuData | None = None,
+        adata: MuData | AlignedData | None = None,
         indices: Sequence[int] | np.ndarray | None = None,
         batch_size: int | None = None,
         scaled: bool = True,
     ) -> pd.DataFrame:
-        """What drives the models' predictions, and how far they agree on it.
+        """Effects of features on the models' predictions, and how far the models agree on them.
 
-        Models that predict equally well can get there from different features, above all from features that say the
-        same. What only some of them use is no finding.
+        Models that predict equally well can use different features, above all redundant ones. An effect in only some of
+        the models is not a finding.
 
         Parameters
         ----------
@@ -168,8 +170,8 @@ class Ensemble:
         ``std``
             Their standard deviation (``ddof=1``).
         ``stability``
-            ``|mean| / (|mean| + std)``: 1 if all models give the same, 1/2 if they differ by as much as their mean,
-            0 if the mean is.
+            ``|mean| / (|mean| + std)``: 1 if all models are equal, 1/2 if they differ by as much as their mean, 0 if
+            their mean is 0.
 
         Raises
         ------
@@ -190,36 +192,25 @@ class Ensemble:
         """
         if len(self.models) < 2:
             raise ValueError(
-                "How far models agree takes at least two; ask a single one itself: model.attribute(...)."
+                "Agreement of models needs at least two; use a single one itself: model.attribute(...)."
             )
-        adata = self.models[0].adata if adata is None else adata
+        data = self.models[0]._align(adata, [source])
         return agreement(
-            [model.attribute(source, target, adata, indices, batch_size, scaled) for model in self.models]
+            [model.attribute(source, target, data, indices, batch_size, scaled) for model in self.models]
         )
-
-    def calibrate(self, n_cells: int = MOST_CELLS) -> None:
-        """Keep the errors on validation cells in each model, so that they give quantiles without their data.
-
-        Parameters
-        ----------
-        n_cells
-            As in :meth:`scvi_cae.CoupledAE.calibrate`, for each model.
-        """
-        for model in self.models:
-            model.calibrate(n_cells)
 
     def get_latent_representation(
         self,
-        adata: MuData | None = None,
+        adata: MuData | AlignedData | None = None,
         modality: str | None = None,
         indices: Sequence[int] | np.ndarray | None = None,
         batch_size: int | None = None,
     ) -> np.ndarray:
-        """The models' latents side by side.
+        """Concatenated latents of the models.
 
-        Each model has a space of its own, so that latents cannot be averaged. Side by side, divided by the square
-        root of the number of models, the squared distance of two cells is the mean of their squared distances in the
-        models.
+        Each model has a space of its own, so that latents cannot be averaged. When they are concatenated and divided by
+        the square root of the number of models, the squared distance of two cells is the mean of their squared distances
+        in the models.
 
         Parameters
         ----------
@@ -230,38 +221,30 @@ class Ensemble:
         -------
         ``(n_cells, total of n_latent)`` float32 array.
         """
-        adata = self.models[0].adata if adata is None else adata
-        latents = [m.get_latent_representation(adata, modality, indices, batch_size) for m in self.models]
+        data = self._align(adata)
+        latents = [m.get_latent_representation(data, modality, indices, batch_size) for m in self.models]
         return np.concatenate(latents, axis=1) / np.float32(np.sqrt(len(latents)))
 
-    def write_latent(self, mdata: MuData | None = None, key: str = "X_cae") -> None:
-        """Write latents side by side where scanpy looks for them.
+    def write_latent(self, adata: MuData | None = None, key: str = "X_cae") -> None:
+        """Write concatenated latents where scanpy looks for them.
 
         Parameters
         ----------
-        mdata
+        adata
             MuData to embed and to write to; the first model's by default.
         key
-            Key in ``.obsm``, and the beginning of the modalities' keys, as in :meth:`scvi_cae.CoupledAE.write_latent`.
+            Key in ``.obsm``, and prefix of the modalities' keys, as in :meth:`scvi_cae.CoupledAE.write_latent`.
         """
-        mdata = self.models[0].adata if mdata is None else mdata
+        data = self._align(adata)
+        check_latent_key(data.mdata, key, self.modalities)
         latents = {
-            name: self.get_latent_representation(mdata, name)
-            for name in self.models[0].measured
-            if name in mdata.mod
+            name: self.get_latent_representation(data, name) for name in self.modalities if data.has(name)
         }
-        joint = self.get_latent_representation(mdata)
-        # The first model checks the keys, and whether the data are a view, before anything is replaced.
-        self.models[0].write_latent(mdata, key)
-        mdata.obsm[key] = joint
-        for name, z in latents.items():
-            mdata.obsm[f"{key}_{name}"] = z
-            adata = mdata.mod[name]
-            adata.obsm[key] = z[mdata.obs_names.get_indexer(adata.obs_names)]
-        mdata.obs[f"{key}_set"] = self.cell_sets(mdata)
+        joint = self.get_latent_representation(data)
+        write_latents(data.mdata, key, joint, latents, self.set_membership(data))
 
-    def cell_sets(self, adata: MuData | None = None) -> pd.Series:
-        """What each cell was to the trainings, as in :meth:`scvi_cae.CoupledAE.cell_sets`.
+    def set_membership(self, adata: MuData | AlignedData | None = None) -> pd.Series:
+        """Set of each cell in the trainings, see :meth:`scvi_cae.CoupledAE.set_membership`.
 
         Parameters
         ----------
@@ -270,9 +253,10 @@ class Ensemble:
 
         Returns
         -------
-        Categorical Series by cell: ``"training"`` if it is that to any model, else ``"validation"`` if it is that to
-        any, else ``"test"``.
+        Categorical Series by cell: ``"training"`` if it was a training cell of any model, else ``"validation"`` if it
+        was a validation cell of any, else ``"test"``.
         """
-        sets = [model.cell_sets(self.models[0].adata if adata is None else adata) for model in self.models]
-        codes = np.min([s.cat.codes.to_numpy() for s in sets], axis=0)  # -1 if one does not know: missing
-        return pd.Series(pd.Categorical(np.array([*CELL_SETS, None])[codes], CELL_SETS), index=sets[0].index)
+        data = self._align(adata)
+        sets = [model.set_membership(data) for model in self.models]
+        codes = np.min([s.cat.codes.to_numpy() for s in sets], axis=0)  # -1 if unknown to one: missing
+        return pd.Series(pd.Categorical(np.array([*SETS, None])[codes], SETS), index=data.cells)

@@ -1,17 +1,19 @@
-"""Quantiles of what is predicted, from errors on cells that the predictors were not trained on."""
+"""Quantiles of predictions, from errors on cells that the predictors were not trained on."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from scipy.stats import norm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Rounding of a quantile times a number of residuals.
-TINY = 1e-9
-#: Values that are sorted at once: as many as fit into a cache.
+#: Tolerance for rounding of a quantile times a number of residuals.
+ROUNDING = 1e-9
+#: Number of values that are sorted at once: as many as fit into a cache.
 CHUNK = 2**17
 
 
@@ -32,16 +34,16 @@ def check_quantiles(quantiles: Sequence[float] | np.ndarray) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def least_residuals(quantiles: np.ndarray) -> int:
-    """Number of residuals below which a quantile lies beyond all of them."""
-    return int(np.ceil(1 / np.minimum(quantiles, 1 - quantiles).min() - 1 - TINY))
+def min_residuals(quantiles: np.ndarray) -> int:
+    """Smallest number of residuals for which no quantile lies beyond all of them."""
+    return int(np.ceil(1 / np.minimum(quantiles, 1 - quantiles).min() - 1 - ROUNDING))
 
 
 def places(n: int, quantiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which of ``n`` ordered values are quantiles of one more value that is exchangeable with them.
+    """Places of ``n`` ordered values that are quantiles of one more value, exchangeable with them.
 
-    Below the median, a new value is less with at most the given probability; above, with at least that: an interval
-    from :math:`a` to :math:`b` holds it with probability :math:`b - a` or a little more.
+    Below the median, a new value is smaller with at most the given probability; above it, with at least that: an
+    interval from :math:`a` to :math:`b` holds it with probability :math:`b - a` or slightly more.
 
     Parameters
     ----------
@@ -52,10 +54,10 @@ def places(n: int, quantiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Returns
     -------
-    Two arrays of places, counted from 0, whose values' mean is the quantile: they differ at most for the median.
+    Two arrays of places, counted from 0. The quantile is the mean of the values there; they differ for the median only.
     """
     exact = quantiles * (n + 1)
-    low, high = np.floor(exact + TINY).astype(int), np.ceil(exact - TINY).astype(int)
+    low, high = np.floor(exact + ROUNDING).astype(int), np.ceil(exact - ROUNDING).astype(int)
     return np.where(quantiles > 0.5, high, low) - 1, np.where(quantiles < 0.5, low, high) - 1
 
 
@@ -67,9 +69,9 @@ def pooled_quantiles(
 ) -> np.ndarray:
     r"""Quantiles by CV+; with a single predictor, by split conformal prediction.
 
-    For predictors :math:`k`, each with residuals :math:`r_{ki}` of cells that it was not trained on, the quantiles, for
-    each feature, of all :math:`\hat y_k + s_k r_{ki}` together, where :math:`\hat y_k` is the predictor's prediction of
-    the cell and :math:`s_k` the error to be expected there, in whose unit its residuals are.
+    The quantiles of each feature are those of all :math:`\hat y_k + s_k r_{ki}` together, where predictor :math:`k`
+    predicts :math:`\hat y_k` with expected error :math:`s_k`, and :math:`r_{ki}` are its residuals on cells that it was
+    not trained on, in units of their expected errors.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def pooled_quantiles(
     scales
         ``(n_cells, n_features)`` expected errors of each.
     residuals
-        ``(n, n_features)`` residuals of each, NaN where there is none; at least :func:`least_residuals` of a feature.
+        ``(n, n_features)`` residuals of each, NaN where not measured; at least :func:`min_residuals` for each feature.
     quantiles
         The quantiles.
 
@@ -114,7 +116,36 @@ def pooled_quantiles(
                 ],
                 axis=1,
             )
-            # Faster than a partition at several places.
+            # A sort is faster than a partition at several places.
             values.sort(axis=1)
             out[rows, f] = (values[:, low] + values[:, high]) / 2
     return out
+
+
+def gaussian_quantiles(
+    values: Sequence[np.ndarray], scales: Sequence[np.ndarray], quantiles: np.ndarray
+) -> np.ndarray:
+    """Quantiles of the normal distribution with mean and variance of a mixture of predictors.
+
+    Parameters
+    ----------
+    values, scales
+        ``(n_cells, n_features)`` means and standard deviations of each predictor.
+    quantiles
+        The quantiles.
+
+    Returns
+    -------
+    ``(n_cells, n_features, n_quantiles)``.
+    """
+    means = np.stack(values)
+    variance = np.mean([scale**2 for scale in scales], axis=0) + means.var(axis=0)
+    return means.mean(axis=0)[..., None] + np.sqrt(variance)[..., None] * norm.ppf(quantiles)
+
+
+def quantile_table(
+    values: np.ndarray, quantiles: np.ndarray, features: Sequence[str], cells: pd.Index
+) -> pd.DataFrame:
+    """``(n_cells, n_features, n_quantiles)`` values as a float32 data frame with columns by feature and quantile."""
+    columns = pd.MultiIndex.from_product([list(features), quantiles.tolist()], names=["feature", "quantile"])
+    return pd.DataFrame(values.reshape(len(values), len(columns)), index=cells, columns=columns)

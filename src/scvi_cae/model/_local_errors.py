@@ -1,4 +1,4 @@
-"""How large errors are in different places of the latent space."""
+"""Expected errors of predictions across the latent space."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from sklearn.cluster import KMeans
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-#: Cells for each landmark, and the most landmarks.
-CELLS_EACH, MOST = 20, 100
-#: Least expected error, relative to its mean: where training cells were all fitted well, others need not be.
-LEAST = 0.1
+#: Number of cells for each landmark, and the largest number of landmarks.
+CELLS_EACH, MAX_LANDMARKS = 20, 100
+#: Smallest expected error, relative to its mean: where all training cells are fitted well, others need not be.
+MIN_ERROR = 0.1
 
 
 class LocalErrors(NamedTuple):
-    """Mean absolute error of each feature about landmarks in the latent space.
+    """Mean absolute error of each feature near landmarks in the latent space.
 
-    Errors of training cells: they are too small, but say where cells are hard to predict.
+    These are errors of training cells, which are too small, but show where cells are hard to predict.
 
     Parameters
     ----------
     landmarks
-        ``(n_landmarks, n_latent)`` places.
+        ``(n_landmarks, n_latent)`` positions.
     n_cells
         ``(n_landmarks,)`` number of training cells at each.
     width
@@ -41,17 +41,17 @@ class LocalErrors(NamedTuple):
 
     @classmethod
     def fit(cls, latents: np.ndarray, residuals: np.ndarray) -> LocalErrors:
-        """Place landmarks among training cells.
+        """Place landmarks among training cells by k-means.
 
         Parameters
         ----------
         latents
             ``(n_cells, n_latent)`` latents of at least one cell.
         residuals
-            ``(n_cells, n_features)`` residuals, NaN where there is none.
+            ``(n_cells, n_features)`` residuals, NaN where not measured.
         """
         latents = latents.astype(np.float64)
-        n_landmarks = min(len(latents) // CELLS_EACH or 1, MOST, len(np.unique(latents, axis=0)))
+        n_landmarks = min(len(latents) // CELLS_EACH or 1, MAX_LANDMARKS, len(np.unique(latents, axis=0)))
         places = KMeans(n_landmarks, n_init=1, random_state=0).fit(latents)
         member = (places.labels_ == np.arange(n_landmarks)[:, None]).astype(np.float64)
         observed = ~np.isnan(residuals)
@@ -59,7 +59,7 @@ class LocalErrors(NamedTuple):
         overall = absolute.sum(0) / np.maximum(observed.sum(0), 1)
         n = member @ observed
         errors = np.where(n > 0, member @ absolute / np.maximum(n, 1), overall)
-        errors = np.maximum(errors, LEAST * overall)
+        errors = np.maximum(errors, MIN_ERROR * overall)
         errors[:, overall == 0] = 1.0
         return cls(
             places.cluster_centers_.astype(np.float32),
@@ -69,7 +69,7 @@ class LocalErrors(NamedTuple):
         )
 
     def at(self, latents: ArrayLike) -> np.ndarray:
-        """Expected absolute errors, up to a factor, of cells anywhere.
+        """Expected absolute errors of any cell, up to a factor.
 
         Parameters
         ----------
@@ -78,10 +78,10 @@ class LocalErrors(NamedTuple):
 
         Returns
         -------
-        ``(n_cells, n_features)`` float32 mean of the landmarks' errors, the nearer the more they weigh.
+        ``(n_cells, n_features)`` float32 mean of the landmarks' errors, weighted by proximity.
         """
         distance = cdist(latents, self.landmarks, "sqeuclidean")
-        # Relative to the nearest landmark, so that far from all of them the weights are not 0 / 0.
+        # Relative to the nearest landmark, so that weights far from all of them are not 0 / 0.
         distance -= distance.min(axis=1, keepdims=True)
         weights = self.n_cells * np.exp(-distance / max(self.width, 1e-12))
         weights /= weights.sum(axis=1, keepdims=True)

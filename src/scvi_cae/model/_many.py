@@ -12,7 +12,7 @@ from scvi import settings as scvi_settings
 from scvi.model._utils import parse_device_args
 
 from scvi_cae._arguments import shorten
-from scvi_cae.data import ResidentData, StackedData
+from scvi_cae.data import AlignedData, ResidentData, StackedData
 from scvi_cae.module import member_state, stack
 from scvi_cae.train import (
     RECONSTRUCTION,
@@ -23,7 +23,7 @@ from scvi_cae.train import (
 )
 
 from ._coupled_ae import CoupledAE
-from ._preparation import Ready, random_stream
+from ._preparation import SplitArguments, TrainingInput, fit_arms, observers, prepare_training, random_stream
 from ._training import default_epochs
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from scvi_cae.data import Split
     from scvi_cae.train import CoupledDataSplitter
 
-#: Members whose batches fit into the caches of a processor; a graphics processor takes as many as there are.
+    from ._fitted import FeatureMoments
+
+#: Number of members whose minibatches fit into the caches of a CPU; other devices train all at once.
 TOGETHER_ON_CPU = 10
 
 
@@ -79,14 +81,14 @@ def fit_many(
     device: int | str = "auto",
     n_together: int | None = None,
 ) -> list[Fit]:
-    """Fit a model for each combination of splits, seeds and settings, many in one pass.
+    """Fit a model for each combination of splits, seeds and settings, many together.
 
     A step of a small network is mostly overhead; the steps of many models of one shape are batched matrix products.
-    Every member has its own cells, standardisation, random numbers, early stopping and best weights, and ends as it
-    would if it were trained alone: as ``scvi.settings.seed = seed``, ``CoupledAE(mdata, **settings)`` and
-    ``train(external_indexing=split, ...)`` make it, but for the rounding of sums.
+    Every member has its own cells, standardisation, random numbers, early stopping and best weights, and equals, up to
+    rounding, the model that ``scvi.settings.seed = seed``, ``CoupledAE(mdata, **settings)`` and
+    ``train(external_indexing=split, ...)`` give.
 
-    The data lie on the device, dense, once for each split; train on data that must be streamed one by one.
+    The device holds dense data once for each split; train models of data that must be streamed one by one.
 
     Parameters
     ----------
@@ -104,21 +106,21 @@ def fit_many(
     early_stopping_patience, early_stopping_min_delta
         As in :class:`scvi.train.Trainer`.
     accelerator, device
-        Where to train, as in scvi-tools; one device.
+        Device to train on, as in scvi-tools; one device.
     n_together
-        Largest number of models in one pass: by default 10 on a CPU, whose caches hold no more, and all on another
+        Largest number of models trained together: by default 10 on a CPU, whose caches hold no more, and all on another
         device.
 
     Returns
     -------
-    The fits: settings by settings, within them split by split, within them seed by seed. Their models are ordinary
-    ones: they predict, embed, save, and go on training.
+    The fits, ordered by settings, split and seed. Their models are ordinary ones, which predict, embed, save, and can be
+    trained further.
 
     Raises
     ------
     ValueError
-        As :class:`scvi_cae.CoupledAE` and its :meth:`~scvi_cae.CoupledAE.train` do, before any training starts; if two
-        seeds are the same; if data are to be streamed.
+        As :class:`scvi_cae.CoupledAE` and its :meth:`~scvi_cae.CoupledAE.train`, before any training starts; if two
+        seeds are equal; if streaming is requested.
 
     Warns
     -----
@@ -142,45 +144,47 @@ def fit_many(
     streaming = sorted({"resident_gb", "buffer_size"} & set(datasplitter_kwargs or {}))
     if streaming:
         raise ValueError(
-            f"fit_many keeps all data on the device; leave out {shorten(streaming)}. Train models of data that do not fit "
-            "there one by one: CoupledAE.train."
+            f"fit_many keeps all data on the device; leave out {shorten(streaming)}. Train models of larger data one "
+            "by one: CoupledAE.train."
         )
     _, _, torch_device = parse_device_args(
         accelerator, device, return_device="torch", validate_single_device=True
     )
-    cache: dict[tuple[int, int], tuple[CoupledAE, ResidentData]] = {}
+    fitted_to: dict[tuple[int, int], Standardised] = {}
     groups: dict[tuple[int, int, int, bool], list[Member]] = {}
     fits: list[Fit] = []
+    data: AlignedData | None = None
     with one_seed_after_another():
         for k, arguments in enumerate(settings):
             for s, split in enumerate([None] if splits is None else splits):
                 for seed in seeds:
                     scvi_settings.seed = seed
                     model = CoupledAE(mdata, **arguments)
-                    ready = model._prepare(
-                        None,
-                        None,
-                        None,
-                        split,
+                    data = AlignedData(mdata, model.setup) if data is None else data
+                    start = prepare_training(
+                        model,
+                        data,
+                        SplitArguments(external_indexing=split),
                         batch_size,
                         monitor,
                         monitor_after,
                         early_stopping,
                         datasplitter_kwargs,
                     )
-                    data = _fit_standardisation(model, ready, cache, (k, s) if splits else (k, -1 - seed))
-                    member = Member(
-                        model,
-                        ready,
-                        data,
-                        model._deal(ready, data, datasplitter_kwargs),
-                        random_stream(torch_device),
-                    )
+                    key = (k, s) if splits else (k, -1 - seed)
+                    if key not in fitted_to:
+                        fitted_to[key] = standardise(model, start)
+                    else:
+                        # All that is fitted are buffers; those of latents have their initial values.
+                        model.module.load_state_dict(fitted_to[key].buffers, strict=False)
+                    shared = fitted_to[key]
+                    splitter = start.splitter(shared.data, datasplitter_kwargs)
+                    member = Member(model, start, shared, splitter, random_stream(torch_device))
                     fits.append(Fit(model, s, seed, k))
-                    # Batches of the same sizes: a member among others must draw what it draws alone.
-                    n_cells = member.splitter.train_batches().n_cells
-                    key = (k, member.splitter.n_steps, n_cells, bool(len(ready.split.validation)))
-                    groups.setdefault(key, []).append(member)
+                    # Minibatches of equal sizes: a member among others must draw the same numbers as alone.
+                    minibatches = splitter.train_minibatches()
+                    shape = (k, len(minibatches), minibatches.n_cells, bool(len(start.split.validation)))
+                    groups.setdefault(shape, []).append(member)
     patience = early_stopping_patience if early_stopping else None
     if n_together is None:
         n_together = TOGETHER_ON_CPU if torch_device.type == "cpu" else len(fits)
@@ -192,7 +196,7 @@ def fit_many(
                 max_epochs,
                 KeepBestOfEach(
                     len(members[chunk::n_chunks]),
-                    members[0].ready.monitor,
+                    members[0].start.monitor,
                     monitor_after,
                     patience,
                     early_stopping_min_delta,
@@ -205,6 +209,40 @@ def fit_many(
     return fits
 
 
+class Standardised(NamedTuple):
+    """Data under the standardisation of one set of training cells.
+
+    Parameters
+    ----------
+    data
+        Observations of all cells.
+    moments
+        Moments of the features of each modality.
+    buffers
+        Buffers of a module that is fitted to these cells.
+    """
+
+    data: ResidentData
+    moments: Mapping[str, FeatureMoments]
+    buffers: Mapping[str, torch.Tensor]
+
+
+def standardise(model: CoupledAE, start: TrainingInput) -> Standardised:
+    """Fit a model's arms to its training cells.
+
+    Parameters
+    ----------
+    model
+        The model.
+    start
+        What its training starts from.
+    """
+    moments = fit_arms(model.module, start.data, start.split.train)
+    arms = {name: start.data[name] for name in model.setup.arms}
+    buffers = {name: x.clone() for name, x in model.module.named_buffers()}
+    return Standardised(ResidentData(arms, observers(model.module)), moments, buffers)
+
+
 class Member(NamedTuple):
     """A model that is about to be trained.
 
@@ -212,26 +250,26 @@ class Member(NamedTuple):
     ----------
     model
         The model.
-    ready
+    start
         What its training starts from.
-    data
+    shared
         The data under its standardisation.
     splitter
-        What deals its cells.
+        Data splitter.
     stream
-        What augments its batches.
+        Random numbers that augment its minibatches.
     """
 
     model: CoupledAE
-    ready: Ready
-    data: ResidentData
+    start: TrainingInput
+    shared: Standardised
     splitter: CoupledDataSplitter
     stream: torch.Generator
 
 
 @contextmanager
 def one_seed_after_another() -> Iterator[None]:
-    """Set ``scvi.settings.seed`` at will, without a message for each, and put everything back in the end."""
+    """Set ``scvi.settings.seed`` repeatedly, without messages, and restore everything at the end."""
     log = logging.getLogger("lightning.fabric.utilities.seed")
     level, seed = log.level, scvi_settings.seed
     log.setLevel(logging.WARNING)
@@ -240,26 +278,8 @@ def one_seed_after_another() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
-        # The setter would also set the random number generators back to the seed.
+        # The setter would also reseed the random number generators.
         scvi_settings._seed = seed
-
-
-def _fit_standardisation(
-    model: CoupledAE,
-    ready: Ready,
-    cache: dict[tuple[int, int], tuple[CoupledAE, ResidentData]],
-    key: tuple[int, int],
-) -> ResidentData:
-    """Fit a model's arms to its training cells, or take them and the data from a model of the same cells."""
-    if key not in cache:
-        for name, x in ready.aligned.items():
-            model._fit_arm(name, x, ready.split.train)
-        cache[key] = (model, ResidentData(ready.aligned, model._observe()))
-    alike, data = cache[key]
-    # All that is fitted are buffers; those of latents are still as they were made.
-    model.module.load_state_dict(dict(alike.module.named_buffers()), strict=False)
-    model.moments_ = alike.moments_
-    return data
 
 
 def _train_together(
@@ -273,9 +293,9 @@ def _train_together(
 ) -> None:
     """Train members whose steps have the same shapes, and leave each with its best weights."""
     first = members[0]
-    distinct = {id(member.data): member.data for member in members}
-    positions = {key: i for i, key in enumerate(distinct)}
-    data = StackedData(list(distinct.values()), [positions[id(member.data)] for member in members])
+    distinct = list({id(member.shared.data): member.shared.data for member in members}.values())
+    positions = {id(data): i for i, data in enumerate(distinct)}
+    data = StackedData(distinct, [positions[id(member.shared.data)] for member in members])
     module = stack([member.model.module for member in members]).train()
     module.draw_from([member.stream for member in members])
     plan = StackedTrainingPlan(module, **plan_kwargs)
@@ -287,18 +307,18 @@ def _train_together(
         logger=False,
         enable_progress_bar=False,
         check_val_every_n_epoch=1,
-        limit_val_batches=1.0 if len(first.ready.split.validation) else 0,
+        limit_val_batches=1.0 if len(first.start.split.validation) else 0,
     )
     trainer.fit(plan, StackedDataModule(data, [member.splitter for member in members]))
     for i, member in enumerate(members):
         n_epochs = int(best.n_epochs[i])
         member.model.module.load_state_dict(member_state(best.weights, i))
-        member.model._finish(member.model.adata, member.ready.split, n_epochs > 0)
-        member.model.history_ = plan.history(i, n_epochs)
         member.model.to_device(torch_device)
+        member.model.history_ = plan.history(i, n_epochs)
+        member.model._record(member.start.data, member.start.split, member.shared.moments, n_epochs > 0)
     if best.diverged.any():
         warnings.warn(
-            f"{int(best.diverged.sum())} of {len(members)} models diverged: their weights stopped being finite. They "
+            f"{int(best.diverged.sum())} of {len(members)} models diverged: their weights are no longer finite. They "
             "have their best weights before that. Try a lower learning rate: plan_kwargs={'lr': ...}.",
             UserWarning,
             stacklevel=3,

@@ -1,16 +1,15 @@
-"""What a training starts from: cells, batches and standardisation, all checked."""
+"""What a training starts from: cells, minibatches and standardisation, all checked."""
 
 from __future__ import annotations
 
 import warnings
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from scvi import settings
 
-from scvi_cae._arguments import shorten
+from scvi_cae._arguments import check_whole, shorten
 from scvi_cae.data import (
     check_split,
     draw_split,
@@ -22,259 +21,320 @@ from scvi_cae.data import (
 )
 from scvi_cae.train import PAIRED_FRACTION, CoupledDataSplitter, n_repeats
 
-from ._setup import MuDataModel
+from ._fitted import FeatureMoments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
-    from mudata import MuData
 
-    from scvi_cae.data import AlignedLabels, AlignedModality, ResidentData, Split, StreamedData
+    from scvi_cae.data import Aligned, AlignedData, ResidentData, Split, StreamedData
     from scvi_cae.module import CoupledModule, Observation
 
+    from ._core import CoreModel
+    from ._fitted import Fitted
 
-class Ready(NamedTuple):
+
+class SplitArguments(NamedTuple):
+    """Arguments of :meth:`scvi_cae.CoupledAE.train` that choose the cells of each set."""
+
+    train_size: float | None = None
+    validation_size: float | None = None
+    stratify_by: str | None = None
+    external_indexing: Sequence[np.ndarray | Sequence[int] | None] | None = None
+
+
+class TrainingInput(NamedTuple):
     """What a training starts from.
 
     Parameters
     ----------
-    aligned
-        The modalities.
+    data
+        The data.
     patterns
         ``(n_cells,)`` code of each cell's pattern of modalities.
     paired
-        Boolean ``(n_cells,)``: which cells have several modalities, labels aside.
+        Boolean ``(n_cells,)``: which cells have several modalities, apart from labels.
     split
-        Training, validation and test cells.
+        Positions of training, validation and test cells.
     batch_size
-        Largest number of cells in a batch.
+        Largest number of cells in a minibatch.
     monitor
         Metrics whose sum chooses the epoch.
     """
 
-    aligned: Mapping[str, AlignedModality | AlignedLabels]
+    data: AlignedData
     patterns: np.ndarray
     paired: np.ndarray
     split: Split
     batch_size: int
     monitor: tuple[str, ...]
 
-
-def random_stream(device: torch.device | str = "cpu") -> torch.Generator:
-    """A stream of random numbers of its own, seeded from torch's global one."""
-    return torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
-
-
-class PreparableModel(MuDataModel):
-    """A model that chooses the cells of a training, and fits its arms' standardisation to them."""
-
-    module: CoupledModule
-    is_trained_: bool
-    #: Mean and standard deviation of each modality's features among the training cells.
-    moments_: Mapping[str, tuple[np.ndarray, np.ndarray]] = MappingProxyType({})
-    #: Which arms, and which of their layers, go on learning from other data than the first; all if empty.
-    adapting_: Mapping[str, Any] = MappingProxyType({})
-    _data_splitter_cls = CoupledDataSplitter
-
-    def _prepare(
-        self,
-        train_size: float | None,
-        validation_size: float | None,
-        stratify_by: str | None,
-        external_indexing: Sequence[np.ndarray | Sequence[int] | None] | None,
-        batch_size: int | None,
-        monitor: str | Sequence[str] | None,
-        monitor_after: int,
-        early_stopping: bool,
-        datasplitter_kwargs: Mapping[str, Any] | None,
-    ) -> Ready:
-        """Check all that can be checked before training, and choose the cells."""
-        mdata = self._training_data()
-        aligned = self._aligned(mdata)
-        present = {name: x.present for name, x in aligned.items()}
-        split = self._split(mdata, present, train_size, validation_size, stratify_by, external_indexing)
-        if self.adapting_:
-            # Frozen arms need no cells, and an arm learns without pairs, too.
-            check_split(split, {name: present[name] for name in self.adapting_["arms"]}, (), 1)
-        else:
-            # A few labels are enough, and validation cells need none.
-            measured = {name: present[name] for name in self.measured}
-            pairs = [pair for pair in self.module.coupling if set(pair) <= set(measured)]
-            check_split(split, measured, pairs, self.module.n_latent)
-            labelled = {name: present[name] for name in self.labels}
-            check_split(split._replace(validation=split.validation[:0]), labelled, (), 1)
-        batch_size = len(split.train) if batch_size is None else batch_size
-        monitor = (monitor,) if isinstance(monitor, str) else tuple(monitor or ())
-        self._check_monitor(monitor, monitor_after)
-        paired = np.sum([present[name] for name in self.measured], axis=0) > 1
-        self._check_batches(split, present, paired, batch_size, datasplitter_kwargs)
-        if early_stopping and not len(split.validation):
-            raise ValueError(
-                "early_stopping needs validation cells: leave some by train_size or external_indexing."
-            )
-        return Ready(aligned, presence_pattern(present), paired, split, batch_size, monitor)
-
-    def _observe(self) -> dict[str, Callable[[torch.Tensor, torch.Tensor | None], Observation]]:
-        """What makes observations of each modality's raw values."""
-        return {name: self.module.arm(name).observe for name in self.modalities}
-
-    def _deal(
-        self,
-        ready: Ready,
-        data: ResidentData | StreamedData,
-        datasplitter_kwargs: Mapping[str, Any] | None,
+    def splitter(
+        self, data: ResidentData | StreamedData, datasplitter_kwargs: Mapping[str, Any] | None
     ) -> CoupledDataSplitter:
-        settings_ = {"stream": random_stream(), "paired": ready.paired, **(datasplitter_kwargs or {})}
-        return self._data_splitter_cls(data, ready.split, ready.patterns, ready.batch_size, **settings_)
-
-    def feature_moments(self, modality: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """Mean and standard deviation of a modality's features among the training cells, in the data's units.
+        """Data splitter with random numbers of its own.
 
         Parameters
         ----------
-        modality
-            Key of the modality.
-
-        Returns
-        -------
-        Two ``(n_features,)`` arrays; ``None`` for counts and labels, and for a model that is not trained.
+        data
+            Observations of the cells.
+        datasplitter_kwargs
+            Arguments of :class:`~scvi_cae.train.CoupledDataSplitter`.
         """
-        self._check_modality(modality)
-        return self.moments_.get(modality)
+        kwargs = {"stream": random_stream(), "paired": self.paired, **(datasplitter_kwargs or {})}
+        return CoupledDataSplitter(data, self.split, self.patterns, self.batch_size, **kwargs)
 
-    def _training_data(self) -> MuData:
-        if self.adata is None:
+
+def random_stream(device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator of its own, seeded from torch's global one."""
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
+
+
+def observers(
+    module: CoupledModule,
+) -> dict[str, Callable[[torch.Tensor, torch.Tensor | None], Observation]]:
+    """Functions from raw values and technical batches to observations, by arm."""
+    return {name: module.arm(name).observe for name in module.arm_names}
+
+
+def prepare_training(
+    model: CoreModel,
+    data: AlignedData,
+    cells: SplitArguments,
+    batch_size: int | None,
+    monitor: str | Sequence[str] | None,
+    monitor_after: int,
+    early_stopping: bool,
+    datasplitter_kwargs: Mapping[str, Any] | None,
+) -> TrainingInput:
+    """Choose the cells of each set, and check all that can be checked before training.
+
+    Parameters
+    ----------
+    model
+        The model.
+    data
+        The data to train on.
+    cells
+        Arguments that choose the cells.
+    batch_size, monitor, monitor_after, early_stopping, datasplitter_kwargs
+        As in :meth:`scvi_cae.CoupledAE.train`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not valid, or the split leaves an arm or a coupled pair without cells.
+    """
+    module, fitted, setup = model.module, model.fitted, data.setup
+    present = data.present(setup.arms)
+    split = choose_split(data, present, fitted, cells)
+    if fitted is not None and fitted.adaptation is not None:
+        # Frozen arms need no cells, and an arm learns without pairs.
+        check_split(split, {name: present[name] for name in fitted.adaptation.arms}, (), 1)
+    else:
+        # A few labels are enough, and validation cells need none.
+        modalities = {name: present[name] for name in setup.modalities}
+        pairs = [pair for pair in module.coupling if set(pair) <= set(modalities)]
+        check_split(split, modalities, pairs, module.n_latent)
+        labels = {name: present[name] for name in setup.labels}
+        check_split(split._replace(validation=split.validation[:0]), labels, (), 1)
+    batch_size = len(split.train) if batch_size is None else batch_size
+    monitor = (monitor,) if isinstance(monitor, str) else tuple(monitor or ())
+    check_monitor(module, monitor)
+    check_whole(monitor_after, "monitor_after", minimum=0)
+    paired = np.sum([present[name] for name in setup.modalities], axis=0) > 1
+    fraction = (datasplitter_kwargs or {}).get("paired_fraction", PAIRED_FRACTION)
+    coupled = {name for pair in module.coupling for name in pair} & set(setup.modalities)
+    check_batch_size(batch_size, module.n_latent)
+    if fitted is None or fitted.adaptation is None:
+        of_coupled = {name: present[name] for name in sorted(coupled)}
+        warn_of_small_minibatches(split, of_coupled, paired, batch_size, fraction, module.n_latent)
+    if early_stopping and not len(split.validation):
+        raise ValueError(
+            "early_stopping needs validation cells: leave some by train_size or external_indexing."
+        )
+    return TrainingInput(data, presence_pattern(present), paired, split, batch_size, monitor)
+
+
+def choose_split(
+    data: AlignedData, present: Mapping[str, np.ndarray], fitted: Fitted | None, cells: SplitArguments
+) -> Split:
+    """Training, validation and test cells: given, those of the training before, or a new random split.
+
+    Parameters
+    ----------
+    data
+        The data.
+    present
+        Boolean mask over all cells for each arm.
+    fitted
+        What an earlier training left behind.
+    cells
+        Arguments that choose the cells.
+    """
+    *drawn, given = cells
+    before = None if fitted is None else fitted.split_in(data.cells)
+    if given is not None:
+        if drawn != [None, None, None]:
             raise ValueError(
-                "The model was loaded without data; load it with some to train it: load(dir, adata=mdata)."
+                "external_indexing names the cells itself; leave out train_size, validation_size and stratify_by."
             )
-        return self.adata
-
-    def _split(
-        self,
-        mdata: MuData,
-        present: Mapping[str, np.ndarray],
-        train_size: float | None,
-        validation_size: float | None,
-        stratify_by: str | None,
-        external_indexing: Sequence[np.ndarray | Sequence[int] | None] | None,
-    ) -> Split:
-        if external_indexing is not None:
-            if (train_size, validation_size, stratify_by) != (None, None, None):
-                raise ValueError(
-                    "external_indexing names the cells itself; leave out train_size, validation_size and stratify_by."
-                )
-            split = given_split(mdata.n_obs, external_indexing)
-            self._warn_if_seen(split)
-            return split
-        if (
-            self.is_trained_
-            and len(self.train_indices_)
-            and (train_size, validation_size, stratify_by) == (None, None, None)
-        ):
-            sets = (self.train_indices_, self.validation_indices_, self.test_indices_)
-            return given_split(mdata.n_obs, sets)
-        setup_args = self.registry_["setup_args"]
-        keys: list[tuple[str, str | None]] = []
-        if stratify_by is not None:
-            keys = [(stratify_by, None)]
-        else:
-            keys = [(key, None) for key in setup_args["labels_key"]]
-            keys += [(key, modality) for modality, key in setup_args["batch_key"].items()]
-            # Data that the model is adapted to need not have them.
-            keys = [(key, modality) for key, modality in keys if has_column(mdata, key)]
-        strata: list[np.ndarray | pd.Series] = [
-            presence_pattern(present),
-            *(obs_column(mdata, key, modality) for key, modality in keys),
-        ]
-        split = draw_split(strata, train_size, validation_size, np.random.RandomState(settings.seed))
-        self._warn_if_seen(split)
+        split = given_split(data.n_cells, given)
+        warn_if_trained(split, before)
         return split
+    if before is not None and len(before.train) and drawn == [None, None, None]:
+        return given_split(data.n_cells, before)
+    keys: list[tuple[str, str | None]] = []
+    if cells.stratify_by is not None:
+        keys = [(cells.stratify_by, None)]
+    else:
+        keys = [(key, None) for key in data.setup.labels]
+        keys += [(key, modality) for modality, key in data.setup.batch_keys.items()]
+        # Data that the model is adapted to need not have them.
+        keys = [(key, modality) for key, modality in keys if has_column(data.mdata, key)]
+    strata: list[np.ndarray | pd.Series] = [
+        presence_pattern(present),
+        *(obs_column(data.mdata, key, modality) for key, modality in keys),
+    ]
+    split = draw_split(strata, cells.train_size, cells.validation_size, np.random.RandomState(settings.seed))
+    warn_if_trained(split, before)
+    return split
 
-    def _warn_if_seen(self, split: Split) -> None:
-        """Warn if cells that the model was trained on are to validate or test it."""
-        if not self.is_trained_:
-            return
-        seen = np.intersect1d(np.concatenate([split.validation, split.test]), self.train_indices_)
-        if len(seen):
+
+def warn_if_trained(split: Split, before: Split | None) -> None:
+    """Warn if training cells of an earlier training are to validate or test the model."""
+    if before is None:
+        return
+    seen = np.intersect1d(np.concatenate([split.validation, split.test]), before.train)
+    if len(seen):
+        warnings.warn(
+            f"{len(seen)} validation and test cells were trained on before: their scores will be too good. Continue "
+            "with the split of the first training by giving none, or train a new model.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def check_monitor(module: CoupledModule, monitor: Sequence[str]) -> None:
+    """Raise a ValueError for a metric that validation cells do not have."""
+    known = [f"{name}_validation" for name in module.metrics] + ["validation_loss"]
+    unknown = [name for name in monitor if name not in known]
+    if unknown:
+        raise ValueError(
+            f"monitor: no metric {shorten(unknown)} of validation cells; there are {shorten(known, 20)}."
+        )
+
+
+def check_batch_size(batch_size: int, n_latent: int) -> None:
+    """Raise a ValueError for minibatches that are too small for the coupling's covariances."""
+    needed = n_latent + 2
+    if isinstance(batch_size, (int, np.integer)) and batch_size < needed:
+        raise ValueError(
+            f"batch_size={batch_size} is too small: the coupling needs the covariance of {n_latent} "
+            f"latent dimensions in every batch, so at least {needed} cells (n_latent + 2)."
+        )
+    check_whole(batch_size, "batch_size", optional=True)
+
+
+def warn_of_small_minibatches(
+    split: Split,
+    present: Mapping[str, np.ndarray],
+    paired: np.ndarray,
+    batch_size: int,
+    paired_fraction: float,
+    n_latent: int,
+) -> None:
+    """Warn if few cells of a minibatch have a coupled modality.
+
+    Parameters
+    ----------
+    split
+        Positions of training, validation and test cells.
+    present
+        Boolean mask over all cells for each coupled modality.
+    paired
+        Boolean ``(n_cells,)``: which cells have several modalities.
+    batch_size
+        Largest number of cells in a minibatch.
+    paired_fraction
+        Smallest fraction of a minibatch's cells that are paired.
+    n_latent
+        Number of latent dimensions.
+    """
+    n_paired, needed = int(paired[split.train].sum()), n_latent + 2
+    again = n_repeats(n_paired, len(split.train), paired_fraction) / max(n_paired, 1)
+    times = 1 + again * paired[split.train]
+    n_minibatches = -(-int(times.sum()) // batch_size)
+    for name, mask in present.items():
+        n_cells = int((mask[split.train] * times).sum()) // n_minibatches
+        if n_cells < needed:
             warnings.warn(
-                f"{len(seen)} validation and test cells were trained on before: their scores will be too good. Go on "
-                "with the split of the first training by giving none, or train a new model.",
+                f"A batch has about {n_cells} cells with modality {name!r}, fewer than n_latent + 2 = {needed}: its "
+                "coupling loss will be coarse. Use larger batches: "
+                f"batch_size={batch_size * needed // max(n_cells, 1)}.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
-    def _check_monitor(self, monitor: Sequence[str], monitor_after: int) -> None:
-        known = [f"{name}_validation" for name in self.module.metrics] + ["validation_loss"]
-        unknown = [name for name in monitor if name not in known]
-        if unknown:
-            raise ValueError(
-                f"monitor: no metric {shorten(unknown)} of validation cells; there are {shorten(known, 20)}."
-            )
-        if not isinstance(monitor_after, (int, np.integer)) or monitor_after < 0:
-            raise ValueError(f"monitor_after={monitor_after!r} must be a whole number of at least 0.")
 
-    def _check_batches(
-        self,
-        split: Split,
-        present: Mapping[str, np.ndarray],
-        paired: np.ndarray,
-        batch_size: int,
-        datasplitter_kwargs: Mapping[str, Any] | None,
-    ) -> None:
-        """Check that the coupling's covariances can be computed in every batch."""
-        least = self.module.n_latent + 2
-        if not isinstance(batch_size, (int, np.integer)):
-            raise ValueError(f"batch_size={batch_size!r} must be a whole number, or None.")
-        if batch_size < least:
-            raise ValueError(
-                f"batch_size={batch_size} is too small: the coupling needs the covariance of {self.module.n_latent} "
-                f"latent dimensions in every batch, so at least {least} cells (n_latent + 2)."
-            )
-        fraction = (datasplitter_kwargs or {}).get("paired_fraction", PAIRED_FRACTION)
-        n_paired = int(paired[split.train].sum())
-        again = n_repeats(n_paired, len(split.train), fraction) / max(n_paired, 1)
-        times = 1 + again * paired[split.train]
-        n_batches = -(-int(times.sum()) // batch_size)
-        for name in sorted({name for pair in self.module.coupling for name in pair} & set(self.measured)):
-            n_cells = int((present[name][split.train] * times).sum()) // n_batches
-            if n_cells < least and not self.adapting_:
-                warnings.warn(
-                    f"A batch has about {n_cells} cells with modality {name!r}, fewer than n_latent + 2 = {least}: its "
-                    "coupling loss will be coarse. Use larger batches: "
-                    f"batch_size={batch_size * least // max(n_cells, 1)}.",
-                    UserWarning,
-                    stacklevel=3,
-                )
+def fit_arms(module: CoupledModule, data: AlignedData, cells: np.ndarray) -> dict[str, FeatureMoments]:
+    """Fit standardisation, noise and shares of technical batches of every arm to the training cells.
 
-    def _fit_arm(self, modality: str, aligned: AlignedModality | AlignedLabels, cells: np.ndarray) -> None:
-        arm, cells = self.module.arm(modality), cells[aligned.present[cells]]
-        shares = aligned.batch(cells)
-        if shares is not None:
-            known = shares[shares.any(1)]
-            if not len(known):
-                raise ValueError(
-                    f"Modality {modality!r}: the batch of no training cell is known. Fill the column "
-                    f"{self.registry_['setup_args']['batch_key'][modality]!r}, or leave out batch_key."
-                )
-            shares = known.mean(0)
-        moments = arm.fit(lambda: (values for _, values in aligned.chunks(cells)), tensor(shares))
-        unmeasured = moments.n == 0
-        if unmeasured.any():
-            names = np.asarray(self._features(modality))[unmeasured]
-            raise ValueError(
-                f"Modality {modality!r}: features measured in no training cell: {shorten(names)}. Choose another "
-                "split, or remove them."
+    Parameters
+    ----------
+    module
+        The module.
+    data
+        The data.
+    cells
+        Positions of the training cells.
+
+    Returns
+    -------
+    Moments of the features of each arm that holds real values.
+    """
+    moments = {}
+    for name in module.arm_names:
+        found = _fit_arm(module, data, name, cells)
+        if found is not None:
+            moments[name] = found
+    return moments
+
+
+def _fit_arm(module: CoupledModule, data: AlignedData, name: str, cells: np.ndarray) -> FeatureMoments | None:
+    arm, aligned, features = module.arm(name), data[name], np.asarray(data.setup.features[name])
+    cells = cells[aligned.present[cells]]
+    shares = _batch_shares(data, name, aligned, cells)
+    moments = arm.fit(lambda: (values for _, values in aligned.chunks(cells)), tensor(shares))
+    unmeasured = moments.n == 0
+    if unmeasured.any():
+        raise ValueError(
+            f"Modality {name!r}: features measured in no training cell: {shorten(features[unmeasured])}. Choose another "
+            "split, or remove them."
+        )
+    if arm.config.noise and not arm.config.standardise:
+        large = arm.augmentation.noise_sd.cpu().numpy() > moments.spread
+        if large.any():
+            warnings.warn(
+                f"Modality {name!r}: the noise added in training is larger than the spread of "
+                f"{large.sum()} features: {shorten(features[large])}. Scale the "
+                "features (scvi_cae.pp.robust_scale), or let the arm do it: standardise=True.",
+                UserWarning,
+                stacklevel=5,
             )
-        if self._likelihood(modality) in ("squared_error", "gaussian"):
-            self.moments_ = {**self.moments_, modality: (moments.mean, moments.spread)}
-        if arm.config.noise and not arm.config.standardise:
-            drowned = arm.augmentation.noise_sd.cpu().numpy() > moments.spread
-            if drowned.any():
-                warnings.warn(
-                    f"Modality {modality!r}: the noise added while training is larger than the spread of "
-                    f"{drowned.sum()} features: {shorten(np.asarray(self._features(modality))[drowned])}. Scale the "
-                    "features (scvi_cae.pp.robust_scale), or let the arm do it: standardise=True.",
-                    UserWarning,
-                    stacklevel=3,
-                )
+    return FeatureMoments(moments.mean, moments.spread) if arm.likelihood.data_kind == "values" else None
+
+
+def _batch_shares(data: AlignedData, name: str, aligned: Aligned, cells: np.ndarray) -> np.ndarray | None:
+    """Shares of the technical batches among cells; ``None`` for an arm without technical batches."""
+    indicators = aligned.batch_indicators(cells)
+    if indicators is None:
+        return None
+    known = indicators[indicators.any(1)]
+    if not len(known):
+        raise ValueError(
+            f"Modality {name!r}: the batch of no training cell is known. Fill the column "
+            f"{data.setup.batch_keys[name]!r}, or leave out batch_key."
+        )
+    return known.mean(0)

@@ -1,4 +1,4 @@
-"""Model files: one ``model.pt`` of tensors and plain values, which loads without running code from it."""
+"""Model files: one ``model.pt`` of tensors and plain values, which is read without running code from it."""
 
 from __future__ import annotations
 
@@ -8,49 +8,30 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import mudata
 import numpy as np
-import pandas as pd
 import torch
 from scvi.model._utils import parse_device_args
 
 from scvi_cae._files import write_file
 
-from ._training import SETS, TrainableModel
+from ._core import CoreModel
+from ._fitted import Fitted
 
 if TYPE_CHECKING:
     from mudata import MuData
 
-#: The keys of a saved model are scvi-tools' own.
+#: Keys of a saved model, as in scvi-tools.
 STATE, FEATURES, ATTRIBUTES = "model_state_dict", "var_names", "attr_dict"
 
 
-def plain(value: Any) -> Any:
-    """``value`` in types that :func:`torch.load` reads with ``weights_only=True``.
-
-    Mappings become dictionaries, arrays tensors, data frames dictionaries of columns with their index.
-    """
-    if isinstance(value, pd.DataFrame):
-        columns = {str(name): plain(column.to_numpy(dtype=float)) for name, column in value.items()}
-        return {"index": plain(value.index.to_numpy()), "index_name": value.index.name, "columns": columns}
+def plain_settings(value: Any) -> Any:
+    """Settings in types that :func:`torch.load` reads with ``weights_only=True``."""
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: plain_settings(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(plain(item) for item in value)
+        return type(value)(plain_settings(item) for item in value)
     if isinstance(value, np.ndarray):
-        return torch.tensor(value) if value.dtype.kind in "iufb" else value.tolist()
+        return value.tolist()
     return value.item() if isinstance(value, np.generic) else value
-
-
-def history_from_plain(history: Mapping[str, Any] | None) -> dict[str, pd.DataFrame] | None:
-    """Training history as data frames again."""
-    if history is None:
-        return None
-    return {
-        name: pd.DataFrame(
-            {column: values.numpy() for column, values in table["columns"].items()},
-            index=pd.Index(table["index"].numpy(), name=table["index_name"]),
-        )
-        for name, table in history.items()
-    }
 
 
 def read_payload(path: Path, device: torch.device, model_name: str) -> dict[str, Any]:
@@ -81,8 +62,8 @@ def read_payload(path: Path, device: torch.device, model_name: str) -> dict[str,
     return payload
 
 
-class SavableModel(TrainableModel):
-    """A model that is saved to a folder, and loaded from it with or without data."""
+class SavingMixin(CoreModel):
+    """Models in folders, read with or without data."""
 
     def save(
         self,
@@ -91,20 +72,20 @@ class SavableModel(TrainableModel):
         overwrite: bool = False,
         save_anndata: bool = False,
     ) -> None:
-        """Save the model to a folder.
+        """Save the model to a folder, with all it needs to embed, predict quantiles and judge novelty without its data.
 
         After a training on several devices the first process saves; in the others this does nothing.
 
         Parameters
         ----------
         dir_path
-            Folder, made if need be. Files in it appear complete or not at all.
+            Folder; it is made if it does not exist. Files in it appear complete or not at all.
         prefix
             Prefix of file names.
         overwrite
-            Whether ``dir_path`` may exist; a model in it, and data saved with that, are then replaced.
+            Whether ``dir_path`` may exist; a model in it, and data saved with that model, are then replaced.
         save_anndata
-            Whether to save the data too, as ``mdata.h5mu``.
+            Whether to save the data, as ``mdata.h5mu``.
 
         Raises
         ------
@@ -124,13 +105,16 @@ class SavableModel(TrainableModel):
         if save_anndata:
             write_file(data, self.adata.write)
         else:
-            # Data of the model that stood here before are not this one's.
+            # Data of a model that was here before do not belong to this one.
             data.unlink(missing_ok=True)
-        attributes = {name: plain(value) for name, value in self._get_user_attributes() if name.endswith("_")}
         payload = {
             STATE: {name: x.cpu() for name, x in self.module.state_dict().items()},
             FEATURES: self.get_var_names(),
-            ATTRIBUTES: attributes,
+            ATTRIBUTES: {
+                "registry_": plain_settings(self.registry_),
+                "init_params_": plain_settings(self.init_params_),
+                "fitted": None if self.fitted is None else self.fitted.to_plain(),
+            },
         }
         write_file(folder / f"{prefix or ''}model.pt", lambda path: torch.save(payload, path))
 
@@ -150,10 +134,10 @@ class SavableModel(TrainableModel):
         dir_path
             Folder that :meth:`save` wrote.
         adata
-            MuData to attach; it need not be set up. ``None`` looks for data saved with the model, ``False`` loads
-            the model alone, which embeds and predicts any data given to it.
+            MuData to attach; it need not be set up. ``None`` reads data saved with the model, if there are any;
+            ``False`` loads the model alone, which embeds and predicts any data given to it.
         accelerator, device
-            Where to put the weights, as in scvi-tools.
+            Device of the weights, as in scvi-tools.
         prefix
             Prefix of file names.
 
@@ -164,7 +148,7 @@ class SavableModel(TrainableModel):
         Raises
         ------
         ValueError
-            If there is no complete model of this class in the folder, or ``adata`` has other features.
+            If the folder holds no complete model of this class, or ``adata`` has other features.
         """
         _, _, torch_device = parse_device_args(
             accelerator, device, return_device="torch", validate_single_device=True
@@ -172,37 +156,25 @@ class SavableModel(TrainableModel):
         folder = Path(dir_path).expanduser()
         payload = read_payload(folder / f"{prefix or ''}model.pt", torch_device, cls.__name__)
         attributes = payload[ATTRIBUTES]
-        registry = attributes.pop("registry_")
+        registry = attributes["registry_"]
         if adata is None:
             saved = folder / f"{prefix or ''}mdata.h5mu"
             adata = mudata.read_h5mu(saved) if saved.is_file() else False
         if adata is not False:
             cls.setup_mudata(adata, source_registry=registry, **registry["setup_args"])
-        settings_ = attributes.pop("init_params_")["non_kwargs"]
+        settings_ = dict(attributes["init_params_"]["non_kwargs"])
         settings_.pop("mdata", None)
         model = cls(adata or None, registry=registry, **settings_)
-        attributes["history_"] = history_from_plain(attributes["history_"])
-        for kept in ("moments_", "typical_"):
-            attributes[kept] = {
-                name: tuple(x.cpu().numpy() for x in arrays)
-                for name, arrays in attributes.get(kept, {}).items()
-            }
-        if attributes.get("axes_") is not None:
-            attributes["axes_"] = tuple(x.cpu().numpy() for x in attributes["axes_"])
-        for name in SETS:
-            if attributes[name] is not None:
-                attributes[name] = np.asarray(attributes[name].cpu())
-        for name, value in attributes.items():
-            setattr(model, name, value)
-        if model.adata is not None and model.is_trained_:
-            model._find_sets(model.adata)
         try:
             model.module.load_state_dict(payload[STATE])
-        except RuntimeError as error:
+            if attributes["fitted"] is not None:
+                model.fitted = Fitted.from_plain(attributes["fitted"])
+        except (KeyError, RuntimeError, ValueError) as error:
             raise ValueError(
                 f"{folder} holds a damaged model: its weights do not fit its settings."
             ) from error
-        model._resume_adapting()
+        if model.fitted is not None and model.fitted.adaptation is not None:
+            model.module.adapt(*model.fitted.adaptation)
         model.to_device(torch_device)
         model.module.eval()
         return model

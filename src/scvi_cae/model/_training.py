@@ -1,20 +1,15 @@
-"""Training a model: steps, weights that are kept, and how it ends."""
+"""Training a model: steps, best weights, and what is recorded at the end."""
 
 from __future__ import annotations
 
 import warnings
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from scvi.model._utils import parse_device_args
 
-from scvi_cae.data import (
-    Split,
-    registry_key,
-    training_data,
-)
+from scvi_cae._arguments import check_whole
+from scvi_cae.data import AlignedData, training_data
 from scvi_cae.train import (
     COSMETIC,
     RECONSTRUCTION,
@@ -29,35 +24,35 @@ from scvi_cae.train import (
     describe_data,
 )
 
-from ._preparation import PreparableModel, random_stream
+from ._core import CoreModel
+from ._fitted import Fitted
+from ._preparation import SplitArguments, fit_arms, observers, prepare_training, random_stream
+from ._recording import find_axes, find_calibration, find_references
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from mudata import MuData
+    import numpy as np
 
-    from scvi_cae.data import AlignedLabels, AlignedModality
+    from scvi_cae.data import Split
 
-#: Steps after which the default schedule ends; the least number of passes over large data, and the most over small
-#: ones, which would be learnt by heart.
-DEFAULT_STEPS, LEAST_EPOCHS, MOST_EPOCHS = 500, 10, 100
-#: Where scvi-tools keeps the positions of training, validation and test cells.
-SETS = ("train_indices_", "validation_indices_", "test_indices_")
+    from ._fitted import FeatureMoments
+
+#: Number of steps of the default schedule; smallest number of epochs, for large data, and largest, for small data,
+#: which would be overfitted.
+DEFAULT_STEPS, MIN_EPOCHS, MAX_EPOCHS = 500, 10, 100
 
 
 def default_epochs(n_steps: int) -> int:
     """Number of epochs, of ``n_steps`` each, of the default schedule."""
-    return min(max(-(-DEFAULT_STEPS // n_steps), LEAST_EPOCHS), MOST_EPOCHS)
+    return min(max(-(-DEFAULT_STEPS // n_steps), MIN_EPOCHS), MAX_EPOCHS)
 
 
-class TrainableModel(PreparableModel):
-    """A model that trains a :class:`~scvi_cae.module.CoupledModule`."""
+class TrainingMixin(CoreModel):
+    """Training of the module."""
 
-    #: Names of the cells that positions refer to.
-    obs_names_: np.ndarray | None = None
-    #: What is typical of modalities, in a model with these weights.
-    typical_: Mapping[str, tuple[np.ndarray, ...]] = MappingProxyType({})
+    latent_axes: str
     _training_plan_cls = CoupledTrainingPlan
     _train_runner_cls = InterruptibleRunner
 
@@ -81,53 +76,55 @@ class TrainableModel(PreparableModel):
     ) -> None:
         """Train the model.
 
-        The first call fits the standardisation of features, to its training cells; later calls go on from the
-        weights and the standardisation there are, with the same cells unless a split is given. At the end the model
-        has the weights of the epoch in which it reconstructed and cross-predicted the validation cells best
-        (``monitor``), or of the last epoch if there are no validation cells. Ctrl-C ends training early, in the
-        same way. With ``scvi.settings.seed`` set before the model is made, runs on a CPU repeat bit for bit.
+        The first call fits the standardisation of features to its training cells; later calls continue from the
+        present weights and standardisation, with the same cells unless a split is given. At the end the model
+        has the weights of the epoch that reconstructed and cross-predicted the validation cells best (``monitor``),
+        or of the last epoch without validation cells. Ctrl-C ends training early in the same way. With
+        ``scvi.settings.seed`` set before the model is made, runs on a CPU are reproducible bit for bit.
 
         Parameters
         ----------
         max_epochs
-            Number of passes over the training cells. By default as many as make 500 steps, but at least 10 and at most 100.
+            Number of epochs. By default as many as give 500 steps, but at least 10 and at most 100.
         accelerator, devices
-            Where to train, as in scvi-tools. Several devices, with ``strategy="ddp"`` and from a script, share each
-            batch; losses are those of the whole batch.
+            Devices to train on, as in scvi-tools. Several devices, with ``strategy="ddp"`` and from a script, share each
+            minibatch; losses are those of the whole minibatch.
         train_size
-            Fraction of cells that train; 0.9 by default.
+            Fraction of training cells; 0.9 by default.
         validation_size
-            Fraction of cells that choose the best epoch; all others by default. What is left is for testing.
+            Fraction of validation cells, which choose the best epoch; all others by default. The remaining cells are
+            test cells.
         batch_size
-            Largest number of cells in a batch; each batch gets its share of every pattern of measured modalities,
-            unless batches are drawn with replacement. ``None`` for all training cells in one batch.
+            Largest number of cells in a minibatch; each minibatch has its share of every pattern of modalities, unless
+            minibatches are drawn with replacement. ``None`` for all training cells in one minibatch.
         early_stopping
             Whether to stop when ``early_stopping_monitor`` (``"reconstruction_loss_validation"``) has not improved for
             ``early_stopping_patience`` epochs.
         stratify_by
             Column of cells' annotations, in ``mdata.obs`` or a modality's ``.obs``, whose proportions the random
-            split keeps; by default those given to ``setup_mudata``. Proportions of cells with each
-            combination of modalities are always kept.
+            split preserves; by default the columns given to ``setup_mudata``. Proportions of cells with each
+            combination of modalities are always preserved.
         external_indexing
             Positions of training, validation and test cells, the last two optional, instead of a random split.
-            Cells that are not named are test cells. The splits of :mod:`scvi_cae.splits` are such triples.
+            All other cells are test cells. The splits of :mod:`scvi_cae.splits` are such triples.
         monitor
-            Metric of validation cells in ``history`` whose least value names the best epoch, or several, whose sum
-            does; ``None`` to end with the last epoch.
+            Metric of validation cells in ``history`` whose lowest value defines the best epoch, or several metrics,
+            whose sum does; ``None`` to end with the last epoch.
         monitor_after
-            Number of epochs after which epochs are compared.
+            Number of epochs before epochs are compared.
         datasplitter_kwargs
             Arguments of :class:`~scvi_cae.train.CoupledDataSplitter`: ``{"bootstrap_batches": 500}`` makes an epoch of
-            500 batches drawn with replacement; ``{"paired_fraction": 0.8}`` lets cells with several modalities come so
-            often that they are four fifths of each batch (0.5 by default, where they are fewer). And where the data lie while they are trained on: modalities that, made
-            dense, take up to ``resident_gb`` (2 by default) lie on the device; others are streamed, from disk if
-            they are backed by a file, ``buffer_size`` (65,536 by default) cells at a time.
+            500 minibatches drawn with replacement; ``{"paired_fraction": 0.8}`` repeats paired cells until they are at
+            least four fifths of each minibatch (half by default). Two further arguments determine where the data are
+            kept: modalities that take up to ``resident_gb`` (2 by default) when made dense are kept on the device;
+            others are streamed, from disk if they are backed by a file, ``buffer_size`` (65,536 by default) cells at
+            a time.
         plan_kwargs
             Arguments of :class:`~scvi_cae.train.CoupledTrainingPlan`, such as ``lr``.
         checkpoint
-            File for the state of the training, written as it goes. If it is there, from a process that was killed,
-            training goes on from it, and ends with the weights that it would have had. The call must be the same,
-            on a model made anew from the same data. The file stays; delete it when the model is saved.
+            File for the state of the training, written repeatedly. If it exists, from a process that was killed,
+            training resumes from it and ends with the same weights as without the interruption. The call must be the
+            same, on a new model of the same data. The file is not deleted; delete it when the model is saved.
         **trainer_kwargs
             Arguments of :class:`scvi.train.Trainer`, such as ``enable_progress_bar``, ``callbacks``, ``strategy`` or
             ``precision``.
@@ -135,18 +132,20 @@ class TrainableModel(PreparableModel):
         Raises
         ------
         ValueError
-            If there are infinite values; if a batch is too small for the coupling; if the split leaves a modality or
-            a coupled pair without cells, or a feature without values; if ``monitor`` names no metric; if ``checkpoint`` holds another
-            training.
+            If values are infinite; if a minibatch is too small for the coupling; if the split leaves a modality or
+            a coupled pair without cells, or a feature without values; if ``monitor`` is not a metric; if
+            ``checkpoint`` holds another training.
         FileNotFoundError
-            If there is no folder to write ``checkpoint`` to.
+            If the folder of ``checkpoint`` does not exist.
         KeyError
             If no table has the column ``stratify_by``.
         FloatingPointError
             If training diverges; the model keeps its best weights before that.
         """
-        if max_epochs is not None and (not isinstance(max_epochs, (int, np.integer)) or max_epochs < 1):
-            raise ValueError(f"max_epochs={max_epochs!r} must be a whole number of at least 1.")
+        check_whole(max_epochs, "max_epochs", optional=True)
+        if checkpoint is not None and trainer_kwargs.get("ckpt_path") is not None:
+            raise ValueError("Give checkpoint, which is read if it exists, or ckpt_path, not both.")
+        data = self._training_data()
         call = {
             "max_epochs": max_epochs,
             "accelerator": accelerator,
@@ -163,32 +162,24 @@ class TrainableModel(PreparableModel):
             "plan_kwargs": plan_kwargs,
             **{name: x for name, x in trainer_kwargs.items() if name not in COSMETIC},
         }
-        mdata = self._training_data()
 
         def describe_call() -> dict[str, str]:
-            return self._describe(mdata, self._aligned(mdata), call)
+            return self._describe(data, call)
 
-        if checkpoint is not None and trainer_kwargs.get("ckpt_path") is not None:
-            raise ValueError("Give checkpoint, which is read if it is there, or ckpt_path, not both.")
         resume = None if checkpoint is None else ResumeFile(checkpoint, describe_call())
-        cells = (train_size, validation_size, stratify_by, external_indexing)
-        ready = self._prepare(
-            *(cells if resume is None or resume.split is None else (None, None, None, resume.split)),
-            batch_size,
-            monitor,
-            monitor_after,
-            early_stopping,
-            datasplitter_kwargs,
+        cells = SplitArguments(train_size, validation_size, stratify_by, external_indexing)
+        if resume is not None and resume.split is not None:
+            cells = SplitArguments(external_indexing=resume.split)
+        start = prepare_training(
+            self, data, cells, batch_size, monitor, monitor_after, early_stopping, datasplitter_kwargs
         )
-        split, monitor = ready.split, ready.monitor
-        if not self.is_trained_:
-            for name, x in ready.aligned.items():
-                self._fit_arm(name, x, split.train)
-        dealing = dict(datasplitter_kwargs or {})
-        placing = {name: dealing.pop(name) for name in ("resident_gb", "buffer_size") if name in dealing}
-        data = training_data(ready.aligned, self._observe(), **placing)
-        splitter = self._deal(ready, data, dealing)
-        best = KeepBestWeights(monitor, monitor_after)
+        split, before = start.split, self.fitted
+        moments = fit_arms(self.module, data, split.train) if before is None else before.moments
+        splitting = dict(datasplitter_kwargs or {})
+        placing = {name: splitting.pop(name) for name in ("resident_gb", "buffer_size") if name in splitting}
+        arms = {name: data[name] for name in self.setup.arms}
+        splitter = start.splitter(training_data(arms, observers(self.module), **placing), splitting)
+        best = KeepBestWeights(start.monitor, monitor_after)
         share = ShareWork(lambda: {**describe_call(), "the split": describe(list(split))})
         trainer_kwargs = {
             "early_stopping_monitor": RECONSTRUCTION,
@@ -211,18 +202,17 @@ class TrainableModel(PreparableModel):
             **trainer_kwargs,
         )
         if resume is not None:
-            # Given as an argument, scvi-tools would add a callback of its own, that writes folders.
+            # scvi-tools would add a callback of its own, which writes folders, if this were an argument.
             runner.trainer.callbacks.append(resume)
-        was_trained = self.is_trained_
         # Lightning keeps the mode it finds, and inference leaves evaluation mode.
         self.module.train()
         self.module.draw_from([random_stream(runner.device)])
         try:
             runner()
         except FloatingPointError:
-            self._finish(mdata, split, was_trained or best.n_epochs > 0)
+            self._record(data, split, moments, before is not None or best.n_epochs > 0)
             raise
-        self._finish(mdata, split, was_trained or best.n_epochs > 0)
+        self._record(data, split, moments, before is not None or best.n_epochs > 0)
         if runner.trainer.interrupted:
             kept = f"of epoch {best.best_epoch}" if best.n_epochs else "it started with"
             warnings.warn(
@@ -232,10 +222,43 @@ class TrainableModel(PreparableModel):
                 stacklevel=2,
             )
 
-    def _describe(
-        self, mdata: MuData, aligned: Mapping[str, AlignedModality | AlignedLabels], call: Mapping[str, Any]
-    ) -> dict[str, str]:
-        """What tells a training from others, but for the random numbers."""
+    def _training_data(self) -> AlignedData:
+        if self.adata is None:
+            raise ValueError(
+                "The model was loaded without data; load it with some to train it: load(dir, adata=mdata)."
+            )
+        return AlignedData(self.adata, self.setup)
+
+    def _record(
+        self, data: AlignedData, split: Split, moments: Mapping[str, FeatureMoments], trained: bool
+    ) -> None:
+        """Record what the training leaves behind, or that the model is not trained."""
+        module, before = self.module, self.fitted
+        module.draw_from(None)
+        module.eval()
+        if not trained:
+            self.fitted = None
+            return
+        adaptation = None if before is None else before.adaptation
+        if adaptation is not None:
+            # A model that is adapted to a query stays in the coordinates of its reference.
+            assert before is not None
+            axes = before.axes
+        else:
+            axes = find_axes(module, data, split.train) if self.latent_axes == "agreement" else None
+        self.fitted = Fitted(
+            cells=data.cells.astype(str).to_numpy(dtype=object),
+            split=split,
+            moments=moments,
+            axes=axes,
+            references=find_references(module, data, split),
+            calibration=find_calibration(module, data, split),
+            history=self.history_ or {},
+            adaptation=adaptation,
+        )
+
+    def _describe(self, data: AlignedData, call: Mapping[str, Any]) -> dict[str, str]:
+        """Description that identifies a training, apart from random numbers."""
         made = {**self.init_params_["kwargs"], **self.init_params_["non_kwargs"]}
         settings_ = {f"CoupledAE({name})": x for name, x in made.items() if name not in ("mdata", "registry")}
         settings_ |= {f"train({name})": x for name, x in call.items()}
@@ -243,42 +266,8 @@ class TrainableModel(PreparableModel):
         if self.is_trained_:
             weights = self.module.state_dict().values()
             settings_["the weights to start from"] = torch.cat([x.flatten().cpu() for x in weights])
+        setup = self.setup
         settings_["the set-up"] = dict(self.registry_["setup_args"])
-        settings_ |= {f"the batches of {name!r}": self.batches(name) for name in self.measured}
-        settings_ |= {
-            f"the lengths of {name!r}": self._state(registry_key(name)).get("lengths")
-            for name in self.measured
-        }
-        features = {name: self._features(name) for name in aligned}
-        return {
-            **{name: describe(x) for name, x in settings_.items()},
-            **describe_data(aligned, mdata.obs_names.to_numpy(), features),
-        }
-
-    def _finish(self, mdata: MuData, split: Split, trained: bool) -> None:
-        """Leave the model as scvi-tools' runner does, also after a training that did not come to its end."""
-        self.is_trained_ = trained
-        self.train_indices_, self.validation_indices_, self.test_indices_ = (
-            split.train,
-            split.validation,
-            split.test,
-        )
-        self.obs_names_ = mdata.obs_names.astype(str).to_numpy()
-        self.typical_ = {}
-        self.module.draw_from(None)
-        self.module.eval()
-
-    def _resume_adapting(self) -> None:
-        """Freeze what does not learn."""
-        if self.adapting_:
-            self.module.adapt(self.adapting_["arms"], self.adapting_["layers"])
-
-    def _find_sets(self, mdata: MuData) -> None:
-        """Point the positions of training, validation and test cells to the same cells in other data."""
-        if self.obs_names_ is None:
-            return
-        for name in SETS:
-            cells = np.asarray(self.obs_names_)[getattr(self, name)]
-            found = mdata.obs_names.astype(str).get_indexer(cells)
-            setattr(self, name, found[found >= 0])
-        self.obs_names_ = mdata.obs_names.astype(str).to_numpy()
+        settings_ |= {f"the batches of {name!r}": self.batches(name) for name in setup.modalities}
+        settings_ |= {f"the lengths of {name!r}": setup.lengths.get(name) for name in setup.modalities}
+        return {**{name: describe(x) for name, x in settings_.items()}, **describe_data(data)}

@@ -1,8 +1,7 @@
 """What is computed: arms, couplings and losses; plain tensors in, tensors out."""
 
 from ._arm import Arm
-from ._batch import Observation
-from ._config import ArmConfig
+from ._config import ArmConfig, LikelihoodName, PublishedSettings
 from ._coupling import (
     COUPLING_LOSSES,
     covariance,
@@ -14,10 +13,11 @@ from ._coupling import (
     smallest_variance,
 )
 from ._module import CoupledModule
+from ._observation import Observation
 from ._reconstruction import masked_squared_error
 from ._stack import member_state, stack
 from ._standardiser import Moments, Standardiser, mean_and_scale, mean_and_spread
-from .likelihoods import LIKELIHOODS
+from .likelihoods import LIKELIHOODS, Likelihood
 
 __all__ = [
     "COUPLING_LOSSES",
@@ -25,8 +25,11 @@ __all__ = [
     "Arm",
     "ArmConfig",
     "CoupledModule",
+    "Likelihood",
+    "LikelihoodName",
     "Moments",
     "Observation",
+    "PublishedSettings",
     "Standardiser",
     "covariance",
     "full_covariance_coupling",

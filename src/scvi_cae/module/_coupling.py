@@ -1,6 +1,6 @@
-"""Coupling losses: what pulls two modalities' latents of the same cells together.
+"""Coupling losses: what makes two modalities' latents of the same cells agree.
 
-Latents may have leading dimensions, of members; a loss then has those.
+Latents may have leading dimensions, of members that are trained together; a loss then has the same.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from scvi_cae._docstrings import insert_descriptions
+
 from ._precision import in_single_precision
 from ._reduce import across_processes, cell_sum
 
@@ -18,25 +20,31 @@ if TYPE_CHECKING:
 
 #: Smallest admissible variance of a latent direction (Gala et al. 2021).
 VARIANCE_FLOOR = 1e-2
-#: Pairs of smaller weight do not count as pairs (Gala et al. 2021).
-WEIGHT_FLOOR = 1e-2
 #: Added to the diagonal of a covariance before it is inverted (Gala et al. 2019).
 COVARIANCE_RIDGE = 1e-3
 #: Weight of sums beside differences in the log-determinant coupling, chosen on inner validation cells
 #: (docs/benchmark.md).
 SUM_WEIGHT = 0.8
 
+describe = insert_descriptions(
+    zi="``(n_cells, n_latent)`` latents of the first modality.",
+    zj="``(n_cells, n_latent)`` latents of the second modality, row by row of the same cells.",
+    present_i="``(n_cells,)`` mask, 1 or 0: the cells that have the first modality.",
+    present_j="``(n_cells,)`` mask, 1 or 0: the cells that have the second modality.",
+    z="``(n_cells, n_latent)`` latents.",
+    present="``(n_cells,)`` mask, 1 or 0: the cells that have the modality, paired or not.",
+)
+
 
 @in_single_precision
+@describe
 def covariance(z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """Covariance of the present cells' latents.
+    """Covariance of the latents of the cells that are present.
 
     Parameters
     ----------
-    z
-        ``(n_cells, n_latent)`` latents.
-    present
-        ``(n_cells,)`` mask, 1 or 0: the cells that have the modality, paired or not.
+    %(z)s
+    %(present)s
 
     Returns
     -------
@@ -51,18 +59,17 @@ def covariance(z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
 
 
 @in_single_precision
+@describe
 def smallest_variance(z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """Smallest eigenvalue of the covariance of the present cells' latents.
+    """Smallest eigenvalue of the covariance of the latents of the cells that are present.
 
-    It equals the squared smallest singular value of the centred batch divided by ``n - 1``, but costs an
+    It equals the squared smallest singular value of the centred minibatch divided by ``n - 1``, but costs an
     eigendecomposition of ``n_latent`` x ``n_latent`` only, and has a gradient at repeated eigenvalues.
 
     Parameters
     ----------
-    z
-        ``(n_cells, n_latent)`` latents.
-    present
-        ``(n_cells,)`` mask, 1 or 0: the cells that have the modality, paired or not.
+    %(z)s
+    %(present)s
 
     Returns
     -------
@@ -74,60 +81,44 @@ def smallest_variance(z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
 def _smallest_variances(
     zi: torch.Tensor, zj: torch.Tensor, present_i: torch.Tensor, present_j: torch.Tensor
 ) -> torch.Tensor:
-    """Smallest variances of both latents, one after the other along the first dimension."""
+    """Smallest variances of both latents, stacked along the first dimension."""
     return smallest_variance(torch.stack([zi, zj]), torch.stack([present_i, present_j]))
 
 
-def _pair_weights(
-    dtype: torch.dtype, present_i: torch.Tensor, present_j: torch.Tensor, pair_weight: torch.Tensor | None
-) -> torch.Tensor:
-    """``(n_cells,)`` weights of pairs: 0 for cells that lack a modality, and for weights that are too small."""
-    weight = (present_i * present_j).to(dtype)
-    return weight if pair_weight is None else weight * pair_weight * (pair_weight > WEIGHT_FLOOR)
-
-
-def _pair_mean(
-    values: torch.Tensor, present_i: torch.Tensor, present_j: torch.Tensor, pair_weight: torch.Tensor | None
-) -> torch.Tensor:
-    """Weighted mean of ``(n_cells,)`` values over the pairs; 0 without any."""
-    weight = _pair_weights(values.dtype, present_i, present_j, pair_weight)
-    # Any pair's weight exceeds the floor, so the clamp only keeps a batch without pairs from dividing by zero.
-    total, n = cell_sum(torch.stack([values * weight, weight], dim=-1)).squeeze(-2).unbind(-1)
-    return total / n.clamp(min=WEIGHT_FLOOR)
+def _pair_mean(values: torch.Tensor, present_i: torch.Tensor, present_j: torch.Tensor) -> torch.Tensor:
+    """Mean of ``(n_cells,)`` values over the pairs; 0 without any."""
+    pairs = (present_i * present_j).to(values.dtype)
+    total, n = cell_sum(torch.stack([values * pairs, pairs], dim=-1)).squeeze(-2).unbind(-1)
+    return total / n.clamp(min=1)
 
 
 @in_single_precision
+@describe
 def min_variance_coupling(
-    zi: torch.Tensor,
-    zj: torch.Tensor,
-    present_i: torch.Tensor,
-    present_j: torch.Tensor,
-    pair_weight: torch.Tensor | None = None,
+    zi: torch.Tensor, zj: torch.Tensor, present_i: torch.Tensor, present_j: torch.Tensor
 ) -> torch.Tensor:
     r"""Squared distance of paired latents relative to the smallest variance of either latent.
 
     .. math::
 
-        L(z_i, z_j) = \frac{\sum_{c \in P} w_c \lVert z_{ic} - z_{jc} \rVert^2 / \sum_{c \in P} w_c}
+        L(z_i, z_j) = \frac{\sum_{c \in P} \lVert z_{ic} - z_{jc} \rVert^2 / |P|}
                            {\max\{\min(s_i, s_j),\ 10^{-2}\}},
         \qquad s = \lambda_{\min}(\operatorname{Cov}(z))
 
-    The distance is over the pairs :math:`P`, the covariances over all cells of each modality; the gradient
-    flows through both, so that shrinking a latent, or one direction of it, does not reduce the loss as long as
-    its variance exceeds the floor (Gala et al., NeurIPS 2019; Nature Computational Science 2021).
+    The distance is over the pairs :math:`P`, the covariances over all cells of each modality. The gradient flows
+    through both, so that shrinking a latent, or one direction of it, does not reduce the loss as long as its
+    variance exceeds the floor (Gala et al., NeurIPS 2019; Nature Computational Science 2021).
 
     Parameters
     ----------
-    zi, zj
-        ``(n_cells, n_latent)`` latents of two modalities, row by row of the same cells.
-    present_i, present_j
-        ``(n_cells,)`` masks, 1 or 0: which cells have each modality.
-    pair_weight
-        ``(n_cells,)`` weight :math:`w` of each pair, 1 by default; pairs below 0.01 do not count.
+    %(zi)s
+    %(zj)s
+    %(present_i)s
+    %(present_j)s
 
     Returns
     -------
-    A scalar; 0 in a batch without pairs.
+    A scalar; 0 in a minibatch without pairs.
 
     Examples
     --------
@@ -139,53 +130,45 @@ def min_variance_coupling(
     >>> round(min_variance_coupling(zi, zj, everyone, everyone).item(), 5)
     1.91087
     """
-    distance = _pair_mean((zi - zj).square().sum(-1), present_i, present_j, pair_weight)
+    distance = _pair_mean((zi - zj).square().sum(-1), present_i, present_j)
     return distance / _smallest_variances(zi, zj, present_i, present_j).amin(0).clamp(min=VARIANCE_FLOOR)
 
 
 @in_single_precision
+@describe
 def min_variance_coupling_2019(
-    zi: torch.Tensor,
-    zj: torch.Tensor,
-    present_i: torch.Tensor,
-    present_j: torch.Tensor,
-    pair_weight: torch.Tensor | None = None,
+    zi: torch.Tensor, zj: torch.Tensor, present_i: torch.Tensor, present_j: torch.Tensor
 ) -> torch.Tensor:
-    r"""Minimum-variance coupling with one term for each modality, as the experiments of 2019 used it.
+    r"""Minimum-variance coupling with one term for each modality, as in the experiments of 2019.
 
     .. math::
 
         L(z_i, z_j) = \frac{\operatorname{MSE}(z_i, z_j)}{\max(s_i, 10^{-2})}
                     + \frac{\operatorname{MSE}(z_i, z_j)}{\max(s_j, 10^{-2})}
 
-    with the mean squared error over pairs *and dimensions* (Gala et al., NeurIPS 2019):
-    :func:`min_variance_coupling` has the sum over dimensions, and the smaller of the two variances only.
+    with the mean squared error over pairs *and dimensions* (Gala et al., NeurIPS 2019).
+    :func:`min_variance_coupling` has the sum over dimensions, and only the smaller of the two variances.
 
     Parameters
     ----------
-    zi, zj
-        ``(n_cells, n_latent)`` latents of two modalities, row by row of the same cells.
-    present_i, present_j
-        ``(n_cells,)`` masks, 1 or 0: which cells have each modality.
-    pair_weight
-        ``(n_cells,)`` weight of each pair, 1 by default; pairs below 0.01 do not count.
+    %(zi)s
+    %(zj)s
+    %(present_i)s
+    %(present_j)s
 
     Returns
     -------
-    A scalar; 0 in a batch without pairs.
+    A scalar; 0 in a minibatch without pairs.
     """
-    error = mse_coupling(zi, zj, present_i, present_j, pair_weight)
+    error = mse_coupling(zi, zj, present_i, present_j)
     variances = _smallest_variances(zi, zj, present_i, present_j)
     return (error / variances.clamp(min=VARIANCE_FLOOR)).sum(0)
 
 
 @in_single_precision
+@describe
 def full_covariance_coupling(
-    zi: torch.Tensor,
-    zj: torch.Tensor,
-    present_i: torch.Tensor,
-    present_j: torch.Tensor,
-    pair_weight: torch.Tensor | None = None,
+    zi: torch.Tensor, zj: torch.Tensor, present_i: torch.Tensor, present_j: torch.Tensor
 ) -> torch.Tensor:
     r"""Squared Mahalanobis distance of paired latents, relative to the whole covariance of either.
 
@@ -195,21 +178,19 @@ def full_covariance_coupling(
             (z_{ic} - z_{jc})^\top \big(\operatorname{Cov}(z_k) + 10^{-3} I\big)^{-1} (z_{ic} - z_{jc})
 
     Each direction of the latent is measured in units of its own spread, so that shrinking any of them gains
-    nothing (Gala et al., NeurIPS 2019, who take one modality's covariance at a time). It costs an inverse, which
-    is noisy for batches that are small beside the number of dimensions.
+    nothing (Gala et al., NeurIPS 2019, who take one modality's covariance at a time). It needs an inverse, which is
+    noisy in minibatches that are small relative to the number of dimensions.
 
     Parameters
     ----------
-    zi, zj
-        ``(n_cells, n_latent)`` latents of two modalities, row by row of the same cells.
-    present_i, present_j
-        ``(n_cells,)`` masks, 1 or 0: which cells have each modality.
-    pair_weight
-        ``(n_cells,)`` weight of each pair, 1 by default; pairs below 0.01 do not count.
+    %(zi)s
+    %(zj)s
+    %(present_i)s
+    %(present_j)s
 
     Returns
     -------
-    A scalar; 0 in a batch without pairs.
+    A scalar; 0 in a minibatch without pairs.
     """
     difference = zi - zj
     ridge = COVARIANCE_RIDGE * torch.eye(zi.shape[-1], dtype=zi.dtype, device=zi.device)
@@ -217,48 +198,40 @@ def full_covariance_coupling(
     for z, present in ((zi, present_i), (zj, present_j)):
         whitened = torch.linalg.solve(covariance(z, present) + ridge, difference.mT).mT
         squared = squared + (difference * whitened).sum(-1) / 2
-    return _pair_mean(squared, present_i, present_j, pair_weight)
+    return _pair_mean(squared, present_i, present_j)
 
 
 @in_single_precision
+@describe
 def mse_coupling(
-    zi: torch.Tensor,
-    zj: torch.Tensor,
-    present_i: torch.Tensor,
-    present_j: torch.Tensor,
-    pair_weight: torch.Tensor | None = None,
+    zi: torch.Tensor, zj: torch.Tensor, present_i: torch.Tensor, present_j: torch.Tensor
 ) -> torch.Tensor:
     r"""Mean squared difference of paired latents, over pairs and dimensions.
 
-    What one would try first, and what fails: the latents agree best when they shrink to a point; with
-    normalised latents, when all dimensions are the same (Gala et al., NeurIPS 2019). Here for comparison, and to
-    measure how far apart two latents are.
+    The obvious choice, under which latents collapse: they agree best when they shrink to a point or, if they are
+    normalised, when all dimensions are the same (Gala et al., NeurIPS 2019). It serves for comparison, and measures
+    the distance between two latents.
 
     Parameters
     ----------
-    zi, zj
-        ``(n_cells, n_latent)`` latents of two modalities, row by row of the same cells.
-    present_i, present_j
-        ``(n_cells,)`` masks, 1 or 0: which cells have each modality.
-    pair_weight
-        ``(n_cells,)`` weight of each pair, 1 by default; pairs below 0.01 do not count.
+    %(zi)s
+    %(zj)s
+    %(present_i)s
+    %(present_j)s
 
     Returns
     -------
-    A scalar; 0 in a batch without pairs.
+    A scalar; 0 in a minibatch without pairs.
     """
-    return _pair_mean((zi - zj).square().mean(-1), present_i, present_j, pair_weight)
+    return _pair_mean((zi - zj).square().mean(-1), present_i, present_j)
 
 
 @in_single_precision
+@describe
 def log_determinant_coupling(
-    zi: torch.Tensor,
-    zj: torch.Tensor,
-    present_i: torch.Tensor,
-    present_j: torch.Tensor,
-    pair_weight: torch.Tensor | None = None,
+    zi: torch.Tensor, zj: torch.Tensor, present_i: torch.Tensor, present_j: torch.Tensor
 ) -> torch.Tensor:
-    r"""Agreement of paired latents, direction by direction, by how much of each is shared.
+    r"""Agreement of paired latents, weighted direction by direction by how much they share.
 
     .. math::
 
@@ -266,30 +239,28 @@ def log_determinant_coupling(
             - \tfrac{1 + \beta}{2} \left[\log\det C_i + \log\det C_j\right] - (1 + \beta)\, d \log 2,
 
     with :math:`D_{-}` the second moment of the differences :math:`z_i - z_j` over the pairs, :math:`D_{+}` the
-    covariance of the sums, :math:`C` those of all cells of each modality, :math:`d` dimensions and
-    :math:`\beta = 0.8`. For latents of equal covariance that correlate by :math:`r_k` along their principal directions
-    of agreement, this is :math:`\sum_k \log(1 - r_k) + \beta \log(1 + r_k)`: 0 for latents that have nothing to do with
-    each other, and of linear maps of both it takes no notice, so that shrinking gains nothing. With
-    :math:`\beta = 1` it would be minus twice their mutual information, were they Gaussian; the rest makes them agree rather
-    than mirror each other. It asks most of directions that agree already, and next to nothing of those that do not:
-    where one modality has something to say that the other knows nothing of, a latent keeps it. The squared distance of
-    :func:`min_variance_coupling` asks the same of all.
+    covariance of the sums, :math:`C` the covariances over all cells of each modality, :math:`d` dimensions and
+    :math:`\beta = 0.8`. For latents of equal covariance that correlate by :math:`r_k` along their principal
+    directions of agreement, this is :math:`\sum_k \log(1 - r_k) + \beta \log(1 + r_k)`: 0 for unrelated latents, and
+    invariant to a linear map of both, so that shrinking gains nothing. With :math:`\beta = 1` it would be minus
+    twice the mutual information of Gaussian latents; a smaller :math:`\beta` makes them agree rather than mirror
+    each other. The gradient is largest along directions that agree already and vanishes along unrelated ones, where
+    each latent keeps what is specific to its modality. The squared distance of :func:`min_variance_coupling` treats
+    all directions alike.
 
-    A batch has few pairs for so many directions, which seem to agree better than they do: :math:`D` is averaged with
-    :math:`C_i + C_j`, what it is for unrelated latents, as if :math:`d` such pairs had been seen.
+    A minibatch has few pairs for many directions, so that agreement is overestimated: :math:`D` is averaged with
+    :math:`C_i + C_j`, its value for unrelated latents, as if :math:`d` unrelated pairs had been seen.
 
     Parameters
     ----------
-    zi, zj
-        ``(n_cells, n_latent)`` latents of two modalities, row by row of the same cells.
-    present_i, present_j
-        ``(n_cells,)`` masks, 1 or 0: which cells have each modality.
-    pair_weight
-        ``(n_cells,)`` weight of each pair, 1 by default; pairs below 0.01 do not count.
+    %(zi)s
+    %(zj)s
+    %(present_i)s
+    %(present_j)s
 
     Returns
     -------
-    A scalar; 0 in a batch without pairs.
+    A scalar; 0 in a minibatch without pairs.
 
     Examples
     --------
@@ -302,10 +273,10 @@ def log_determinant_coupling(
     (tensor(True), tensor(True))
     """
     n_latent = zi.shape[-1]
-    weight = _pair_weights(zi.dtype, present_i, present_j, pair_weight).unsqueeze(-1)
+    weight = (present_i * present_j).to(zi.dtype).unsqueeze(-1)
     pairs = cell_sum(weight)
     own = covariance(torch.stack([zi, zj]), torch.stack([present_i, present_j]))
-    total = zi + zj - cell_sum((zi + zj) * weight) / pairs.clamp(min=WEIGHT_FLOOR)
+    total = zi + zj - cell_sum((zi + zj) * weight) / pairs.clamp(min=1)
     across = torch.stack([zi - zj, total])
     across = across_processes((across * weight).mT @ across)
     # Sums of squares of the pairs, and of n_latent unrelated ones.

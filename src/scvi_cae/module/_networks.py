@@ -38,7 +38,7 @@ class Linear(nn.Linear):
 
 
 def batch_shift(n_batches: int, n_out: int) -> Linear | None:
-    """A shift of a layer's output for each technical batch, 0 to begin with; ``None`` if there are no batches."""
+    """A shift of a layer's output for each technical batch, initialised to 0; ``None`` without batches."""
     if not n_batches:
         return None
     layer = Linear(n_batches, n_out, bias=False)
@@ -50,7 +50,7 @@ class Encoder(nn.Module):
     r"""A linear map plus a nonlinear correction: :math:`f(x) = A x + \mathrm{MLP}(x)`.
 
     With few cells the linear map carries most of what can be learnt (ridge regression is hard to beat on
-    Patch-seq), and the multilayer perceptron adds what is not linear. Both read the input in one product.
+    Patch-seq), and the multilayer perceptron adds the nonlinear part. Both read the input in one product.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Encoder(nn.Module):
     bias
         Whether the perceptron's last layer has a bias.
     n_batches
-        Number of technical batches, each of which shifts what the first layer makes of the input.
+        Number of technical batches, each of which shifts the output of the first layer.
     """
 
     def __init__(
@@ -107,11 +107,11 @@ class Encoder(nn.Module):
         parameters = [parameter for module in modules for parameter in module.parameters()]
         return [*parameters, *([self.first_bias] if self.n_skipped else [])]
 
-    def forward(self, x: torch.Tensor, batch: torch.Tensor | None = None) -> torch.Tensor:
-        """Map ``(..., n_cells, n_in)`` and the cells' batches to ``(..., n_cells, n_latent)``."""
+    def forward(self, x: torch.Tensor, batch_weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Map ``(..., n_cells, n_in)`` and weights of technical batches to ``(..., n_cells, n_latent)``."""
         x = self.first(x)
         if self.batch_shift is not None:
-            x = x + self.batch_shift(batch)
+            x = x + self.batch_shift(batch_weights)
         if len(self.layers) == 1:
             return x
         skipped = None
@@ -123,10 +123,10 @@ class Encoder(nn.Module):
         return x if skipped is None else x + skipped
 
 
-class Translation(nn.Module):
-    """A linear map from one modality's latents to what another's decoder reads; the identity to begin with.
+class CrossMap(nn.Module):
+    """A linear map from one modality's latents to the inputs of another's decoder, initialised as the identity.
 
-    What is learnt, and what weight decay takes back, is the difference to that.
+    The parameters are its difference to the identity, which weight decay therefore shrinks towards 0.
 
     Parameters
     ----------
@@ -147,8 +147,8 @@ class Translation(nn.Module):
 class Decoder(nn.Module):
     r"""The mirror of :class:`Encoder`: :math:`f(z) = A z + \mathrm{MLP}(z)`, from latents to features.
 
-    It has two parts: :meth:`features`, the inputs of the last layer, and the last layer, :meth:`readout`. The last
-    layer is by far the largest; a squared error can do without its output.
+    It has two parts: :meth:`hidden`, which computes the inputs of the last layer, and the last layer,
+    :meth:`readout`, which is by far the largest. A squared error can be computed without its output.
 
     Parameters
     ----------
@@ -198,26 +198,26 @@ class Decoder(nn.Module):
         self.dropout = Dropout(dropout)
         self.nonnegative = nonnegative
 
-    def features(self, z: torch.Tensor, batch: torch.Tensor | None = None) -> torch.Tensor:
-        """Map ``(..., n_cells, n_latent)`` and the cells' batches to the inputs of the last layer."""
+    def hidden(self, z: torch.Tensor, batch_weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Map ``(..., n_cells, n_latent)`` and weights of technical batches to the inputs of the last layer."""
         h = z
         for i, layer in enumerate(self.layers):
             h = layer(h)
             if i == 0 and self.batch_shift is not None:
-                h = h + self.batch_shift(batch)
+                h = h + self.batch_shift(batch_weights)
             h = self.activation(h)
         h = self.dropout(h)
-        parts = [h, *([z] if self.skips else []), *([] if batch is None else [batch])]
+        parts = [h, *([z] if self.skips else []), *([] if batch_weights is None else [batch_weights])]
         return torch.cat(parts, dim=-1) if len(parts) > 1 else h
 
-    def readout(self, features: torch.Tensor) -> torch.Tensor:
-        """Map :meth:`features` to ``(..., n_cells, n_out)``."""
-        out = self.last(features)
+    def readout(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Map :meth:`hidden` to ``(..., n_cells, n_out)``."""
+        out = self.last(hidden)
         return out.relu() if self.nonnegative else out
 
-    def forward(self, z: torch.Tensor, batch: torch.Tensor | None = None) -> torch.Tensor:
-        """Map ``(..., n_cells, n_latent)`` and the cells' batches to ``(..., n_cells, n_out)``."""
-        return self.readout(self.features(z, batch))
+    def forward(self, z: torch.Tensor, batch_weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Map ``(..., n_cells, n_latent)`` and weights of technical batches to ``(..., n_cells, n_out)``."""
+        return self.readout(self.hidden(z, batch_weights))
 
 
 def initialise_as_keras(layer: nn.Module) -> None:
@@ -229,14 +229,14 @@ def initialise_as_keras(layer: nn.Module) -> None:
 
 
 class RandomStreams(nn.Module):
-    """What draws random numbers: from the streams it is given, or else from torch's global one.
+    """A module that draws random numbers from given streams, or else from torch's global generator.
 
-    A stream belongs to one member, so that a model trained among others draws what it would alone.
+    Each member has a stream of its own, so that a model trained with others draws the same numbers as alone.
 
     Attributes
     ----------
     streams
-        One generator for each member, on the device of the data; ``None`` for torch's own.
+        One generator for each member, on the device of the data; ``None`` for torch's global generator.
     """
 
     streams: Sequence[torch.Generator] | None = None
@@ -251,22 +251,22 @@ class RandomStreams(nn.Module):
 
 
 class Fixable(nn.Module):
-    """What computes otherwise while training, unless it is fixed.
+    """A module that computes differently in training, unless it is fixed.
 
     Attributes
     ----------
     fixed
-        Whether to compute as in evaluation mode, always.
+        Whether to compute as in evaluation mode at all times.
     """
 
     fixed: bool = False
 
 
 class Dropout(RandomStreams, Fixable):
-    """Set entries to zero at random while training, and scale the others up.
+    """Set entries to zero at random in training, and scale the others up.
 
-    torch draws a Bernoulli variable for each entry, which on a CPU takes longer than the products of a small network;
-    here each entry gets 16 random bits, four entries from one draw. Probabilities are rounded to 1/65,536.
+    torch draws a Bernoulli variable for each entry, which on a CPU takes longer than the matrix products of a small
+    network; here four entries share one draw of 64 random bits. Probabilities are rounded to 1/65,536.
 
     Parameters
     ----------
@@ -296,7 +296,7 @@ class Dropout(RandomStreams, Fixable):
         return mask * x if x.requires_grad else mask.mul_(x)
 
     def _draw(self, mask: torch.Tensor, stream: torch.Generator | None) -> None:
-        """Fill a mask with 0 where an entry is dropped, and else with what keeps the mean."""
+        """Fill a mask with 0 where an entry is dropped, and elsewhere with the factor that preserves the mean."""
         words = torch.empty(-(-mask.numel() // 4), dtype=torch.int64, device=mask.device)
         words.random_(-(2**63), None, generator=stream)
         bits = words.view(torch.int16)[: mask.numel()].view(mask.shape)
@@ -304,14 +304,14 @@ class Dropout(RandomStreams, Fixable):
 
 
 class Augmentation(Fixable):
-    r"""Corrupt an arm's input while training: Gaussian noise, then dropout; and make up for missing values, always.
+    r"""Corrupt an arm's input in training by Gaussian noise, then dropout; compensate for missing values at all times.
 
     Parameters
     ----------
     n_features
         Number of features.
     noise
-        Standard deviation of the noise, relative to the scale given to :meth:`fit`; 1 before.
+        Standard deviation of the noise, relative to the scale given to :meth:`fit` (1 before).
     dropout
         Probability of setting a feature of a cell to zero; the others are scaled by ``1 / (1 - dropout)``.
     scale_missing
@@ -341,7 +341,7 @@ class Augmentation(Fixable):
                 member.normal_(generator=stream)
             values = values + self.noise_sd.unsqueeze(-2) * noise * observed
         if self.scale_missing and self.dropout.drops and observed.shape[-1] > 1:
-            # The others stand in for it as far as they were trained to: where most are dropped, all say much the same.
+            # Observed features replace missing ones as far as dropout has trained them to.
             n_observed = observed.sum(-1, keepdim=True).clamp(min=1)
             values = values * (observed.shape[-1] / n_observed) ** self.dropout.probability
         return self.dropout(values)
@@ -350,14 +350,14 @@ class Augmentation(Fixable):
 class LatentNorm(Fixable):
     """Batch normalisation of a latent, without scale and shift, over the cells that have the modality.
 
-    :class:`torch.nn.BatchNorm1d` has no mask: cells without the modality would enter its statistics.
+    :class:`torch.nn.BatchNorm1d` has no mask, so that cells without the modality would enter its statistics.
 
     Parameters
     ----------
     n_latent
         Number of latent dimensions.
     momentum
-        Weight of the newest batch in the running statistics.
+        Weight of the newest minibatch in the running statistics.
     eps
         Added to the variance.
     """
@@ -373,7 +373,7 @@ class LatentNorm(Fixable):
         self.register_buffer("running_var", torch.ones(n_latent))
 
     def forward(self, z: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        """Normalise ``(..., n_cells, n_latent)`` latents; ``present`` ``(..., n_cells)`` are the statistics' cells."""
+        """Normalise ``(..., n_cells, n_latent)`` latents by statistics of the cells that are ``present``."""
         if self.fixed or not self.training:
             return (z - self.running_mean.unsqueeze(-2)) * torch.rsqrt(self.running_var + self.eps).unsqueeze(
                 -2
@@ -385,7 +385,7 @@ class LatentNorm(Fixable):
         centred = z - mean
         var = cell_sum(centred.square() * weight)
         with torch.no_grad():
-            # A batch with fewer than two cells of the modality says nothing about its spread.
+            # A minibatch with fewer than two cells of the modality has no spread.
             momentum = self.momentum * (n > 1).squeeze(-2)
             self.running_mean.lerp_(mean.squeeze(-2), momentum)
             self.running_var.lerp_(var.squeeze(-2), momentum)

@@ -1,6 +1,6 @@
 """Reconstruction losses.
 
-Tensors may have leading dimensions, of members and sources; losses then have those.
+Tensors may have leading dimensions, of members and sources; losses then have the same.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def masked_squared_error(
     observed
         ``(..., n_cells, n_features)`` mask, 1 or 0, or ``(..., n_cells, 1)`` for whole cells.
     counted
-        Entries that the sum is divided by, likewise; the observed ones by default.
+        Mask of the entries that the sum is divided by, likewise; the observed ones by default.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def masked_squared_error(
 def masked_mean(
     errors: torch.Tensor, observed: torch.Tensor, counted: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Sum of errors where something is observed, over the number of entries counted; 0 where there are none.
+    """Sum of errors over the observed entries, divided by the number of counted entries; 0 without any.
 
     Parameters
     ----------
@@ -67,31 +67,31 @@ def masked_mean(
 class LinearErrors(torch.autograd.Function):
     """Squared errors of a linear layer's output, by cell; see :func:`linear_squared_error`.
 
-    The gradient is written out, since both of the layer's gradients, through its product with the target and through
-    its product with itself, go into one.
+    The gradient is written out to merge the layer's two gradients, through its product with the target and through
+    its product with itself.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, target: torch.Tensor
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, target: torch.Tensor
     ) -> torch.Tensor:
         """``(..., n_sources, n_cells)`` squared errors."""
         weight = torch.cat([weight, bias.unsqueeze(-1)], dim=-1)
-        features = F.pad(features, (0, 1), value=1.0)
-        quadratic = features @ (weight.mT @ weight).unsqueeze(-3)
+        hidden = F.pad(hidden, (0, 1), value=1.0)
+        quadratic = hidden @ (weight.mT @ weight).unsqueeze(-3)
         residual = quadratic - (target @ weight).unsqueeze(-3)
-        ctx.save_for_backward(features, weight, target, residual)
+        ctx.save_for_backward(hidden, weight, target, residual)
         squares = torch.linalg.vector_norm(target, dim=-1).square().unsqueeze(-2)
-        return squares + ((2 * residual - quadratic) * features).sum(-1)
+        return squares + ((2 * residual - quadratic) * hidden).sum(-1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
-        """Gradients of features, weight and bias; the target is data."""
-        features, weight, target, residual = ctx.saved_tensors
+        """Gradients of the inputs, weight and bias; the target is data."""
+        hidden, weight, target, residual = ctx.saved_tensors
         gradient = 2 * gradient.unsqueeze(-1)
-        weighted = gradient * features
-        outer = (weighted.mT @ features).sum(-3)
+        weighted = gradient * hidden
+        outer = (weighted.mT @ hidden).sum(-3)
         d_weight = target.mT @ weighted.sum(-3).neg_()
         add_product = d_weight.addmm_ if d_weight.dim() == 2 else d_weight.baddbmm_
         add_product(weight, outer)
@@ -100,23 +100,23 @@ class LinearErrors(torch.autograd.Function):
 
 @in_single_precision
 def linear_squared_error(
-    layer: Linear, features: torch.Tensor, target: torch.Tensor, cells: torch.Tensor
+    layer: Linear, hidden: torch.Tensor, target: torch.Tensor, cells: torch.Tensor
 ) -> torch.Tensor:
     r"""Mean squared error of a linear layer's output, without computing the output.
 
-    The squared error of a cell with target :math:`x` and features :math:`h` (with a 1 in front of the bias) is
+    The squared error of a cell with target :math:`x` and inputs :math:`h` (with a 1 for the bias) is
 
     .. math:: \lVert x - W h \rVert^2 = \lVert x \rVert^2 - 2\, h^\top W^\top x + h^\top W^\top W h
 
-    where :math:`W^\top x` serves the predictions from every source, and :math:`W^\top W` is small. For many features
-    that takes less than half of the products of the direct way, forward and backward.
+    where :math:`W^\top x` is shared by the predictions from all sources, and :math:`W^\top W` is small. For many
+    features this takes less than half of the operations of the direct computation, forward and backward.
 
     Parameters
     ----------
     layer
         The linear layer.
-    features
-        ``(..., n_sources, n_cells, n_inputs)`` inputs of the layer, for predictions from each source.
+    hidden
+        ``(..., n_sources, n_cells, n_hidden)`` inputs of the layer, computed from each source.
     target
         ``(..., n_cells, n_features)``, all measured in the cells that count.
     cells
@@ -126,6 +126,6 @@ def linear_squared_error(
     -------
     ``(..., n_sources)`` means over the features of the cells that count; 0 where there are none.
     """
-    errors = LinearErrors.apply(features, layer.weight, layer.bias, target)
+    errors = LinearErrors.apply(hidden, layer.weight, layer.bias, target)
     total, n = cell_sum(torch.stack([errors * cells, cells], dim=-1)).squeeze(-2).unbind(-1)
     return total / (n * target.shape[-1]).clamp(min=1)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ._batch import Observation
+from ._observation import Observation
 
 
 class Moments:

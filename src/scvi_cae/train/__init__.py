@@ -1,13 +1,13 @@
-"""How a module is trained: batches, updates, best weights, interruption."""
+"""How a module is trained: minibatches, updates, best weights, interruption."""
 
-from ._batches import PAIRED_FRACTION, CoupledDataSplitter, n_repeats
 from ._callbacks import RECONSTRUCTION, KeepBestWeights, StopOnDivergence
 from ._history import HistoryLogger
+from ._minibatches import PAIRED_FRACTION, CoupledDataSplitter, n_repeats
 from ._plan import CoupledTrainingPlan
 from ._processes import ShareWork
 from ._resume import COSMETIC, ResumeFile, describe, describe_data
 from ._runner import InterruptibleRunner, InterruptibleTrainer
-from ._together import KeepBestOfEach, StackedBatches, StackedDataModule, StackedTrainingPlan
+from ._together import KeepBestOfEach, StackedDataModule, StackedMinibatches, StackedTrainingPlan
 
 __all__ = [
     "COSMETIC",
@@ -20,7 +20,7 @@ __all__ = [
     "InterruptibleTrainer",
     "KeepBestOfEach",
     "KeepBestWeights",
-    "StackedBatches",
+    "StackedMinibatches",
     "StackedDataModule",
     "StackedTrainingPlan",
     "ResumeFile",

@@ -1,4 +1,4 @@
-"""What happens around the steps of a training."""
+"""Callbacks: best weights, and a stop at divergence."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Metric of validation cells that is there whenever they are: their own and cross-modal reconstruction.
+#: Metric of validation cells that every training with validation cells has: own and cross-modal reconstruction.
 RECONSTRUCTION = "reconstruction_loss_validation"
 
 
 class KeepBestWeights(pl.Callback):
-    """Leave the module with its best weights, however training ends.
+    """Restore the best weights at the end of training, however it ends.
 
-    The best epoch is the one with the least sum of the metrics in ``monitor``; without validation cells, or without
-    metrics, the last complete epoch. Weights are kept in memory: Lightning's and scvi-tools' checkpoints write a
-    folder for every improvement, which costs more than an epoch of a small network.
+    The best epoch has the lowest sum of the metrics in ``monitor``; without validation cells or metrics, it is the last
+    complete epoch. Weights are kept in memory, since the checkpoints of Lightning and scvi-tools write a folder at
+    every improvement, which takes longer than an epoch of a small network.
 
     Parameters
     ----------
     monitor
-        Names of logged metrics. The default leaves the couplings out: relative to the covariances of few
-        validation cells, they are so noisy that they would drown the rest.
+        Names of logged metrics. The default leaves out the couplings, whose noise, relative to the covariances of few
+        validation cells, would dominate the sum.
     after
-        Number of epochs that are not compared; until then the last one counts.
+        Number of epochs that are not compared; until then the last epoch counts as the best.
 
     Attributes
     ----------
@@ -53,12 +53,12 @@ class KeepBestWeights(pl.Callback):
         }
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the initial weights, in case that no epoch completes."""
+        """Keep the initial weights in case no epoch completes."""
         if self._weights is None:  # else the training is resumed
             self._keep(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take note that this epoch's metrics are its own: not every epoch need be validated."""
+        """Note that this epoch has been validated; others need not be."""
         self._validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -83,11 +83,11 @@ class KeepBestWeights(pl.Callback):
         self._restore(pl_module)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore the best weights of a training that was complete when it was resumed: it does not start."""
+        """Restore the best weights of a training that was complete when it was resumed, and does not start."""
         self._restore(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training needs to know."""
+        """State that a resumed training needs."""
         return {
             "best_epoch": self.best_epoch,
             "n_epochs": self.n_epochs,
@@ -97,7 +97,7 @@ class KeepBestWeights(pl.Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned."""
         self.best_epoch, self.n_epochs = state_dict["best_epoch"], state_dict["n_epochs"]
         self._best, self._validated = state_dict["best"], state_dict["validated"]
         self._weights = state_dict["weights"]
@@ -105,7 +105,7 @@ class KeepBestWeights(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Restore the best weights after Ctrl-C or an error, too."""
+        """Restore the best weights after Ctrl-C or an error."""
         self._restore(pl_module)
 
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class HistoryLogger(Logger):
-    """Collects metrics by epoch; what :attr:`scvi_cae.CoupledAE.history` shows.
+    """Collect metrics by epoch, for :attr:`scvi_cae.CoupledAE.history`.
 
-    scvi-tools' own logger grows a data frame for each metric in each epoch, which takes longer than a step.
+    scvi-tools' own logger extends a data frame for each metric in each epoch, which takes longer than a step.
     """
 
     def __init__(self) -> None:
@@ -30,11 +30,11 @@ class HistoryLogger(Logger):
 
     @property
     def version(self) -> None:
-        """No version, since there are no files to tell apart."""
+        """No version: nothing is written to files."""
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
-        """Do nothing: a model keeps its settings itself."""
+        """Do nothing: a model stores its settings itself."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -55,7 +55,7 @@ class HistoryLogger(Logger):
         }
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
-        """Take up what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned."""
         self._metrics = {
             name: dict(zip(columns["epoch"].tolist(), columns["value"].tolist(), strict=True))
             for name, columns in state.items()

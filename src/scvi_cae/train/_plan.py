@@ -1,4 +1,4 @@
-"""How weights are updated, and what is logged."""
+"""Updates of the weights, and metrics."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class CoupledTrainingPlan(TrainingPlan):
     """AdamW with a one-cycle learning rate, metrics per epoch.
 
-    What Lightning and scvi-tools do around a step takes as long as a third of a step of a small network. So an epoch
-    is one Lightning batch here: the steps are a plain loop, sums stay on the device until the epoch ends, and
-    Lightning sees to everything between epochs.
+    The overhead of Lightning and scvi-tools around a step takes as long as a third of a step of a small network.
+    Therefore an epoch is one Lightning batch: the steps are a plain loop, sums stay on the device until the epoch ends,
+    and Lightning does everything between epochs.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class CoupledTrainingPlan(TrainingPlan):
 
     def _means(self, mode: str) -> dict[str, torch.Tensor]:
         """Means of the epoch's metrics over its cells."""
-        # Losses are those of all processes' cells, but their weights are numbers of one's own.
+        # Losses are over the cells of all processes, but their weights are this process's numbers of cells.
         means = across_processes(self._sums.pop(mode)) / across_processes(self._n_cells.pop(mode))
         loss_name = "train_loss" if mode == "train" else "validation_loss"
         names = (loss_name, *(f"{name}_{mode}" for name in self._names[mode]))
@@ -103,7 +103,7 @@ class CoupledTrainingPlan(TrainingPlan):
 
     def _log(self, mode: str) -> None:
         metrics = self._means(mode)
-        # self.log costs as much as the rest of a small epoch if it is called for every term.
+        # Calling self.log for every term would cost as much as the rest of a small epoch.
         self.trainer.callback_metrics.update(metrics)
         if self.trainer.progress_bar_callback is not None:
             name = next(iter(metrics))
@@ -117,10 +117,10 @@ class CoupledTrainingPlan(TrainingPlan):
         if not torch.is_autocast_enabled(device):
             self.manual_backward(loss)
             return
-        # What was computed in single precision has its gradient in it.
+        # The gradient of what was computed in single precision is computed in single precision.
         with torch.autocast(device, enabled=False):
             self.manual_backward(loss)
-        # Autocast, which older versions of Lightning have keep halved weights, goes around a whole epoch here.
+        # Here one autocast context, in which older versions of Lightning cache halved weights, spans a whole epoch.
         torch.clear_autocast_cache()
 
     def training_step(self, batch: Iterable[dict[str, Observation]], batch_idx: int) -> None:
@@ -137,11 +137,11 @@ class CoupledTrainingPlan(TrainingPlan):
             self._accumulate("train", output)
 
     def validation_step(self, batch: dict[str, Observation], batch_idx: int) -> None:
-        """Add one batch to the validation metrics."""
+        """Add one minibatch to the validation metrics."""
         self._accumulate("validation", self.module(batch)[2])
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means over its training batches."""
+        """Log the epoch's means over its training minibatches."""
         self._log("train")
         if self.reduce_lr_on_plateau:
             self.lr_schedulers().step(self.trainer.callback_metrics[self.lr_scheduler_metric])

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class ShareWork(pl.Callback):
-    """Let the processes of a training draw the same batches, and different noise.
+    """Let the processes of a training draw the same minibatches, but different noise.
 
-    Each process makes its data and model by itself, from the same script. They must come out the same; weights are
+    Each process makes its data and model by itself, from the same script. They must be the same; weights are
     those of the first process.
 
     Parameters
     ----------
     description
-        Function that describes data, split and settings; it is called if there are several processes.
+        Function that describes data, split and settings; called if there are several processes.
 
     Raises
     ------
@@ -34,7 +34,7 @@ class ShareWork(pl.Callback):
         self._description = description
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Compare the processes, and give them random numbers."""
+        """Compare the processes, and seed their random numbers."""
         if trainer.world_size == 1:
             return
         first, *others = gathered(self._description())

@@ -1,4 +1,4 @@
-"""The state of a training in a file, for a process that takes it up where another one was killed."""
+"""The state of a training in a file, from which another process resumes it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ._history import HistoryLogger
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
-    from scvi_cae.data import AlignedLabels, AlignedModality
+    from scvi_cae.data import AlignedData
 
-#: Where a Lightning checkpoint has what is ours.
+#: Key of our state in a Lightning checkpoint.
 KEY = "scvi_cae"
-#: Writing takes at most this fraction of the time of training.
+#: Largest fraction of the training time that is spent on writing.
 COST = 0.02
-#: Arguments of the trainer that change nothing in the result.
+#: Arguments of the trainer that do not change the result.
 COSMETIC = (
     "benchmark",
     "callbacks",
@@ -51,7 +51,7 @@ def _digest(*arrays: np.ndarray) -> str:
 
 
 def describe(value: Any) -> str:
-    """A text that is the same for the same setting in another process."""
+    """Text that is the same for the same setting in another process."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
@@ -65,38 +65,31 @@ def describe(value: Any) -> str:
         value = value.item()
     if callable(value):
         return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
-    # The standard representation of an object has its address.
+    # The default representation of an object holds its address.
     return type(value).__qualname__ if type(value).__repr__ is object.__repr__ else repr(value)
 
 
-def describe_data(
-    aligned: Mapping[str, AlignedModality | AlignedLabels],
-    cells: np.ndarray,
-    features: Mapping[str, Sequence[str]],
-) -> dict[str, str]:
-    """What tells data from other data: names, and a digest of all values.
+def describe_data(data: AlignedData) -> dict[str, str]:
+    """Fingerprint of data: names of cells and features, and a digest of all values.
 
     Parameters
     ----------
-    aligned
-        The modalities.
-    cells
-        ``(n_cells,)`` names of the cells.
-    features
-        Names of each modality's features.
+    data
+        The data.
     """
-    described = {"the cells": describe(np.asarray(cells, dtype=str))}
-    for name, modality in aligned.items():
-        described[f"the features of {name!r}"] = describe(np.asarray(features[name], dtype=str))
-        chunks = np.array_split(np.arange(len(cells)), max(len(cells) // 8192, 1))
-        digests = [_digest(modality.values(chunk)) for chunk in chunks]
+    cells = np.arange(data.n_cells)
+    described = {"the cells": describe(np.asarray(data.cells, dtype=str))}
+    for name in data.setup.arms:
+        described[f"the features of {name!r}"] = describe(np.asarray(data.setup.features[name], dtype=str))
+        chunks = np.array_split(cells, max(len(cells) // 8192, 1))
+        digests = [_digest(data[name].values(chunk)) for chunk in chunks]
         described[f"the values of {name!r}"] = describe(np.asarray(digests))
-        described[f"the batches of cells of {name!r}"] = describe(modality.batch(np.arange(len(cells))))
+        described[f"the batches of cells of {name!r}"] = describe(data[name].batch_indicators(cells))
     return described
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """What differs between two descriptions, in words; empty if nothing does."""
+    """Differences between two descriptions, in words; empty if they are equal."""
     return "; ".join(
         f"{name} ({then.get(name, 'not there')} then, {now.get(name, 'not there')} now)"
         for name in sorted({*then, *now})
@@ -105,32 +98,32 @@ def differences(then: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 class ResumeFile(Checkpoint):
-    """Write the complete state of a training to a file; go on from it if it is there.
+    """Write the complete state of a training to a file, and resume from it if it exists.
 
-    Lightning's own machinery collects and restores weights, optimiser, schedule, loops and the callbacks' states,
-    among them the best weights. This adds the history, the random states of all processes, the split, whether the
-    training has stopped early, and what tells this training from others; it writes the file in one piece, and to one
-    place (Lightning moves a file from the system's temporary folder, which need not be the same file system); and it
-    writes after an epoch only if writing has taken less than a fiftieth of the time so far, or if it is the last.
+    Lightning collects and restores weights, optimiser, schedule, loops and the callbacks' states, among them the best
+    weights. This class adds the history, the random states of all processes, the split, whether the training has
+    stopped early, and a description that identifies the training. It writes the file atomically next to its final
+    place (Lightning moves a file from the system's temporary folder, which may be on another file system), after the
+    last epoch and after others only if writing has taken less than a fiftieth of the time so far.
 
     Parameters
     ----------
     path
         The file.
     description
-        What must be the same for a training to be taken up.
+        Description that must be the same for a training to be resumed.
 
     Attributes
     ----------
     split
-        The split of the training in the file; ``None`` if there is no file.
+        The split of the training in the file; ``None`` without a file.
 
     Raises
     ------
     FileNotFoundError
         If the folder of the file does not exist.
     ValueError
-        If the file is not one that was written here, or holds another training.
+        If the file is not such a checkpoint, or holds another training.
     """
 
     split: Split | None = None
@@ -145,7 +138,7 @@ class ResumeFile(Checkpoint):
         if not self.path.exists():
             return
         try:
-            # weights_only: no code from the file is run. Lightning reads it again, when it is known to be harmless.
+            # weights_only: no code from the file is run. Lightning reads it again once it is known to be harmless.
             state = torch.load(self.path, weights_only=True, map_location="cpu", mmap=True)[KEY]
         except Exception as error:
             raise ValueError(
@@ -160,13 +153,13 @@ class ResumeFile(Checkpoint):
 
     @property
     def ckpt_path(self) -> str | None:
-        """The file, for Lightning; ``None`` if there is nothing to take up."""
+        """The file, for Lightning; ``None`` if there is nothing to resume."""
         return None if self.split is None else str(self.path)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add what Lightning does not know."""
+        """Add the state that Lightning does not save."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         checkpoint[KEY] = {
             "description": self.description,
@@ -179,7 +172,7 @@ class ResumeFile(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take it up again."""
+        """Restore it."""
         state = checkpoint[KEY]
         trainer.should_stop = state["should_stop"]
         self._random = state["random"]
@@ -188,13 +181,13 @@ class ResumeFile(Checkpoint):
             logger.load_state_dict(history)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore random states last: making modules and loaders may draw numbers."""
+        """Restore random states last, since making modules and loaders may draw numbers."""
         if self._random is not None:
             data = trainer.datamodule  # type: ignore[attr-defined]
             set_random_state(pl_module, data, self._random[trainer.global_rank])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the file, unless that has taken too long already."""
+        """Write the file, unless writing has taken too long already."""
         # Trainer.max_epochs is -1 if there is no limit.
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         if not trainer.strategy.broadcast(last or time.perf_counter() >= self._next):
@@ -203,20 +196,20 @@ class ResumeFile(Checkpoint):
         if trainer.is_global_zero:
             write_file(self.path, lambda path: trainer.save_checkpoint(path, weights_only=False))
         else:
-            # Takes part in collecting the state, and writes nothing.
+            # Helps to collect the state, and writes nothing.
             trainer.save_checkpoint(self.path, weights_only=False)
         end = time.perf_counter()
         self._next = end + (end - start) / COST
 
 
 def streams(pl_module: pl.LightningModule) -> list[torch.Generator]:
-    """Every generator that the modules draw from, once."""
+    """Generators that the modules draw from, each once."""
     modules = pl_module.modules()
     return list(dict.fromkeys(x for module in modules for x in getattr(module, "streams", None) or ()))
 
 
 def random_state(pl_module: pl.LightningModule, data: Any) -> dict[str, Any]:
-    """State of all random numbers of a training in this process."""
+    """State of all random number generators of a training in this process."""
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
         "batches": data.stream.get_state(),

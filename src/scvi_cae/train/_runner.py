@@ -1,4 +1,4 @@
-"""scvi-tools' runner, with an end to Ctrl-C that leaves a usable model, and early stopping on several devices."""
+"""scvi-tools' runner: Ctrl-C leaves a usable model, and early stopping works on several devices."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 class EarlyStopping(LoudEarlyStopping):
-    """scvi-tools' early stopping that can be resumed in its warm-up, and speaks once."""
+    """scvi-tools' early stopping, which can be resumed in its warm-up and reports once."""
 
     def state_dict(self) -> dict[str, Any]:
         """The state, with the number of epochs seen."""
         return {**super().state_dict(), "current_step": self._current_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned."""
         super().load_state_dict(state_dict)
         self._current_step = state_dict["current_step"]
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str | None = None) -> None:
-        """Say why training was stopped, in the first process."""
+        """Report in the first process why training was stopped."""
         if trainer.is_global_zero:
             super().teardown(trainer, pl_module, stage)
 
@@ -36,13 +36,12 @@ class EarlyStopping(LoudEarlyStopping):
 class InterruptibleTrainer(Trainer):
     """A trainer whose :meth:`fit` returns after Ctrl-C.
 
-    Lightning shuts down in good order after a ``KeyboardInterrupt``, but then ends the process and leaves
-    Ctrl-C switched off.
+    Lightning shuts down after a ``KeyboardInterrupt``, but then ends the process and leaves Ctrl-C disabled.
 
     Parameters
     ----------
     early_stopping, callbacks
-        As in :class:`scvi.train.Trainer`, whose other arguments it takes, too.
+        As in :class:`scvi.train.Trainer`, whose other arguments are accepted too.
 
     Attributes
     ----------
@@ -61,7 +60,7 @@ class InterruptibleTrainer(Trainer):
     ) -> None:
         defaults = {"monitor": None, "min_delta": 0.0, "patience": 45, "warmup_epochs": 0, "mode": "min"}
         options = {name: kwargs.pop(f"early_stopping_{name}", x) for name, x in defaults.items()}
-        # By hand, since scvi-tools does not stop on several devices, where its metrics differ. Ours do not.
+        # Added here, since scvi-tools does not stop early on several devices, where its metrics differ. Ours do not.
         callbacks = [*(callbacks or ()), *([EarlyStopping(**options)] if early_stopping else ())]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="early_stopping was automatically disabled")
@@ -86,7 +85,7 @@ class InterruptibleTrainer(Trainer):
 
 
 class InterruptibleRunner(TrainRunner):
-    """:class:`scvi.train.TrainRunner` with an :class:`InterruptibleTrainer`."""
+    """:class:`scvi.train.TrainRunner` with an :class:`InterruptibleTrainer`; the model records the result itself."""
 
     _trainer_cls = InterruptibleTrainer
 
@@ -94,3 +93,17 @@ class InterruptibleRunner(TrainRunner):
         super().__init__(*args, **kwargs)
         # scvi-tools would leave the models of all processes on the first device.
         self.device = self.trainer.strategy.root_device
+
+    def _run_training_core(self) -> None:
+        try:
+            self.trainer.fit(self.training_plan, self.data_splitter, ckpt_path=self.ckpt_path)
+        finally:
+            self._update_history()
+        self.model.to_device(self.device)
+        self.model.trainer = self.trainer
+
+    def _update_history(self) -> None:
+        # scvi-tools appends to the metrics of an earlier training; a model of a query has none to append to.
+        if not self.model.history_:
+            self.model.is_trained_ = False
+        super()._update_history()

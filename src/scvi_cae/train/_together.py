@@ -1,4 +1,4 @@
-"""Many trainings in one: members of a stacked module, each with its own cells, random numbers and best weights."""
+"""Many trainings in one: members of a stacked module, each with cells, random numbers and best weights of its own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import lightning.pytorch as pl
 import pandas as pd
 import torch
 
-from ._batches import Epoch
 from ._callbacks import RECONSTRUCTION
+from ._minibatches import Epoch
 from ._plan import CoupledTrainingPlan
 
 if TYPE_CHECKING:
@@ -21,41 +21,41 @@ if TYPE_CHECKING:
     from scvi_cae.data import StackedData
     from scvi_cae.module import Observation
 
-    from ._batches import Batches, BootstrapBatches, CoupledDataSplitter
+    from ._minibatches import BootstrapMinibatches, CoupledDataSplitter, Minibatches
 
 
-class StackedBatches:
-    """Batches of each member beside those of the others.
+class StackedMinibatches:
+    """Minibatches of all members side by side.
 
     Parameters
     ----------
     data
         The data.
     members
-        Each member's own batches, the same number for all. Shorter ones are filled with cells that have no modality.
+        Each member's own minibatches, the same number for all. Shorter ones are padded.
     """
 
-    def __init__(self, data: StackedData, members: Sequence[Batches | BootstrapBatches]) -> None:
+    def __init__(self, data: StackedData, members: Sequence[Minibatches | BootstrapMinibatches]) -> None:
         self._data = data
         self._members = members
 
     def __iter__(self) -> Iterator[dict[str, Observation]]:
-        for cells in zip(*(member.deal() for member in self._members), strict=True):
+        for cells in zip(*(member.draw() for member in self._members), strict=True):
             padded = torch.nn.utils.rnn.pad_sequence(
-                list(cells), batch_first=True, padding_value=self._data.nobody
+                list(cells), batch_first=True, padding_value=self._data.padding
             )
-            yield self._data.batch(padded.to(self._data.device))
+            yield self._data.minibatch(padded.to(self._data.device))
 
 
 class StackedDataModule(pl.LightningDataModule):
-    """Training and validation batches of members.
+    """Training and validation minibatches of members.
 
     Parameters
     ----------
     data
         The data.
     members
-        What deals each member's cells into batches.
+        Data splitter of each member.
     """
 
     def __init__(self, data: StackedData, members: Sequence[CoupledDataSplitter]) -> None:
@@ -71,11 +71,11 @@ class StackedDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Epoch:
         """An epoch as one Lightning batch."""
-        return Epoch(StackedBatches(self._data, [member.train_batches() for member in self._members]))
+        return Epoch(StackedMinibatches(self._data, [member.train_minibatches() for member in self._members]))
 
-    def val_dataloader(self) -> StackedBatches:
-        """Batches of validation cells."""
-        return StackedBatches(self._data, [member.validation_batches() for member in self._members])
+    def val_dataloader(self) -> StackedMinibatches:
+        """Minibatches of validation cells."""
+        return StackedMinibatches(self._data, [member.validation_minibatches() for member in self._members])
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Return the batch: it is on the device already."""
@@ -95,7 +95,7 @@ class StackedTrainingPlan(CoupledTrainingPlan):
         super().__init__(*args, **kwargs)
         if self.reduce_lr_on_plateau:
             raise ValueError(
-                "reduce_lr_on_plateau goes by one model's metrics; train such models one by one."
+                "reduce_lr_on_plateau depends on the metrics of one model; train such models one by one."
             )
         self.metrics: dict[str, torch.Tensor] = {}
         self._history: dict[str, dict[int, np.ndarray]] = {}
@@ -120,7 +120,7 @@ class StackedTrainingPlan(CoupledTrainingPlan):
 
 
 class KeepBestOfEach(pl.Callback):
-    """:class:`KeepBestWeights`, early stopping and the watch for divergence, for each member by itself.
+    """:class:`KeepBestWeights`, early stopping and the check for divergence, for each member by itself.
 
     Parameters
     ----------
@@ -131,9 +131,9 @@ class KeepBestOfEach(pl.Callback):
     after
         Number of epochs that are not compared.
     patience
-        Number of epochs without improvement of the reconstruction loss after which a member stops; ``None`` for never.
+        Number of epochs without improvement of the reconstruction loss after which a member stops; ``None`` to run all.
     min_delta
-        Least improvement that counts for that.
+        Smallest decrease that counts as an improvement.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class KeepBestOfEach(pl.Callback):
     n_epochs
         ``(n_members,)`` number of epochs that each member was trained for.
     diverged
-        Boolean ``(n_members,)``: whose weights stopped being finite.
+        Boolean ``(n_members,)``: members whose weights are no longer finite.
     """
 
     def __init__(
@@ -162,17 +162,17 @@ class KeepBestOfEach(pl.Callback):
         self.diverged = torch.zeros(n_members, dtype=torch.bool)
         self._running = torch.ones(n_members, dtype=torch.bool)
         self._best = torch.full((n_members,), math.inf)
-        self._least = torch.full((n_members,), math.inf)
+        self._lowest = torch.full((n_members,), math.inf)
         self._waited = torch.zeros(n_members, dtype=torch.int64)
         self._validated = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the initial weights, in case that no epoch completes."""
+        """Keep the initial weights in case no epoch completes."""
         state = pl_module.get_submodule("module").state_dict()
         self.weights = {name: x.detach().clone() for name, x in state.items()}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take note that this epoch's metrics are its own."""
+        """Note that this epoch has been validated."""
         self._validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -195,8 +195,8 @@ class KeepBestOfEach(pl.Callback):
                 self.weights[name][chosen] = x[chosen]
         if self.patience is not None and self._validated:
             value = pl_module.metrics[RECONSTRUCTION]
-            improved = value < self._least - self.min_delta
-            self._least = torch.where(improved, value, self._least)
+            improved = value < self._lowest - self.min_delta
+            self._lowest = torch.where(improved, value, self._lowest)
             self._waited = torch.where(improved, 0, self._waited + 1)
             self._running &= self._waited < self.patience
         self._validated = False

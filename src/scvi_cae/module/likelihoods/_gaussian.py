@@ -1,4 +1,4 @@
-"""Gaussian likelihood with a variance of its own for each feature."""
+"""Gaussian likelihood with a learnt variance of each feature."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from torch import nn
 
 from scvi_cae.module._reconstruction import masked_mean
 
-from ._squared_error import SquaredError, readout
+from ._base import readout
+from ._squared_error import SquaredError
 
 if TYPE_CHECKING:
-    from scvi_cae.module._batch import Observation
     from scvi_cae.module._config import ArmConfig
     from scvi_cae.module._networks import Decoder
+    from scvi_cae.module._observation import Observation
 
-#: Variance of a feature below which it is no longer fitted, relative to its variance among the training cells.
-LEAST_VARIANCE = 1e-3
+#: Smallest learnt variance, relative to the variance of the feature among the training cells.
+MIN_VARIANCE = 1e-3
 
 
 class Gaussian(SquaredError):
-    r"""Gaussian likelihood of standardised values, with a variance learnt for each feature.
+    r"""Gaussian likelihood of standardised values, with a learnt variance of each feature.
 
     .. math:: \frac{\sum_{cf} m_{cf} \big[ (x_{cf} - \hat x_{cf})^2 / \sigma_f^2 + \log \sigma_f^2 \big]}{\sum_{cf} m_{cf}}
 
-    twice the negative log-likelihood without its constant, so that it weighs as much as a squared error where
+    twice the negative log-likelihood without its constant, so that it equals a squared error where
     :math:`\sigma_f = 1`. Features that cannot be predicted get a large variance and little weight
-    :cite:p:`Nix94`. There is one variance for each source: a modality says more of itself than another one does.
+    :cite:p:`Nix94`. Each source has variances of its own, since a modality predicts itself better than others do.
 
     Parameters
     ----------
     n_features, n_sources, config
-        As of :class:`SquaredError`.
+        As of :class:`Likelihood`.
 
     References
     ----------
@@ -45,18 +46,18 @@ class Gaussian(SquaredError):
         self.log_variance = nn.Parameter(torch.zeros(n_sources, n_features))
 
     def losses(
-        self, decoder: Decoder, features: torch.Tensor, observation: Observation, cells: torch.Tensor
+        self, decoder: Decoder, hidden: torch.Tensor, observation: Observation, cells: torch.Tensor
     ) -> torch.Tensor:
-        """As :meth:`SquaredError.losses`."""
-        log_variance = self.log_variance.clamp(min=math.log(LEAST_VARIANCE)).unsqueeze(-2)
-        errors = (readout(decoder, features) - observation.values.unsqueeze(-3)).square()
+        """Mean Gaussian losses."""
+        log_variance = self.log_variance.clamp(min=math.log(MIN_VARIANCE)).unsqueeze(-2)
+        errors = (readout(decoder, hidden) - observation.values.unsqueeze(-3)).square()
         return masked_mean(
             errors * torch.exp(-log_variance) + log_variance,
             observation.observed.unsqueeze(-3) * cells.unsqueeze(-1),
         )
 
     @torch.no_grad()
-    def spread(self, source: int) -> torch.Tensor:
-        """``(n_features,)`` standard deviation of the values about a prediction, in the data's units."""
-        deviation = self.log_variance[source].clamp(min=math.log(LEAST_VARIANCE)).mul(0.5).exp()
+    def learnt_scale(self, source: int) -> torch.Tensor:
+        """``(n_features,)`` learnt standard deviation about a prediction, in the data's units."""
+        deviation = self.log_variance[source].clamp(min=math.log(MIN_VARIANCE)).mul(0.5).exp()
         return deviation * self.standardiser.scale

@@ -8,24 +8,24 @@ import torch
 from scvi.distributions import NegativeBinomial as Distribution
 from torch import nn
 
-from scvi_cae.module._batch import Observation
+from scvi_cae.module._observation import Observation
 from scvi_cae.module._reconstruction import masked_mean
 from scvi_cae.module._standardiser import Moments, Standardiser
 
-from ._squared_error import readout
+from ._base import Likelihood, readout
 
 if TYPE_CHECKING:
     from scvi_cae.module._config import ArmConfig
     from scvi_cae.module._networks import Decoder
 
-    from ._squared_error import Passes
+    from ._base import Passes
 
 
-class NegativeBinomial(nn.Module):
+class NegativeBinomial(Likelihood):
     r"""Negative binomial likelihood of raw counts, with library size and gene length.
 
     For a cell with library size :math:`\ell_c` (the sum of its observed counts), decoder output :math:`a_{cf}`, gene
-    lengths :math:`L_f` (1 if there are none) and inverse dispersions :math:`\theta_f`, which are learnt,
+    lengths :math:`L_f` (1 by default) and learnt inverse dispersions :math:`\theta_f`,
 
     .. math::
 
@@ -37,12 +37,8 @@ class NegativeBinomial(nn.Module):
 
     Parameters
     ----------
-    n_features
-        Number of features of the modality.
-    n_sources
-        Number of modalities that it is predicted from, itself included.
-    config
-        The arm's settings.
+    n_features, n_sources, config
+        As of :class:`Likelihood`.
 
     References
     ----------
@@ -50,13 +46,14 @@ class NegativeBinomial(nn.Module):
     2018.
     """
 
+    data_kind = "counts"
+    minimum = 0.0
     library: torch.Tensor
     share: torch.Tensor
     log_length: torch.Tensor
 
     def __init__(self, n_features: int, n_sources: int, config: ArmConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(n_features, n_sources, config)
         self.standardiser = Standardiser(n_features)
         self.log_theta = nn.Parameter(torch.zeros(n_features))
         self.register_buffer("library", torch.ones(1))
@@ -68,14 +65,14 @@ class NegativeBinomial(nn.Module):
         self.log_length.copy_(lengths.log() - lengths.log().mean())
 
     def fit(self, passes: Passes) -> Moments:
-        """As :meth:`SquaredError.fit`, of raw counts; it makes two passes."""
-        counts = Moments(len(self.share))
+        """Fit library size, shares of the genes and standardisation, in two passes."""
+        counts = Moments(self.n_features)
         for values in passes():
             counts.add(values)
         library = max(counts.mean.sum(), 1.0)
         self.library.fill_(library)
         self.share.copy_(torch.from_numpy(counts.mean / library))
-        moments = Moments(len(self.share))
+        moments = Moments(self.n_features)
         for values in passes():
             raw = torch.from_numpy(values)
             moments.add(self._normalised(raw, (~raw.isnan()).to(raw.dtype)).numpy())
@@ -86,8 +83,8 @@ class NegativeBinomial(nn.Module):
     def _at_mean_depth(self, counts: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
         """Counts at the mean library size; NaN stays NaN.
 
-        The observed genes' counts are compared with what these genes have of the mean library, so that a cell in which
-        some are missing does not seem more deeply sequenced in the others.
+        The library size of a cell is estimated from its observed genes and their share of the mean library, so that
+        missing genes do not make a cell seem more deeply sequenced in the others.
         """
         expected = self.library.unsqueeze(-2) * (self.share.unsqueeze(-2) * observed).sum(-1, keepdim=True)
         size = counts.nansum(-1, keepdim=True).clamp(min=1)
@@ -107,23 +104,23 @@ class NegativeBinomial(nn.Module):
         return Observation(torch.where(observed, raw, 0.0), mask, present.to(raw.dtype))
 
     def inputs(self, observation: Observation) -> torch.Tensor:
-        """As :meth:`SquaredError.inputs`."""
+        """Standardised log counts."""
         return self._standardised(observation.values, observation.observed) * observation.observed
 
     def _standardised(self, counts: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
-        """What the encoder reads of counts."""
+        """Standardised log counts, not masked."""
         standardiser = self.standardiser
         values = self._normalised(counts, observed) - standardiser.mean.unsqueeze(-2)
         return values / standardiser.scale.unsqueeze(-2)
 
     def losses(
-        self, decoder: Decoder, features: torch.Tensor, observation: Observation, cells: torch.Tensor
+        self, decoder: Decoder, hidden: torch.Tensor, observation: Observation, cells: torch.Tensor
     ) -> torch.Tensor:
-        """As :meth:`SquaredError.losses`: mean negative log-likelihoods."""
+        """Mean negative log-likelihoods."""
         observed = observation.observed.unsqueeze(-3)
-        rates = (readout(decoder, features) + self.log_length.unsqueeze(-2).unsqueeze(-2)).float()
+        rates = (readout(decoder, hidden) + self.log_length.unsqueeze(-2).unsqueeze(-2)).float()
         if observed.shape[-1] > 1:
-            # Counts that are missing are in the library of no one. (A cell without any has no loss.)
+            # Missing counts belong to no library. (A cell without any observed count has no loss.)
             rates = rates.masked_fill(observed == 0, -1e9)
         size = observation.values.sum(-1, keepdim=True).clamp(min=1).unsqueeze(-3)
         mean = size * torch.softmax(rates, dim=-1)
@@ -133,23 +130,23 @@ class NegativeBinomial(nn.Module):
         return masked_mean(errors, observed * cells.unsqueeze(-1))
 
     def mean(self, output: torch.Tensor) -> torch.Tensor:
-        """Expected counts of ``(n_cells, n_features)`` output at the mean library size of the training cells."""
+        """Expected counts at the mean library size of the training cells."""
         return self.library * torch.softmax(output + self.log_length, dim=-1)
 
-    def additive(self, output: torch.Tensor) -> torch.Tensor:
-        """As :meth:`SquaredError.additive`: the logarithm of the expected counts."""
+    def link_scale(self, output: torch.Tensor) -> torch.Tensor:
+        """Logarithm of the expected counts."""
         return self.library.log() + torch.log_softmax(output + self.log_length, dim=-1)
 
     @property
     def input_scale(self) -> torch.Tensor:
-        """As :attr:`SquaredError.input_scale`, of log counts."""
+        """Standard deviations of the log counts; 1 without standardisation."""
         return self.standardiser.scale
 
     def expected_inputs(self, output: torch.Tensor) -> torch.Tensor:
-        """As :meth:`SquaredError.expected_inputs`."""
+        """Standardised logarithms of the expected counts."""
         mean = self.mean(output)
         return self._standardised(mean, torch.ones_like(mean))
 
-    def comparable(self, raw: torch.Tensor) -> torch.Tensor:
-        """Counts at the mean library size: how deeply a cell was sequenced is not predicted."""
+    def prediction_scale(self, raw: torch.Tensor) -> torch.Tensor:
+        """Counts at the mean library size, since sequencing depth is not predicted."""
         return self._at_mean_depth(raw, (~raw.isnan()).to(raw.dtype))

@@ -1,4 +1,4 @@
-"""Published models and trainings as settings of :class:`scvi_cae.CoupledAE`."""
+"""Model and training of Gala et al. 2021."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .model import CoupledAE
+    from scvi_cae.model import CoupledAE
 
-__all__ = ["Recipe", "gala2021"]
-
-#: What names the cells of a split; it stays the same through all stages of a training.
+#: Arguments that choose the cells of a split, which is the same in all stages of a training.
 SPLIT_ARGUMENTS = ("train_size", "validation_size", "stratify_by", "external_indexing")
-#: What makes a stage what it is.
+#: Arguments that define a stage.
 STAGE_ARGUMENTS = ("max_epochs", "batch_size", "datasplitter_kwargs", "monitor", "monitor_after")
 
 
@@ -47,12 +45,12 @@ class Recipe:
         Raises
         ------
         TypeError
-            If an argument is one that tells stages apart.
+            If an argument is one that defines a stage.
         """
         fixed = [name for name in STAGE_ARGUMENTS if name in kwargs]
         if fixed:
             raise TypeError(
-                f"{fixed[0]} is what tells the stages of a recipe apart. Change the recipe: its arguments, or "
+                f"{fixed[0]} defines the stages of a recipe. Change the recipe: its arguments, or "
                 "dataclasses.replace(recipe, training=[...])."
             )
         for number, stage in enumerate(self.training):
@@ -83,7 +81,7 @@ def gala2021(
     cells, the first stage ends with the weights that predict them best after epoch 1000: the least sum of both
     modalities' own errors and of the squared distance between latents.
 
-    Values are taken as they are, as in the paper: give log-transformed counts per million and scaled
+    Values are not standardised, as in the paper: give log-transformed counts per million and scaled
     electrophysiology (:func:`scvi_cae.pp.scale_blocks`, :func:`scvi_cae.pp.robust_scale`).
 
     Parameters
@@ -93,19 +91,19 @@ def gala2021(
     n_latent
         Number of latent dimensions; 3 in the paper's figures, also 5 and 10.
     coupling
-        Weight :math:`\lambda` of the coupling. With 0, decoders do not learn from the other modality's latent, either.
+        Weight :math:`\lambda` of the coupling. With 0, decoders do not learn from the other modality's latent.
     n_epochs
         Number of epochs of 500 steps.
     n_fine_tuning
-        Number of steps on all training cells at once; 0 leaves them out.
+        Number of steps on all training cells at once; 0 for none.
     choose_epoch
         Whether the first stage ends with the epoch that predicts the validation cells best, rather than the last one.
 
         The published scripts differ: the runs in the paper's figures took the last epoch and then fine-tuned
-        (``choose_epoch=False``); the last script takes the best one and does not (``n_fine_tuning=0``); one in
-        between saved both. The default has both, one after the other.
+        (``choose_epoch=False``); the last script takes the best epoch and does not fine-tune (``n_fine_tuning=0``);
+        one in between saved both. The default chooses the best epoch, then fine-tunes.
     latent_bias
-        Whether the encoders' last layer has a bias, which the batch normalisation takes out again. The published
+        Whether the encoders' last layer has a bias, which batch normalisation removes again. The published
         weights have it (157,826 parameters for 1,252 genes and 68 features); later scripts do not (157,820).
 
     Returns
@@ -114,9 +112,9 @@ def gala2021(
 
     Notes
     -----
-    What is left out on purpose, because it lets held-out cells or missing values in: noise is scaled by the variance
-    among training cells (published: all cells) and is added to measured values only (published: also to the zeros
-    in place of missing ones). torch's Adam adds its epsilon of 1e-7 after the correction of bias, Keras before.
+    Two details differ on purpose, because the published ones use held-out cells or missing values: noise is scaled by
+    the variance among training cells (published: all cells) and is added to measured values only (published: also to
+    the zeros in place of missing ones). torch's Adam adds its epsilon of 1e-7 after the correction of bias, Keras before.
 
     References
     ----------
@@ -136,27 +134,34 @@ def gala2021(
     shared = {
         "activation": "relu",
         "linear": False,
-        "initialisation": "glorot",
         "standardise": False,
+        "weight": 1.0,
+        "cross_weight": 1.0,
+        "cross_gradient": 0.0,
+        "cross_map": False,
+    }
+    published = {
+        "initialisation": "glorot",
         "scale_missing": False,
         "latent_bias": latent_bias,
         "latent_momentum": 0.95,
         "latent_eps": 1e-10,
         "error_over": "all",
-        "weight": 1.0,
-        "cross_weight": 1.0,
-        "pull": 0.0,
-        "translate": False,
     }
     arms = {
-        rna: {**shared, "hidden": (50,) * 4, "dropout": 0.5, "noise": 0.0, "nonnegative": True},
+        rna: {
+            **shared,
+            "hidden": (50,) * 4,
+            "dropout": 0.5,
+            "noise": 0.0,
+            "published": {**published, "nonnegative": True},
+        },
         ephys: {
             **shared,
             "hidden": (40,) * 4,
             "dropout": 0.1,
             "noise": 0.05,
-            "noise_unit": "variance",
-            "decoder_dropout": 0.1,
+            "published": {**published, "noise_unit": "variance", "decoder_dropout": 0.1},
         },
     }
     adam = {"optimizer": "Adam", "lr": 1e-3, "eps": 1e-7, "weight_decay": 0.0, "schedule": "constant"}

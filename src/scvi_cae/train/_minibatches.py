@@ -1,15 +1,16 @@
-"""Batches of cells for Lightning, drawn from data that lie on the device, or are read a part at a time."""
+"""Minibatches of cells for Lightning, drawn from data on the device or read in parts."""
 
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 
+from scvi_cae._arguments import check_whole
 from scvi_cae.data import StreamedData
 
 if TYPE_CHECKING:
@@ -19,23 +20,23 @@ if TYPE_CHECKING:
     from scvi_cae.module import Observation
 
 
-#: Coupling losses are relative to covariances over a batch, so that batches that only measure them are large.
-VALIDATION_BATCH_SIZE = 8192
-#: Every cell of a batch.
+#: Coupling losses are relative to covariances over a minibatch, so those that only measure them are large.
+VALIDATION_MINIBATCH_SIZE = 8192
+#: Every cell of a minibatch.
 ALL = slice(None)
-#: Least fraction of a batch's cells that have several modalities.
+#: Smallest fraction of a minibatch's cells that are paired.
 PAIRED_FRACTION = 0.5
 
 
 def n_repeats(n_paired: int, n_cells: int, paired_fraction: float) -> int:
-    """How often paired cells come again in a pass, in all, so that they are ``paired_fraction`` of it.
+    """Extra repetitions of paired cells per epoch that make them ``paired_fraction`` of all cells drawn.
 
     Parameters
     ----------
     n_paired, n_cells
-        Numbers of paired cells, and of all.
+        Numbers of paired cells and of all cells.
     paired_fraction
-        The least fraction.
+        The fraction.
 
     Raises
     ------
@@ -51,27 +52,27 @@ def n_repeats(n_paired: int, n_cells: int, paired_fraction: float) -> int:
 
 
 def part_of(
-    data: ResidentData | StreamedData, batches: list[torch.Tensor], part: slice
+    data: ResidentData | StreamedData, minibatches: list[torch.Tensor], part: slice
 ) -> Iterator[dict[str, Observation]]:
-    """Some cells of each batch.
+    """Part of each minibatch.
 
-    Streamed cells have masks of values only in batches with gaps. Processes that share a batch must compute the same
-    sums, and one's part may have gaps where another's has none: then all have them.
+    Streamed cells have a mask of each value only in minibatches with gaps. Processes that share a minibatch must
+    compute the same sums, and the part of one may have gaps where that of another has none, so that all get such masks.
     """
-    own = data.batches([cells[part] for cells in batches])
+    own = data.minibatches([cells[part] for cells in minibatches])
     if not isinstance(data, StreamedData) or part.step in (None, 1):
         yield from own
         return
-    for batch in own:
-        yield {name: x._replace(observed=x.observed.expand_as(x.values)) for name, x in batch.items()}
+    for minibatch in own:
+        yield {name: x._replace(observed=x.observed.expand_as(x.values)) for name, x in minibatch.items()}
 
 
-class Batches:
-    """One pass over cells.
+class Minibatches:
+    """Minibatches of one epoch.
 
-    Batches have the same size up to one cell, and each pattern of measured modalities has its share of every
-    batch, up to one cell: pairs do not vanish from a batch by chance, and averages over batches weigh every cell
-    alike. Where pairs are few beside other cells, they come several times in a pass.
+    Minibatches have the same size up to one cell, and each pattern of modalities has its share of every minibatch, up
+    to one cell: no minibatch lacks pairs by chance, and averages over minibatches weight all cells equally. Where pairs
+    are few relative to other cells, they are drawn several times per epoch.
 
     Parameters
     ----------
@@ -80,24 +81,24 @@ class Batches:
     cells
         Positions of the cells.
     patterns
-        ``(len(cells),)`` code of each cell's pattern of measured modalities.
+        ``(len(cells),)`` code of each cell's pattern of modalities.
     batch_size
-        Largest number of cells in a batch.
+        Largest number of cells in a minibatch.
     shuffle
-        Whether each pass makes new batches, rather than the same ones.
+        Whether each epoch has new minibatches, rather than the same ones.
     stream
-        What random numbers are drawn from; torch's global generator by default.
+        Source of random numbers; torch's global generator by default.
     paired
         Boolean ``(len(cells),)``: which cells are paired.
     paired_fraction
-        Least fraction of a batch's cells that are paired, if there are any.
+        Smallest fraction of a minibatch's cells that are paired, if any are.
 
     Attributes
     ----------
     part
-        Which cells of each batch come, where several processes share it.
+        The cells of each minibatch that this process uses, where several processes share it.
     n_cells
-        Number of cells in a pass, each as often as it comes.
+        Number of cells per epoch, repetitions included.
     """
 
     def __init__(
@@ -117,16 +118,16 @@ class Batches:
         self._paired = torch.from_numpy(np.flatnonzero(() if paired is None else paired))
         self._n_repeats = n_repeats(len(self._paired), len(cells), paired_fraction)
         self.n_cells = len(cells) + self._n_repeats
-        self._n_batches = -(-self.n_cells // batch_size)
+        self._n_minibatches = -(-self.n_cells // batch_size)
         self._shuffle = shuffle
         self._stream = stream
         self.part = ALL
 
     def __len__(self) -> int:
-        return self._n_batches
+        return self._n_minibatches
 
-    def deal(self) -> list[torch.Tensor]:
-        """Positions of each batch's cells in a pass."""
+    def draw(self) -> list[torch.Tensor]:
+        """Positions of each minibatch's cells in an epoch."""
         cells, patterns = self._cells, self._patterns
         if self._n_repeats:
             copies, rest = divmod(self._n_repeats, len(self._paired))
@@ -134,23 +135,23 @@ class Batches:
             again = torch.cat([self._paired.repeat(copies), self._paired[some]])
             cells, patterns = torch.cat([cells, cells[again]]), torch.cat([patterns, patterns[again]])
         if isinstance(self._data, StreamedData):
-            # Cells that are stored together come together; a pass that is to repeat itself has its own seed.
+            # Cells that are stored together are drawn together; epochs that repeat each other have a seed of their own.
             stream = self._stream if self._shuffle else torch.Generator().manual_seed(0)
-            order = self._data.order(cells.numpy(), patterns.numpy(), self._n_batches, stream)
+            order = self._data.order(cells.numpy(), patterns.numpy(), self._n_minibatches, stream)
             cells = cells[order]
         else:
             keys = patterns
             if self._shuffle:
                 keys = keys + torch.rand(len(keys), dtype=keys.dtype, generator=self._stream)
             cells = cells[torch.argsort(keys, stable=True)]
-        return [cells[i :: self._n_batches] for i in range(self._n_batches)]
+        return [cells[i :: self._n_minibatches] for i in range(self._n_minibatches)]
 
     def __iter__(self) -> Iterator[dict[str, Observation]]:
-        yield from part_of(self._data, self.deal(), self.part)
+        yield from part_of(self._data, self.draw(), self.part)
 
 
-class BootstrapBatches:
-    """Batches of cells drawn at random with replacement, as the published code trained.
+class BootstrapMinibatches:
+    """Minibatches of cells drawn at random with replacement, as in the published code.
 
     Parameters
     ----------
@@ -159,18 +160,18 @@ class BootstrapBatches:
     cells
         Positions of the cells.
     batch_size
-        Number of cells in a batch.
-    n_batches
-        Number of batches in an epoch.
+        Number of cells in a minibatch.
+    n_minibatches
+        Number of minibatches in an epoch.
     stream
-        What random numbers are drawn from; torch's global generator by default.
+        Source of random numbers; torch's global generator by default.
 
     Attributes
     ----------
     part
-        Which cells of each batch come, where several processes share it.
+        The cells of each minibatch that this process uses, where several processes share it.
     n_cells
-        Number of cells in a pass, each as often as it comes.
+        Number of cells per epoch, repetitions included.
     """
 
     def __init__(
@@ -178,55 +179,55 @@ class BootstrapBatches:
         data: ResidentData | StreamedData,
         cells: np.ndarray,
         batch_size: int,
-        n_batches: int,
+        n_minibatches: int,
         stream: torch.Generator | None = None,
     ) -> None:
         self._data = data
         self._cells = torch.from_numpy(cells)
         self._batch_size = batch_size
-        self._n_batches = n_batches
-        self.n_cells = n_batches * batch_size
+        self._n_minibatches = n_minibatches
+        self.n_cells = n_minibatches * batch_size
         self._stream = stream
         self.part = ALL
 
     def __len__(self) -> int:
-        return self._n_batches
+        return self._n_minibatches
 
-    def deal(self) -> list[torch.Tensor]:
-        """Positions of each batch's cells in a pass."""
-        size = (self._n_batches, self._batch_size)
+    def draw(self) -> list[torch.Tensor]:
+        """Positions of each minibatch's cells in an epoch."""
+        size = (self._n_minibatches, self._batch_size)
         return list(self._cells[torch.randint(len(self._cells), size, generator=self._stream)])
 
     def __iter__(self) -> Iterator[dict[str, Observation]]:
-        yield from part_of(self._data, self.deal(), self.part)
+        yield from part_of(self._data, self.draw(), self.part)
 
 
 class Epoch:
-    """All batches of an epoch as the only item of a loader.
+    """All minibatches of an epoch as the only item of a loader.
 
-    (A list would be taken for several loaders.)
+    (Lightning takes a list for several loaders.)
 
     Parameters
     ----------
-    batches
-        The batches.
+    minibatches
+        The minibatches.
     """
 
-    def __init__(self, batches: Iterable[dict[str, Observation]]) -> None:
-        self.batches = batches
+    def __init__(self, minibatches: Iterable[dict[str, Observation]]) -> None:
+        self.minibatches = minibatches
 
     def __len__(self) -> int:
         return 1
 
     def __iter__(self) -> Iterator[Iterable[dict[str, Observation]]]:
-        yield self.batches
+        yield self.minibatches
 
 
-AnyBatches = TypeVar("AnyBatches", bound=Batches | BootstrapBatches)
+AnyMinibatches = TypeVar("AnyMinibatches", bound=Minibatches | BootstrapMinibatches)
 
 
 class CoupledDataSplitter(pl.LightningDataModule):
-    """Training and validation batches of a split; what scvi-tools' runner expects of a data splitter.
+    """Training and validation minibatches of a split: the data splitter of scvi-tools' runner.
 
     Parameters
     ----------
@@ -235,20 +236,20 @@ class CoupledDataSplitter(pl.LightningDataModule):
     split
         Positions of training, validation and test cells.
     patterns
-        ``(n_cells,)`` code of every cell's pattern of measured modalities.
+        ``(n_cells,)`` code of each cell's pattern of modalities.
     batch_size
-        Largest number of cells in a training batch.
+        Largest number of cells in a training minibatch.
     bootstrap_batches
-        Number of batches in an epoch, if they are drawn with replacement; by default every training cell is in one
-        batch of an epoch.
+        Number of minibatches in an epoch, if they are drawn with replacement; by default every training cell is in
+        one minibatch of an epoch.
     stream
-        What batches are drawn from; torch's global generator by default.
+        Source of random numbers; torch's global generator by default.
     paired
         Boolean ``(n_cells,)``: which cells have several modalities.
     paired_fraction
-        Least fraction of a training batch's cells that have, unless batches are drawn with replacement: where there are
-        fewer, such cells come several times in an epoch, so that a large reference of one modality does not leave a
-        batch without the pairs that couple it to the others.
+        Smallest fraction of a training minibatch's cells that are paired, unless minibatches are drawn with
+        replacement. Where fewer are, paired cells are drawn several times per epoch, so that a large reference of one
+        modality does not leave a minibatch without the pairs that couple it to the others.
     """
 
     def __init__(
@@ -263,14 +264,7 @@ class CoupledDataSplitter(pl.LightningDataModule):
         paired_fraction: float = PAIRED_FRACTION,
     ) -> None:
         super().__init__()
-
-        # bool is a kind of int
-        if bootstrap_batches is not None and (
-            not isinstance(bootstrap_batches, Integral)
-            or isinstance(bootstrap_batches, bool)
-            or bootstrap_batches < 1
-        ):
-            raise ValueError(f"bootstrap_batches={bootstrap_batches!r} must be a whole number of at least 1.")
+        check_whole(bootstrap_batches, "bootstrap_batches", optional=True)
         self.data = data
         self.patterns = patterns
         self.train_idx, self.val_idx, self.test_idx = split.train, split.validation, split.test
@@ -291,14 +285,14 @@ class CoupledDataSplitter(pl.LightningDataModule):
     @property
     def n_steps(self) -> int:
         """Number of steps in an epoch."""
-        return len(self.train_batches())
+        return len(self.train_minibatches())
 
-    def train_batches(self) -> Batches | BootstrapBatches:
-        """Batches of training cells, new ones in each pass."""
+    def train_minibatches(self) -> Minibatches | BootstrapMinibatches:
+        """Minibatches of training cells, new ones in each epoch."""
         cells, batch_size = self.train_idx, self.data_loader_kwargs["batch_size"]
         if self.bootstrap_batches is not None:
-            return BootstrapBatches(self.data, cells, batch_size, self.bootstrap_batches, self.stream)
-        return Batches(
+            return BootstrapMinibatches(self.data, cells, batch_size, self.bootstrap_batches, self.stream)
+        return Minibatches(
             self.data,
             cells,
             self.patterns[cells],
@@ -310,23 +304,23 @@ class CoupledDataSplitter(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> Epoch:
-        """An epoch of training cells as one Lightning batch: batches, new ones in each epoch."""
-        return Epoch(self._share(self.train_batches()))
+        """An epoch of training cells as one Lightning batch."""
+        return Epoch(self._share(self.train_minibatches()))
 
-    def validation_batches(self) -> Batches:
-        """Batches of validation cells."""
+    def validation_minibatches(self) -> Minibatches:
+        """Minibatches of validation cells."""
         patterns = self.patterns[self.val_idx]
-        return Batches(self.data, self.val_idx, patterns, VALIDATION_BATCH_SIZE, shuffle=False)
+        return Minibatches(self.data, self.val_idx, patterns, VALIDATION_MINIBATCH_SIZE, shuffle=False)
 
-    def val_dataloader(self) -> Batches:
-        """Batches of validation cells, the same in each epoch."""
-        return self._share(self.validation_batches())
+    def val_dataloader(self) -> Minibatches:
+        """Minibatches of validation cells, the same in each epoch."""
+        return self._share(self.validation_minibatches())
 
-    def _share(self, batches: AnyBatches) -> AnyBatches:
-        """Leave each process its own cells of the batches that all of them draw."""
+    def _share(self, minibatches: AnyMinibatches) -> AnyMinibatches:
+        """Leave each process its own cells of the minibatches that all of them draw."""
         assert self.trainer is not None
-        batches.part = slice(self.trainer.global_rank, None, self.trainer.world_size)
-        return batches
+        minibatches.part = slice(self.trainer.global_rank, None, self.trainer.world_size)
+        return minibatches
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Return the batch: it is on the device already."""

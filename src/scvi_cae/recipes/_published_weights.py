@@ -1,4 +1,4 @@
-"""Weights of the published networks, as Keras stored them."""
+"""Trained networks of Gala et al. 2021, from their weights file."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import h5py
+import numpy as np
 import torch
+
+from scvi_cae.data import AlignedData, Split, check_modalities, check_mudata
+from scvi_cae.model import CoupledAE
+from scvi_cae.model._fitted import NO_CELLS, Fitted
+from scvi_cae.model._preparation import fit_arms
+
+from ._gala2021 import gala2021
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
+    from mudata import MuData
 
     from scvi_cae.module import Arm
 
-#: A layer and what is stored of it, as in ``TE/Encoder_T/Encoder_Tfc0/kernel:0``.
+#: Name of an array in the file, such as ``TE/Encoder_T/Encoder_Tfc0/kernel:0``.
 LAYER = re.compile(r"(fc(?P<number>\d+)|(?P<output>Xout)|(?P<norm>BN))/(?P<what>\w+):0$")
-#: Number of the output layer, which comes after any number of hidden ones.
+#: Number of the output layer, larger than that of any hidden layer.
 OUTPUT = 10**6
 #: The networks of the two arms in a file.
 ARMS = (("Encoder_T", "Decoder_T"), ("Encoder_E", "Decoder_E"))
@@ -33,7 +41,7 @@ class PublishedArm:
     Parameters
     ----------
     encoder, decoder
-        Kernel, ``(n_in, n_out)``, and bias, if there is one, of each layer in order.
+        Kernel, ``(n_in, n_out)``, and bias, if any, of each layer in order.
     mean, variance
         ``(n_latent,)`` running statistics of the batch normalisation.
     """
@@ -78,25 +86,25 @@ class PublishedArm:
 
 
 def read_published_weights(path: str | Path) -> tuple[PublishedArm, PublishedArm]:
-    """Read a weights file of the published code: first the transcriptomes' arm, then the other.
+    """Read a weights file of the published code: the arm of transcriptomes, and that of electrophysiology.
 
     Parameters
     ----------
     path
-        HDF5 file as Keras writes it by ``save_weights``.
+        HDF5 file as written by Keras' ``save_weights``.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If it is not such a file, or incomplete.
+        If it is another file, or incomplete.
     """
     try:
         with h5py.File(path) as file:
             networks = {name: _read_network(file, name) for pair in ARMS for name in pair}
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"There is no file {path}.") from error
+        raise FileNotFoundError(f"No file {path}.") from error
     except OSError as error:
         raise ValueError(f"{path} is not an HDF5 file of weights.") from error
     except KeyError as error:
@@ -116,7 +124,7 @@ def read_published_weights(path: str | Path) -> tuple[PublishedArm, PublishedArm
                     f"{path} holds no complete {name}: its layers map {shapes}, but "
                     f"{list(pairwise(expected))} would fit its first layer and the other network."
                 )
-            # Only the encoder's last layer may do without a bias.
+            # Only the encoder's last layer may lack a bias.
             needed = layers[:-1] if name == encoder and not arm.latent_bias else layers
             if any(bias is None or bias.shape != kernel.shape[1:] for kernel, bias in needed):
                 raise ValueError(f"{path} holds no complete {name}: a bias is missing or of the wrong size.")
@@ -163,3 +171,76 @@ def _layers(
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
     numbers = sorted(layer for layer, what in arrays if isinstance(layer, int) and what == "kernel")
     return [(arrays[number, "kernel"], arrays.get((number, "bias"))) for number in numbers]
+
+
+def load_published_weights(
+    path: str | Path,
+    mdata: MuData,
+    modalities: tuple[str, str] = ("rna", "ephys"),
+    layers: Mapping[str, str] | None = None,
+) -> CoupledAE:
+    """Trained networks of Gala et al. 2021, read from the authors' weights file.
+
+    The file holds no names: features must be those that the networks were trained on, in the same order and scaled in
+    the same way, as :func:`scvi_cae.datasets.gala2021` reads them.
+
+    Parameters
+    ----------
+    path
+        HDF5 file of weights, ``...-weights.h5``, from github.com/AllenInstitute/coupledAE-patchseq. It is under
+        the Allen Institute's licence, for non-commercial use.
+    mdata
+        MuData with log-transformed counts per million and scaled electrophysiology; it need not be set up.
+        The published model has 1,252 genes and 68 features.
+    modalities
+        Keys of the transcriptomes and of the electrophysiology.
+    layers
+        Layer to read of a modality; ``X`` by default.
+
+    Returns
+    -------
+    A trained model in the configuration of :func:`gala2021`. It predicts, embeds and saves like any other. If it is
+    trained further, noise is scaled by the variance of features in ``mdata``. Its training cells are unknown, so that it
+    has no held-out cells, quantiles or novelty.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file does not exist.
+    ValueError
+        If it holds no such weights, or if ``mdata`` lacks a modality or has another number of features.
+
+    Examples
+    --------
+    >>> model = load_published_weights("weights.h5", mdata)  # doctest: +SKIP
+    >>> ephys = model.predict(source="rna", target="ephys")  # doctest: +SKIP
+    """
+    if isinstance(modalities, str) or len(modalities) != 2:
+        raise ValueError(f"modalities={modalities!r} must name two modalities: ('rna', 'ephys').")
+    published = dict(zip(modalities, read_published_weights(path), strict=True))
+    check_mudata(mdata)
+    check_modalities(mdata, list(modalities), layers or {})
+    for name, weights in published.items():
+        if mdata[name].n_vars != weights.n_features:
+            raise ValueError(
+                f"Modality {name!r} has {mdata[name].n_vars} features, but the published networks read "
+                f"{weights.n_features}: give these, in the published order."
+            )
+    arguments = {"modalities": list(modalities), "layers": dict(layers or {}), "batch_key": {}}
+    arguments |= {"labels_key": [], "likelihoods": {}, "gene_length_key": None}
+    # Data that are not trained on may have constant features.
+    CoupledAE._register(mdata, arguments, to_train=False)
+    rna, ephys = modalities
+    n_latent, latent_bias = published[rna].n_latent, published[rna].latent_bias
+    settings = dict(gala2021(rna, ephys, n_latent=n_latent, latent_bias=latent_bias).model)
+    settings["arms"] = {
+        name: {**arm, "hidden": published[name].hidden} for name, arm in settings["arms"].items()
+    }
+    model = CoupledAE(mdata, **settings)
+    moments = fit_arms(model.module, AlignedData(mdata, model.setup), np.arange(mdata.n_obs))
+    for name, weights in published.items():
+        weights.copy_to(model.module.arm(name))
+    model.module.eval()
+    unknown = np.empty(0, dtype=object)
+    model.fitted = Fitted(cells=unknown, split=Split(NO_CELLS, NO_CELLS, NO_CELLS), moments=moments)
+    return model

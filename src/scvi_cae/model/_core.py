@@ -1,0 +1,170 @@
+"""What all parts of a model share: its set-up, what its training left behind, and data aligned by cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scvi.model.base import BaseModelClass
+
+from scvi_cae._arguments import shorten
+from scvi_cae.data import AlignedData, Setup, positions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mudata import MuData
+
+    from scvi_cae.data import Split
+    from scvi_cae.module import CoupledModule
+
+    from ._fitted import Fitted
+
+
+class CoreModel(BaseModelClass):
+    """A scvi-tools model whose state is its set-up, its module and, after training, a :class:`Fitted`.
+
+    Parameters
+    ----------
+    mdata
+        MuData that was set up; ``None`` only together with ``registry``.
+    registry
+        Registry of an earlier set-up, for a model without data.
+
+    Attributes
+    ----------
+    setup
+        What the model reads of a MuData.
+    """
+
+    module: CoupledModule
+
+    def __init__(self, mdata: MuData | None, registry: dict | None) -> None:
+        super().__init__(mdata, registry)
+        self.setup = Setup.from_registry(self.registry_)
+        self.fitted = None
+
+    @property
+    def fitted(self) -> Fitted | None:
+        """What the training left behind beside the weights; ``None`` before it."""
+        return self._fitted
+
+    @fitted.setter
+    def fitted(self, fitted: Fitted | None) -> None:
+        self._fitted = fitted
+        # scvi-tools reads these.
+        self.is_trained_ = fitted is not None
+        self.history_ = None if fitted is None else dict(fitted.history)
+
+    def _trained(self) -> Fitted:
+        """What the training left behind, or a RuntimeError before it."""
+        if self._fitted is None:
+            raise RuntimeError("The model is not trained. Call model.train() first.")
+        return self._fitted
+
+    def _split(self) -> Split | None:
+        """Positions of training, validation and test cells in the model's data, by the names of the cells."""
+        if self._fitted is None:
+            return None
+        return self._fitted.split if self.adata is None else self._fitted.split_in(self.adata.obs_names)
+
+    @property
+    def train_indices(self) -> np.ndarray | None:
+        """Positions of the training cells in the model's data; ``None`` before training."""
+        split = self._split()
+        return None if split is None else split.train
+
+    @property
+    def validation_indices(self) -> np.ndarray | None:
+        """Positions of the validation cells in the model's data; ``None`` before training."""
+        split = self._split()
+        return None if split is None else split.validation
+
+    @property
+    def test_indices(self) -> np.ndarray | None:
+        """Positions of the test cells in the model's data; ``None`` before training."""
+        split = self._split()
+        return None if split is None else split.test
+
+    @property
+    def models(self) -> list[CoreModel]:
+        """The model itself, in a list: an ensemble has several."""
+        return [self]
+
+    @property
+    def modalities(self) -> list[str]:
+        """Keys of the modalities, in the order of the set-up."""
+        return list(self.setup.modalities)
+
+    @property
+    def labels(self) -> list[str]:
+        """Columns of labels, each of which has an arm like a modality."""
+        return list(self.setup.labels)
+
+    def batches(self, modality: str) -> list[str]:
+        """Names of the technical batches on which a modality's networks are conditioned; none without ``batch_key``."""
+        return list(self.setup.batches.get(modality, ()))
+
+    def get_var_names(self, legacy_mudata_format: bool = False) -> dict[str, list[str]]:
+        """Names of the features of each modality, and of the classes of each column of labels."""
+        return {name: list(self.setup.features[name]) for name in self.setup.arms}
+
+    def feature_moments(self, modality: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Mean and standard deviation of a modality's features among the training cells, in the data's units.
+
+        Parameters
+        ----------
+        modality
+            Key of the modality.
+
+        Returns
+        -------
+        Two ``(n_features,)`` arrays; ``None`` for counts and labels, and before training.
+        """
+        self.setup.check_arm(modality)
+        return None if self._fitted is None else self._fitted.moments.get(modality)
+
+    def _align(self, adata: MuData | AlignedData | None = None, arms: Sequence[str] = ()) -> AlignedData:
+        """Data for inference, of which at least one of ``arms`` must be there.
+
+        Other data than the model's own are checked but not registered with scvi-tools, which would write to them
+        and keep them alive. Aligned data are passed through, so that a call with many predictions aligns once.
+        """
+        for name in arms:
+            self.setup.check_arm(name)
+        self._trained()
+        data = adata if isinstance(adata, AlignedData) else self._own_or_other(adata)
+        if not any(data.has(name) for name in arms):
+            raise ValueError(
+                f"The data have no modality {shorten(arms)}; they have {shorten(list(data.mdata.mod))}. Rename it "
+                "to the model's name."
+            )
+        for name in arms:
+            data[name]  # checks other data before anything is computed
+        return data
+
+    def _own_or_other(self, adata: MuData | None) -> AlignedData:
+        mdata = self.adata if adata is None else adata
+        if mdata is None:
+            raise ValueError("The model was loaded without data; give some: adata=mdata.")
+        return AlignedData(mdata, self.setup, checked=mdata is self.adata)
+
+    @staticmethod
+    def _positions(data: AlignedData, indices: Sequence[int] | np.ndarray | None) -> np.ndarray:
+        """Positions of cells; of all by default."""
+        return np.arange(data.n_cells) if indices is None else positions(indices, data.n_cells)
+
+    def _sources(self, source: str | Sequence[str], target: str) -> list[str]:
+        """Arms to predict from: the target itself, or arms that are coupled to it."""
+        sources = [source] if isinstance(source, str) else list(source)
+        if not sources or len(set(sources)) < len(sources):
+            raise ValueError(f"source={source!r} must name one modality, or several that differ.")
+        for name in (*sources, target):
+            self.setup.check_arm(name)
+        for name in sources:
+            if name != target and name not in self.module.sources[target]:
+                raise ValueError(
+                    f"{name!r} and {target!r} are not coupled in this model: its decoder of {target!r} never saw "
+                    f"{name!r}. Give the pair a weight: CoupledAE(mdata, coupling={{({name!r}, {target!r}): 1.0}})."
+                )
+        return sources

@@ -1,0 +1,172 @@
+"""Latents of cells, and where scanpy looks for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scvi_cae._arguments import check_whole
+from scvi_cae.data import check_not_view
+
+from ._core import CoreModel
+from ._encoding import encode, mean_latent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+    from mudata import MuData
+
+    from scvi_cae.data import AlignedData
+
+
+class EmbeddingMixin(CoreModel):
+    """Embedding of cells."""
+
+    def get_latent_representation(
+        self,
+        adata: MuData | AlignedData | None = None,
+        modality: str | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """Latents of cells.
+
+        Parameters
+        ----------
+        adata
+            MuData with the model's features, which may lack modalities; the model's own data by default.
+        modality
+            Key of a modality, or of a column of labels. By default the joint latent: the mean over the modalities that
+            a cell has, without labels.
+        indices
+            Positions of cells, or a mask of all; all by default.
+        batch_size
+            Largest number of cells encoded at once, ``scvi.settings.batch_size`` by default; at most 4,096.
+
+        Returns
+        -------
+        ``(n_cells, n_latent)`` float32 array. A modality's latent is NaN for cells without it; the joint latent
+        is finite for every cell with at least one of the model's modalities.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not trained.
+        ValueError
+            If no arm has this name, the data have none of the model's modalities, or a modality that is read has other
+            features or infinite values.
+        """
+        names = self.modalities if modality is None else [modality]
+        check_whole(batch_size, "batch_size", optional=True)
+        data = self._align(adata, names)
+        cells = self._positions(data, indices)
+        return mean_latent([self._latent(data, name, cells, batch_size) for name in names]).cpu().numpy()
+
+    def _latent(
+        self, data: AlignedData, arm: str, cells: np.ndarray, batch_size: int | None = None
+    ) -> torch.Tensor:
+        """Latents of cells in one arm, in the coordinates in which they are given."""
+        z, axes = encode(self.module, data, arm, cells, batch_size), self._trained().axes
+        return z if axes is None else axes.apply(z)
+
+    def write_latent(self, adata: MuData | None = None, key: str = "X_cae") -> None:
+        """Write latents where scanpy looks for them.
+
+        Parameters
+        ----------
+        adata
+            MuData to embed and to write to; the model's own data by default.
+        key
+            Key in ``.obsm``.
+
+        Notes
+        -----
+        The joint latent is written to ``mdata.obsm[key]``, for ``sc.pp.neighbors(mdata, use_rep=key)``; that of each
+        modality ``m`` of the MuData to ``mdata.obsm[f"{key}_{m}"]``, NaN for cells without it, and to
+        ``mdata[m].obsm[key]``, where features can colour it. ``mdata.obs[f"{key}_set"]`` holds the set of each cell
+        (:meth:`set_membership`), so that held-out latents can be told from fitted ones. Anything under these keys is
+        replaced. For data backed by a file, they are written to memory only.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not trained.
+        ValueError
+            If ``key`` is one that MuData uses itself, or cannot write to a file; if the data are a view, have none
+            of the model's modalities, or other features.
+        """
+        data = self._align(adata, self.modalities)
+        check_latent_key(data.mdata, key, self.modalities)
+        cells = np.arange(data.n_cells)
+        latents = {name: self._latent(data, name, cells) for name in self.modalities}
+        joint = mean_latent(list(latents.values())).cpu().numpy()
+        of_modalities = {name: z.cpu().numpy() for name, z in latents.items() if data.has(name)}
+        write_latents(data.mdata, key, joint, of_modalities, self.set_membership(data))
+
+    def set_membership(self, adata: MuData | AlignedData | None = None) -> pd.Series:
+        """Set of each cell in the training: training, validation or test set.
+
+        Parameters
+        ----------
+        adata
+            MuData; the model's own data by default.
+
+        Returns
+        -------
+        Categorical Series by cell, matched by name: ``"training"`` (weights and standardisation were fitted to it),
+        ``"validation"`` (it chose the epoch), or ``"test"`` (neither, as all cells of other names). Missing if the
+        training cells are unknown (published weights).
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not trained.
+        """
+        data = self._align(adata, self.modalities)
+        return pd.Series(self._trained().sets(data.cells), index=data.cells)
+
+
+def check_latent_key(mdata: MuData, key: str, modalities: Sequence[str]) -> None:
+    """Check that latents can be written to a MuData under a key.
+
+    Raises
+    ------
+    ValueError
+        If the key is empty, holds a slash or is one of MuData's own; if the data are a view.
+    """
+    check_not_view(mdata)
+    names = [key, *(f"{key}_{name}" for name in modalities)]
+    if not key or "/" in key or set(names) & set(mdata.mod):
+        raise ValueError(
+            f"key={key!r} cannot name latents: it must not be empty, contain a slash, or give the name of a "
+            f"modality, under which MuData keeps which cells have it."
+        )
+
+
+def write_latents(
+    mdata: MuData, key: str, joint: np.ndarray, of_modalities: Mapping[str, np.ndarray], sets: pd.Series
+) -> None:
+    """Write latents and sets of cells to a MuData; see :meth:`EmbeddingMixin.write_latent`.
+
+    Parameters
+    ----------
+    mdata
+        The MuData.
+    key
+        Key in ``.obsm``.
+    joint
+        ``(n_cells, n_latent)`` joint latents.
+    of_modalities
+        ``(n_cells, n_latent)`` latents by modality of the MuData.
+    sets
+        ``(n_cells,)`` sets of the cells.
+    """
+    mdata.obsm[key] = joint
+    for name, z in of_modalities.items():
+        mdata.obsm[f"{key}_{name}"] = z
+        adata = mdata.mod[name]
+        adata.obsm[key] = z[mdata.obs_names.get_indexer(adata.obs_names)]
+    mdata.obs[f"{key}_set"] = sets

@@ -1,0 +1,96 @@
+"""What is recorded at the end of a training, from its data and the trained module."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._axes import agreement_axes
+from ._calibration import CalibrationData, calibration_cells
+from ._encoding import encode
+from ._novelty import ReferenceDistribution, reconstruct
+
+if TYPE_CHECKING:
+    from scvi_cae.data import AlignedData, Split
+    from scvi_cae.module import CoupledModule
+
+    from ._axes import Axes
+
+#: Largest number of training cells that determine the axes.
+MAX_AXES_CELLS = 10_000
+#: Largest numbers of cells, and of their values, that define a reference distribution.
+MAX_REFERENCE_CELLS, MAX_REFERENCE_VALUES = 10_000, 2**25
+
+
+def find_axes(module: CoupledModule, data: AlignedData, cells: np.ndarray) -> Axes | None:
+    """Axes along which modalities agree on training cells, or on a sample of many.
+
+    Parameters
+    ----------
+    module
+        The trained module.
+    data
+        The training's data.
+    cells
+        Positions of the training cells.
+    """
+    modalities = data.setup.modalities
+    paired = np.sum([data[name].present[cells] for name in modalities], axis=0) > 1
+    cells = cells[paired]
+    if len(cells) > MAX_AXES_CELLS:
+        cells = np.random.default_rng(0).choice(cells, MAX_AXES_CELLS, replace=False)
+    latents = {name: encode(module, data, name, cells).cpu().numpy() for name in modalities}
+    return agreement_axes(latents, module.coupling)
+
+
+def find_references(
+    module: CoupledModule, data: AlignedData, split: Split
+) -> dict[str, ReferenceDistribution]:
+    """Reference distribution of each modality, from validation cells or, if they are too few, from training cells.
+
+    Parameters
+    ----------
+    module
+        The trained module.
+    data
+        The training's data.
+    split
+        Positions of training, validation and test cells.
+    """
+    references = {}
+    for name in data.setup.modalities:
+        present = data[name].present
+        for candidates in (split.validation, split.train):
+            cells = candidates[present[candidates]]
+            # Fewer cells do not determine a covariance.
+            if len(cells) > 2 * module.n_latent:
+                n_kept = min(MAX_REFERENCE_CELLS, max(MAX_REFERENCE_VALUES // data[name].n_features, 100))
+                if len(cells) > n_kept:
+                    cells = np.sort(np.random.RandomState(0).choice(cells, n_kept, replace=False))
+                references[name] = ReferenceDistribution.fit(reconstruct(module, data, name, cells))
+                break
+    return references
+
+
+def find_calibration(module: CoupledModule, data: AlignedData, split: Split) -> dict[str, CalibrationData]:
+    """Cells that calibrate quantiles of each modality; none without validation cells.
+
+    Parameters
+    ----------
+    module
+        The trained module.
+    data
+        The training's data.
+    split
+        Positions of training, validation and test cells.
+    """
+    if not len(split.validation):
+        return {}
+    return {
+        name: CalibrationData(
+            calibration_cells(module, data, split.train, name),
+            calibration_cells(module, data, split.validation, name),
+        )
+        for name in data.setup.modalities
+    }
