@@ -17,7 +17,7 @@ KEYS = [f"Z{i}" for i in range(5)]
 
 
 def many_fits(n_cells=250, n_fits=5, noise=1.0, seed=0):
-    """Latents of one truth by several fits, each rotated, with errors of its own; some cells lack a modality."""
+    """The same latents in several fits, each with a rotation and errors of its own; some cells lack a modality."""
     rng = np.random.default_rng(seed)
     names = np.array([f"cell{i}" for i in range(n_cells)])
     types = rng.choice(4, n_cells, p=[0.4, 0.3, 0.2, 0.1])
@@ -81,7 +81,7 @@ def test_stability_tells_right_cells_from_wrong_ones():
 
 
 def test_a_type_that_few_fits_find_is_unstable():
-    """Asked for a type too many, fits split one or another at random; the consensus says so."""
+    """With one type too many, each fit splits a random type, and the consensus shows it."""
     mdata = many_fits()
     consensus_types(mdata, KEYS, n_types=5, n_init=2, reference_key="true")
     types = mdata.uns["consensus_type"]["types"]
@@ -103,7 +103,7 @@ def test_stability_of_types_is_that_of_their_training_cells(found):
 
 
 def test_coassignment_by_hand():
-    """With fits that are sure of everything: the fraction of fits and other cells with the same type."""
+    """If all fits are certain: the fraction of fits and other cells with the same type."""
     mdata = many_fits(noise=0.01)
     swapped = np.flatnonzero(np.isfinite(mdata.obsm["Z0_rna"][:, 0]) & (mdata.obs["Z0_set"] == "test"))[0]
     other = np.flatnonzero(
@@ -185,7 +185,9 @@ def test_what_is_wrong_is_named():
         consensus_types(mdata, [1, 2])
     with pytest.raises(ValueError, match="n_types=0"):
         consensus_types(mdata, KEYS, n_types=0)
-    with pytest.raises(ValueError, match="cells with 'rna' trained every fit, too few to find 1000 types"):
+    with pytest.raises(
+        ValueError, match="cells with 'rna' are in the training sets of all fits, too few for 1000 types"
+    ):
         consensus_types(mdata, KEYS, n_types=1000)
     with pytest.raises(KeyError, match="'morph'"):
         consensus_types(mdata, KEYS, "morph")
@@ -193,7 +195,9 @@ def test_what_is_wrong_is_named():
         consensus_types(mdata, KEYS, reference_key="family")
     trained = np.arange(mdata.n_obs) % 2 == 0
     mdata.obs["Z0_set"], mdata.obs["Z1_set"] = (np.where(t, "training", "test") for t in (trained, ~trained))
-    with pytest.raises(ValueError, match=r"0 cells with 'rna' trained every fit.*seeds=range"):
+    with pytest.raises(
+        ValueError, match=r"0 cells with 'rna' are in the training sets of all fits.*seeds=range"
+    ):
         consensus_types(mdata, KEYS)
     del mdata.obsm["Z1_ephys"]
     with pytest.raises(ValueError, match="Fits 0 and 1 have latents of different modalities"):

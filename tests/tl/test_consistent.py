@@ -110,7 +110,7 @@ def test_only_training_cells_with_the_modality_fit_anything(modality):
 def test_training_cells_can_be_named():
     mdata = typed_mdata()
     del mdata.obs["X_cae_set"]
-    with pytest.raises(KeyError, match="Nothing says which cells"):
+    with pytest.raises(KeyError, match="The set of each cell.*X_cae_set"):
         consistent_types(mdata)
     consistent_types(mdata, train_cells=np.arange(150))
     assert mdata.uns["consistent_type"]["types"]["n_training"].sum() <= 150
@@ -147,7 +147,9 @@ def test_what_is_written_survives_a_file(tmp_path, reference_key):
 
 def test_what_is_wrong_is_named():
     mdata = typed_mdata()
-    with pytest.raises(KeyError, match="No latents of modality 'morph'; there are those of 'rna', 'ephys'"):
+    with pytest.raises(
+        KeyError, match="No latents of modality 'morph'. Modalities with latents: 'rna', 'ephys'"
+    ):
         consistent_types(mdata, modality="morph")
     with pytest.raises(KeyError, match="family"):
         consistent_types(mdata, reference_key="family")

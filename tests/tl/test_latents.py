@@ -1,4 +1,4 @@
-"""What the functions find in a MuData."""
+"""Latents, set membership and labels in a MuData."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_held_out_cells_are_test_cells_or_else_validation_cells(mdata):
     mdata.obs["X_z_set"] = sets.where(sets != "test", "training")
     np.testing.assert_array_equal(cell_mask(mdata, "X_z", "held-out"), sets == "validation")
     mdata.obs["X_z_set"] = "training"
-    with pytest.raises(ValueError, match="names no held-out cells.*cells='all'"):
+    with pytest.raises(ValueError, match="has no held-out cells.*cells='all'"):
         cell_mask(mdata, "X_z", "held-out")
 
 
@@ -45,7 +45,7 @@ def test_cells_by_position_and_mask(mdata):
     with pytest.raises(ValueError, match="must be 'held-out', 'training', 'all'"):
         cell_mask(mdata, "X_z", "some")
     del mdata.obs["X_z_set"]
-    with pytest.raises(KeyError, match="Nothing says which cells were trained on.*X_z_set"):
+    with pytest.raises(KeyError, match="The set of each cell .* is missing from .*X_z_set"):
         cell_mask(mdata, "X_z", "training")
 
 

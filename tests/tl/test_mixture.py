@@ -85,12 +85,17 @@ def test_the_same_seed_gives_the_same_mixture():
     np.testing.assert_array_equal(first.gaussians.means_, second.gaussians.means_)
 
 
-@pytest.mark.parametrize("n_types", [0, 2.5, [1, 1000], []])
+@pytest.mark.parametrize("n_types", [0, 2.5, [1, 1000]])
 def test_numbers_must_fit_the_cells(n_types):
     with pytest.raises(
-        ValueError, match=r"n_types=.*from 1 to the number of training cells with latents, 240"
+        ValueError, match=r"n_types=.*from 1 to 240, the number of training cells with latents, or None"
     ):
         fit_mixture(blobs()[0], n_types, **SETTINGS)
+
+
+def test_an_empty_list_of_numbers_is_named():
+    with pytest.raises(ValueError, match=r"n_types=\[\] is empty"):
+        fit_mixture(blobs()[0], [], **SETTINGS)
 
 
 def test_arguments_must_be_in_range():

@@ -40,7 +40,7 @@ def test_of_exchangeable_cells_the_level_is_flagged(level):
         outliers(mdata, level=level)
         fractions.append(flagged(mdata).mean())
         ranks.append(mdata.obs["outlier_p_value"].dropna().mean())
-    # 20 times 120 calibration and test cells: a standard error of about a twentieth of the level's own
+    # 20 times 120 calibration and test cells: the standard error is about a twentieth of the level.
     assert abs(np.mean(fractions) - level) < 0.25 * level
     assert abs(np.mean(ranks) - 0.5) < 0.03
 
@@ -86,7 +86,7 @@ def test_only_tested_cells_get_p_values():
 
 
 def test_calibration_cells_are_compared_with_the_others():
-    """Without test cells, the validation cells are held out, and each one's p-value is its rank."""
+    """Without test cells, the validation cells are held out, and their p-values are their ranks."""
     mdata = make(fractions=(0.5, 0.5, 0.0))
     outliers(mdata)
     p = np.sort(mdata.obs["outlier_p_value"].dropna())
@@ -134,7 +134,7 @@ def test_of_three_modalities_two_are_named():
     )
     mdata.obsm.update({"X_cae_one": one, "X_cae_two": two, "X_cae_three": two})
     mdata.obs["X_cae_set"] = sets
-    with pytest.raises(ValueError, match="two modalities, not of.*'three'"):
+    with pytest.raises(ValueError, match="two modalities, not by.*'three'"):
         outliers(mdata)
     outliers(mdata, modalities=("three", "one"), level=0.1)
     assert mdata.uns["outlier"]["modalities"] == ["three", "one"]

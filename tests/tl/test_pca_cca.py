@@ -1,4 +1,4 @@
-"""The linear method that the paper compares with."""
+"""The linear baseline of the published analysis."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_it_is_scikit_learns_cca_of_its_components(complete):
 
 @pytest.mark.parametrize("fraction", [1.0, 0.8])
 def test_latents_of_the_training_pairs_are_white(fraction):
-    """Also if other cells have one modality only; test cells have no say."""
+    """Also if other cells have only one modality; test cells have no influence."""
     mdata = make_mdata(n_cells=200, fraction={"rna": fraction, "ephys": fraction}, missing={"ephys": 0.05})
     train = np.arange(120)
     pca_cca(mdata, n_latent=3, n_components=8, train_cells=train)
@@ -53,7 +53,7 @@ def test_latents_of_the_training_pairs_are_white(fraction):
         np.testing.assert_allclose(np.cov(z[both].T, ddof=0), np.eye(3), atol=1e-6)
 
 
-def test_both_maps_back(complete):
+def test_both_decoders(complete):
     train, test = np.arange(100), np.arange(100, 150)
     own, crossed = (
         pca_cca(complete, n_latent=4, n_components=8, train_cells=train, decoder=d, key_added=f"X_{d}")
@@ -70,7 +70,7 @@ def test_both_maps_back(complete):
             assert r2 > 0.8  # both are linear in four shared dimensions
             other = crossed.predict(source, target, indices=test)
             assert np.allclose(other, table) == (source == target)
-    # the map back from a modality's own latents is its regression on them, and is used for the other's, too
+    # The own decoder is the regression of a modality on its latents, and is applied to those of the other.
     z = own.transform()
     x = values_of(complete, "ephys")
     coefficients, *_ = np.linalg.lstsq(z["ephys"][train], x[train] - x[train].mean(0), rcond=None)
@@ -78,7 +78,7 @@ def test_both_maps_back(complete):
     np.testing.assert_allclose(own.predict("rna", "ephys", indices=test), expected, rtol=1e-3)
 
 
-def test_crossed_maps_fit_the_training_cells_best():
+def test_crossed_decoders_fit_the_training_cells_best():
     mdata = make_mdata(n_cells=150, fraction={"rna": 1.0, "ephys": 1.0})
     rng = np.random.default_rng(0)
     for adata in mdata.mod.values():
@@ -90,7 +90,7 @@ def test_crossed_maps_fit_the_training_cells_best():
     assert errors[1] < errors[0]
 
 
-def test_latents_lie_where_a_models_do():
+def test_latents_are_stored_under_the_keys_of_a_model():
     mdata = make_mdata(n_cells=200)
     scvi_cae.CoupledAE.setup_mudata(mdata)
     model = scvi_cae.CoupledAE(mdata, n_latent=2)
@@ -112,7 +112,7 @@ def test_latents_lie_where_a_models_do():
     assert mdata.obs["outlier"].notna().any()
 
 
-def test_test_cells_have_no_say(complete):
+def test_test_cells_have_no_influence(complete):
     train = np.arange(100)
     fitted = pca_cca(complete, n_latent=2, train_cells=train)
     z = fitted.transform(complete)["rna"]
@@ -159,7 +159,7 @@ def test_it_names_what_is_wrong(complete):
         pca_cca(complete, train_cells="all", key_added="")
     with pytest.raises(ValueError, match="1 training cells have both 'rna' and 'ephys'"):
         pca_cca(complete, train_cells=[0])
-    with pytest.raises(ValueError, match="No modality 'morph' in this PCACCA of 'rna' and 'ephys', 2 dim"):
+    with pytest.raises(ValueError, match="PCACCA of 'rna' and 'ephys', 2 dimensions has no modality 'morph'"):
         pca_cca(complete, n_latent=2, train_cells="all").predict("morph", "rna")
     complete["ephys"].X[:, 0] = np.nan
     with pytest.raises(ValueError, match="'ephys' has features without a value.*'ephys_0'"):

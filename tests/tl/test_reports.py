@@ -1,4 +1,4 @@
-"""Which features and which types are predicted well."""
+"""Quality of predictions by feature and by type."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_scales_of_means(model):
         for column in ("data", "prediction"):
             slope, intercept = np.polyfit(of[0]["data"], scaled["data"], 1)
             np.testing.assert_allclose(scaled[column], slope * of[0][column] + intercept, atol=1e-4)
-    # The mean of all training cells is 0; those scored lack a few that have no transcriptome.
+    # The mean over all training cells is 0; a few without a transcriptome are not scored.
     sums = (standard["data"] * standard["n_cells"]).groupby(standard["feature"]).sum()
     assert (sums / standard.groupby("feature")["n_cells"].sum()).abs().max() < 0.3
 
@@ -160,7 +160,7 @@ def test_correlations_of_types_and_of_features(model):
                 assert np.isnan(row.correlation)
 
 
-def test_without_standardisation_the_levels_of_features_speak(model):
+def test_without_standardisation_the_levels_of_features_dominate(model):
     def of_types(scale):
         report = type_report(model, "rna", "ephys", "cell_type", scale=scale, min_cells=2)
         return report.loc[report["of"] == "type", "correlation"].median()

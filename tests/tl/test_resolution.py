@@ -15,7 +15,7 @@ TREE = {"a1": "a", "a2": "a", "b1": "b", "b2": "b", "b3": "b"}
 
 
 def make(n=60, spread=0.2, n_latent=2, seed=0):
-    """Latents that say everything of the first modality's types, and the family only in the second."""
+    """Latents that determine the type in the first modality, and only the family in the second."""
     rng = np.random.default_rng(seed)
     types = np.array(list(TREE))[np.r_[rng.integers(0, 4, 4 * n), np.full(5, 4)]]
     position = {"a1": (-9, -1), "a2": (-9, 1), "b1": (9, -1), "b2": (9, 1), "b3": (9, 9)}
@@ -76,15 +76,15 @@ def test_all_resolutions_by_default(tree):
     assert table["n_asked"].equals(table["n_classes"])
 
 
-def test_what_cannot_be_had_is_rounded(tree):
+def test_impossible_numbers_of_classes_are_rounded(tree):
     mdata = make()
     for rounding, achieved in (("up", 5), ("down", 2)):
         table = classify_by_resolution(mdata, "type", tree, [3], rounding=rounding)
         assert table["n_classes"].unique().tolist() == [achieved]
 
 
-def test_held_out_cells_have_no_say(tree):
-    """Neither their labels in the classes and the dummy, nor their latents in the classifier."""
+def test_held_out_cells_have_no_influence(tree):
+    """Neither their labels on classes and dummy, nor their latents on the classifier."""
     mdata = make()
     test = (mdata.obs["X_cae_set"] == "test").to_numpy()
     first = classify_by_resolution(mdata, "type", tree, cells="training")
@@ -113,7 +113,7 @@ def test_more_dimensions_take_more_cells(tree):
     small = classify_by_resolution(mdata, "type", tree, [4], modalities=["one"], n_dimensions=2).iloc[0]
     assert small["n_fitted"] == 4
     assert small["accuracy"] == 1
-    # of 12 dimensions, a class takes 13 cells
+    # In 12 dimensions, a class needs 13 cells.
     sizes = mdata.obs.loc[mdata.obs["X_cae_set"] == "training", "type"].value_counts()
     full = classify_by_resolution(mdata, "type", tree, [4], modalities=["one"]).iloc[0]
     assert full["n_fitted"] == (sizes >= 13).sum()

@@ -86,7 +86,7 @@ def test_a_single_cell_of_a_label_has_no_spread(mdata):
 
 def test_what_is_wrong_is_named(mdata):
     mdata.obs["one"] = "a"
-    with pytest.raises(ValueError, match="latents of modality 'rna' and a label in 'one', and 1 labels"):
+    with pytest.raises(ValueError, match="latents of modality 'rna' and a label in 'one', with 1 distinct"):
         silhouettes(mdata, "one")
     with pytest.raises(KeyError, match="family"):
         silhouettes(mdata, "family")

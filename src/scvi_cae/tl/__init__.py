@@ -1,4 +1,4 @@
-"""What latents and predictions say of cells: types that modalities agree on, taxonomies, reports, outliers."""
+"""Analyses of latents and predictions: cell types that modalities share, taxonomies, reports, outliers."""
 
 from ._agreement import agreement
 from ._consensus import consensus_types

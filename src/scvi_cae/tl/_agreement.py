@@ -1,4 +1,4 @@
-"""How far two labels of the same cells agree."""
+"""Agreement between two labellings of the same cells."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, nor
 
 from scvi_cae.data import obs_column
 
-from ._contingency import as_labels, contingency, contingency_scores, label_names
+from ._contingency import contingency, contingency_scores
+from ._labels import as_text, label_names
 from ._latents import cell_mask
+from ._parameters import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
 
     from ._latents import Cells
 
-#: The factors of Gala et al. (2021).
+#: Used by Gala et al. (2021).
 FACTORS = (1.0, 1.2, 1.5, 2.0, 3.0, 5.0)
 
 
+@describe
 def agreement(
     mdata: MuData,
     key1: str,
@@ -31,39 +34,39 @@ def agreement(
     use_rep: str = "X_cae",
     factors: Sequence[float] = FACTORS,
 ) -> pd.Series:
-    """Agreement of two labels, such as types by two modalities.
+    """Agreement between two labellings of the same cells, such as types assigned by two modalities.
 
     Parameters
     ----------
     mdata
         MuData.
     key1, key2
-        Columns of labels, in ``mdata.obs`` or a modality's ``.obs``. Only cells with both count.
-    cells
-        Which cells: ``"held-out"``, ``"training"``, ``"all"``, positions, or a mask.
+        Columns of labels, in ``mdata.obs`` or in the ``.obs`` of a modality. Only cells with both labels are
+        used.
+    %(cells)s
     use_rep
-        Beginning of the key of the column that says which cells trained, ``.obs[f"{use_rep}_set"]``.
+        Prefix of the column with the set of each cell, ``mdata.obs[f"{use_rep}_set"]``.
     factors
-        How many times as many cells as elsewhere a reliable label has on the diagonal of the contingency table.
+        Factors of the fractions of reliable labels, as in :func:`contingency_scores`.
 
     Returns
     -------
     Series of
 
     ``"n_cells"``
-        cells with both labels,
+        Number of cells with both labels.
     ``"ari"``, ``"ami"``, ``"nmi"``
-        adjusted Rand index, adjusted and normalised mutual information: 1 for the same partition, the first two 0 on
-        average for unrelated ones,
+        Adjusted Rand index, adjusted mutual information and normalised mutual information. All are 1 for
+        identical partitions; the first two are 0 on average for unrelated ones.
     ``"consistency"``, ``"occupancy"``, ``"reliable (1)"``, ...
-        fraction of cells with the same label, and fractions of labels, as in
-        :func:`scvi_cae.tl.contingency_scores`, of all labels that either column has, in categories too. Missing if the
-        columns have no label in common, as types and a reference.
+        Fraction of cells with the same label, and fractions of labels, as in :func:`contingency_scores`. The
+        labels are those of either column, including categories without cells. NaN if the columns have no
+        label in common, such as types and a reference.
 
     Raises
     ------
     KeyError
-        If there is no such column, or nothing says which cells trained.
+        If a column is missing, or the set of each cell is.
     ValueError
         If no cell has both labels.
 
@@ -78,12 +81,12 @@ def agreement(
     mask = cell_mask(mdata, use_rep, cells)
     columns = [obs_column(mdata, key)[mask] for key in (key1, key2)]
     names = [label_names(column) for column in columns]
-    first, second = (as_labels(column) for column in columns)
+    first, second = (as_text(column) for column in columns)
     known = pd.notna(first) & pd.notna(second)
     if not known.any():
         raise ValueError(
-            f"None of the {mask.sum()} cells (cells={cells if isinstance(cells, str) else 'positions'!r}) has both "
-            f"{key1!r} and {key2!r}; there is nothing to compare. Give other cells."
+            f"None of the {mask.sum()} cells (cells={cells if isinstance(cells, str) else 'positions'!r}) "
+            f"has both {key1!r} and {key2!r}. Choose other cells."
         )
     a, b = first[known].astype(str), second[known].astype(str)
     out: dict[str, float] = {

@@ -1,4 +1,4 @@
-"""Cell types on which many fits agree, and how stable they are."""
+"""Consensus of the cell types of many fits, and its stability."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pandas as pd
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score, pairwise_distances_argmin
 
-from scvi_cae._arguments import shorten
+from scvi_cae._arguments import check_whole, shorten
 from scvi_cae.data import check_mudata, check_not_view, obs_column
 
 from ._consistent import categorical, check_key, fitted_modality, number_types
-from ._latents import cell_mask, latents
+from ._latents import SETS, cell_mask, latents
 from ._mixture import fit_mixture
+from ._parameters import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +26,11 @@ if TYPE_CHECKING:
     from scvi_cae.model import CoupledAE, Ensemble
     from scvi_cae.model._many import Fit
 
-#: A trained model, a fit of many, or the beginning of the keys of latents in a MuData.
+#: A trained model, a fit of :func:`scvi_cae.fit_many`, or the prefix of the keys of latents in a MuData.
 Source: TypeAlias = "CoupledAE | Fit | str"
 
-#: What a cell can be to a fit, as :meth:`scvi_cae.CoupledAE.write_latent` writes it.
-SETS = ["training", "validation", "test"]
 
-
+@describe
 def consensus_types(
     mdata: MuData,
     fits: Sequence[Source] | Ensemble,
@@ -45,80 +44,90 @@ def consensus_types(
     tol: float = 1e-3,
     random_state: int = 0,
 ) -> None:
-    """Find the types on which many fits agree, of every cell by each of its modalities.
+    r"""Find consensus types of many fits, and assign every cell to one by each of its modalities.
 
-    A single fit's types depend on its random numbers. Here each fit has its own mixture
-    (:func:`scvi_cae.tl.consistent_types`). The probabilities of the types of all fits describe a cell; k-means of the
-    training cells finds the consensus. Every modality of every cell, held out or not, is then assigned to the nearest
-    centre, by what the fits say of it.
+    The types of a single fit (:func:`consistent_types`) depend on its random seed. Here, a mixture is fitted
+    to the latents of each fit, and a cell is represented by its type probabilities in all fits. K-means on
+    the representations of the training cells gives the consensus types. Each modality of every cell, held out
+    or not, is then assigned to the nearest centre.
 
     Parameters
     ----------
     mdata
-        MuData that the models can embed; written to.
+        MuData that the models can embed. Types are written to it.
     fits
-        At least two trained models or fits of the same split, ``scvi_cae.fit_many(mdata, [split], seeds=range(10))``; an
-        ensemble of them; or beginnings of the keys of latents, as written by :meth:`scvi_cae.CoupledAE.write_latent`.
+        At least two trained models or fits of the same split,
+        ``scvi_cae.fit_many(mdata, [split], seeds=range(10))``; an ensemble of them; or prefixes of the keys
+        of latents, as written by :meth:`scvi_cae.CoupledAE.write_latent`.
     modality
-        Modality that the mixtures and the consensus are fitted to; the first one of the fits by default.
+        Modality to which the mixtures and the consensus are fitted; by default the first one of the fits.
     n_types
-        Number of types of each fit, and of the consensus. By default each fit has the number that BIC chooses, and the
-        consensus their median.
-    reference_key
-        Column of reference labels, by which types are numbered, as in :func:`scvi_cae.tl.consistent_types`.
-    key_added
-        Beginning of the keys under which types are written.
-    n_init, n_dimensions, tol
-        Of each fit's mixture, as in :func:`scvi_cae.tl.consistent_types`.
-    random_state
-        Seed.
+        Number of types of each fit, and of the consensus. By default, BIC chooses the number of each fit, and
+        the consensus has their median.
+    %(reference_key)s
+    %(key_added)s
+    %(n_init)s
+    %(n_dimensions)s
+    %(tol)s
+    %(random_state)s
 
     Raises
     ------
     KeyError
-        If latents, the reference, or what says which cells trained, are missing.
+        If latents, the reference column or the set of each cell is missing.
     ValueError
-        If there are fewer than two fits, or their modalities differ; if too few cells trained every fit; if there are to be
-        more types than the fits tell apart; if another argument is out of range.
+        If there are fewer than two fits, or they differ in modalities; if too few cells are in the training
+        sets of all fits; if the fits distinguish fewer than ``n_types`` types; if another argument is out of
+        range.
 
     Notes
     -----
-    Two cells' co-assignment is the probability that a fit gives them the same type, averaged over fits: 1 if all fits are
-    sure of it.
+    The co-assignment of cells :math:`i` and :math:`j` is the probability that a fit assigns them to the same
+    type, averaged over the :math:`F` fits,
 
-    Written are, for each modality ``m``:
+    .. math:: c_{ij} = \frac{1}{F} \sum_{f=1}^F \sum_k p_{fk}(i)\, p_{fk}(j),
+
+    where :math:`p_{fk}` is the probability of type :math:`k` in fit :math:`f`. It is 1 if all fits are
+    certain of the same type.
+
+    For each modality ``m``, the function writes
 
     ``.obs[f"{key_added}_{m}"]``
         Type: categorical, "1", "2", ..., missing for cells without ``m``.
     ``.obs[f"{key_added}_{m}_stability"]``
-        Mean co-assignment of the cell, by its latents in ``m``, with the training cells of this type by ``modality``, itself
-        left out.
+        Mean co-assignment of the cell, by its latents in ``m``, with the training cells of its type, by their
+        latents in ``modality``, excluding the cell itself.
 
     ``.obs[f"{key_added}_set"]``
-        What cells were to the fits: ``"training"`` if they were that to any, else ``"validation"`` if that to any, else
-        ``"test"``. So ``use_rep=key_added`` tells :func:`scvi_cae.tl.agreement` which cells are held out.
+        ``"training"`` for cells in the training set of any fit, ``"validation"`` for other cells in the
+        validation set of any fit, ``"test"`` for the rest. With ``use_rep=key_added``, :func:`agreement` uses
+        this column to select held-out cells.
 
-    and ``.uns[key_added]``:
+    and ``.uns[key_added]`` with
 
     ``"types"``
-        Data frame by type: ``n_training`` cells; with a reference, ``reference`` and ``reference_share`` as in
-        :func:`scvi_cae.tl.consistent_types`; ``stability``, the mean over its training cells; ``jaccard``, the overlap
-        (cells in both over cells in either) with the most similar type of a fit, averaged over fits: above 0.75 for types that most fits find, below 0.5 for types that few do (Hennig 2007);
-        ``nearest``, the other type with which its cells are most often co-assigned, and that ``nearest_coassignment``.
+        Data frame by type. ``n_training``: number of training cells. ``reference``, ``reference_share``: with
+        a reference, as in :func:`consistent_types`. ``stability``: mean over its training cells. ``jaccard``:
+        overlap (cells in both over cells in either) with the most similar type of a fit, averaged over fits;
+        above 0.75 for types that most fits find, below 0.5 for types that few fits find (Hennig 2007).
+        ``nearest``, ``nearest_coassignment``: the other type with the highest mean co-assignment, and that
+        mean.
     ``"pairwise_ami"``
-        Data frame of ``modality``, ``cells`` (training or held-out), ``fit_1``, ``fit_2`` and ``ami``: adjusted mutual
-        information between the types of two fits.
+        Data frame of ``modality``, ``cells`` (training or held-out), ``fit_1``, ``fit_2`` and ``ami``:
+        adjusted mutual information between the types of two fits.
     ``"n_types_by_fit"``
         Number of types of each fit.
     ``"params"``
-        What the types were found with.
+        Arguments of the call.
 
-    Only training cells fit anything: a fit's own fit its mixture, those that trained every fit the consensus. The fits of
-    all folds of a cross-validation share none.
+    Only training cells are fitted to: each mixture to the training cells of its fit, the consensus to the
+    cells that all fits were trained on. The folds of a full cross-validation have no such cells in common.
 
     References
     ----------
-    Topchy, Jain and Punch, "Clustering ensembles: models of consensus and weak partitions", 2005 (k-means of indicators).
+    Topchy, Jain and Punch, "Clustering ensembles: models of consensus and weak partitions", 2005 (k-means of
+    indicators).
+
     Hennig, "Cluster-wise assessment of cluster stability", 2007.
 
     Examples
@@ -138,16 +147,15 @@ def consensus_types(
     given: Any = fits
     sources: list[Source] = [given] if isinstance(fits, str) else list(getattr(given, "models", given))
     if len(sources) < 2:
-        raise ValueError("A consensus needs at least two fits. For a single one, use consistent_types.")
-    if n_types is not None and (not isinstance(n_types, (int, np.integer)) or n_types < 1):
-        raise ValueError(f"n_types={n_types!r} must be a whole number of at least 1, or None.")
+        raise ValueError("A consensus needs at least two fits. For a single fit, use consistent_types.")
+    check_whole(n_types, "n_types", optional=True)
     found = [_latents_and_sets(mdata, source) for source in sources]
     names = list(found[0][0])
     for number, (z, _) in enumerate(found):
         if set(z) != set(names):
             raise ValueError(
-                f"Fits 0 and {number} have latents of different modalities: {shorten(names)} and {shorten(list(z))}. Give "
-                "fits of the same modalities."
+                f"Fits 0 and {number} have latents of different modalities: {shorten(names)} and "
+                f"{shorten(list(z))}. Pass fits of the same modalities."
             )
     modality = fitted_modality(found[0][0], modality)
     reference = None if reference_key is None else obs_column(mdata, reference_key)
@@ -155,13 +163,13 @@ def consensus_types(
     train = (sets == 0).all(0) & np.all([np.isfinite(z[modality]).all(1) for z, _ in found], axis=0)
     if train.sum() < max(2, n_types or 0):
         raise ValueError(
-            f"{train.sum()} cells with {modality!r} trained every fit, too few to find {n_types or 'any'} types. Give "
-            "fits of the same split: "
+            f"{train.sum()} cells with {modality!r} are in the training sets of all fits, too few for "
+            f"{n_types or 'any'} types. Pass fits of the same split: "
             "fit_many(mdata, [split], seeds=range(10))."
         )
 
-    # What each fit says of each cell: probabilities of its types.
-    said: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    # By modality, the type probabilities of each fit.
+    probabilities: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for z, own in found:
         mixture = fit_mixture(
             z[modality][(own == 0) & np.isfinite(z[modality]).all(1)],
@@ -172,11 +180,11 @@ def consensus_types(
             random_state=random_state,
         )
         for name in names:
-            said[name].append(mixture.probabilities(z[name]))
-    n_by_fit = np.array([p.shape[1] for p in said[modality]])
+            probabilities[name].append(mixture.probabilities(z[name]))
+    n_by_fit = np.array([p.shape[1] for p in probabilities[modality]])
     n_types = int(np.quantile(n_by_fit, 0.5, method="lower")) if n_types is None else int(n_types)
 
-    x = {name: np.hstack(p) for name, p in said.items()}
+    x = {name: np.hstack(p) for name, p in probabilities.items()}
     k_means = _k_means(x[modality][train], n_types, random_state)
     order, types = number_types(k_means.labels_, n_types, reference, train)
     centres = k_means.cluster_centers_[order]
@@ -189,19 +197,19 @@ def consensus_types(
         mdata.obs[f"{column}_stability"] = stability
         if name == modality:
             types["stability"] = [_mean(stability[fitted == i]) for i in range(n_types)]
-    types["jaccard"] = _jaccard(fitted, said[modality], n_types)
+    types["jaccard"] = _jaccard(fitted, probabilities[modality], n_types)
     between = centres @ centres.T / len(sources)
     np.fill_diagonal(between, -np.inf)
     alone = n_types == 1
     types["nearest"] = np.array([""] if alone else types.index[between.argmax(1)], dtype=object)
     types["nearest_coassignment"] = [np.nan] if alone else between.max(1)
-    # Whatever trained or validated any fit is not held out.
+    # Cells that were used to train or to validate any fit are not held out.
     joint = sets.min(0)
     mdata.obs[f"{key_added}_set"] = categorical(joint, SETS)
     held_out = joint == (2 if (joint == 2).any() else 1)
     mdata.uns[key_added] = {
         "types": types,
-        "pairwise_ami": _pairwise_ami(said, {"training": (sets == 0).all(0), "held-out": held_out}),
+        "pairwise_ami": _pairwise_ami(probabilities, {"training": (sets == 0).all(0), "held-out": held_out}),
         "n_types_by_fit": n_by_fit,
         "params": {
             "modality": modality,
@@ -217,17 +225,18 @@ def consensus_types(
 
 
 def _latents_and_sets(mdata: MuData, source: Source) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Latents by modality, and what each cell was to the training: the number in ``SETS``, -1 if unknown."""
+    """Latents by modality, and the set of each cell: its position in ``SETS``, -1 if unknown."""
     if isinstance(source, str):
         z = latents(mdata, source)
-        cell_mask(mdata, source, "training")  # says what is missing
+        cell_mask(mdata, source, "training")  # raises if the column is missing
         column = mdata.obs[f"{source}_set"]
     else:
         given: Any = source
         model = getattr(given, "model", given)
         if not hasattr(model, "get_latent_representation"):
             raise TypeError(
-                f"fits must be trained models, fits of fit_many, or keys of latents, not {type(source).__name__}."
+                "fits must be trained models, fits of fit_many, or keys of latents, not "
+                f"{type(source).__name__}."
             )
         wanted = [name for name in model.measured if name in mdata.mod]
         z = {name: np.asarray(model.get_latent_representation(mdata, name), dtype=float) for name in wanted}
@@ -236,17 +245,18 @@ def _latents_and_sets(mdata: MuData, source: Source) -> tuple[dict[str, np.ndarr
 
 
 def _k_means(x: np.ndarray, n_types: int, random_state: int) -> KMeans:
-    """Clusters of what fits say, none of them empty."""
+    """Clusters of type probabilities, none of them empty."""
     n_distinct = len(np.unique(x.round(6), axis=0))
     if n_types > n_distinct:
         raise ValueError(
-            f"n_types={n_types}, but the fits tell {n_distinct} kinds of training cells apart. Ask for fewer."
+            f"n_types={n_types}, but the fits distinguish only {n_distinct} kinds of training cells. Use "
+            "fewer types."
         )
     return KMeans(n_types, n_init=20, random_state=random_state).fit(x)
 
 
 def _nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Number of the nearest centre; -1 for rows with NaN."""
+    """Index of the nearest centre; -1 for rows with NaN."""
     out = np.full(len(x), -1)
     present = np.isfinite(x).all(1)
     if present.any():
@@ -257,15 +267,16 @@ def _nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
 def _coassignment(
     x: np.ndarray, codes: np.ndarray, centres: np.ndarray, x_fitted: np.ndarray, fitted: np.ndarray
 ) -> np.ndarray:
-    """Expected number of fits that give a cell and a training cell of its type the same type, NaN without.
+    """Expected number of fits that assign a cell and a training cell of its consensus type to the same type.
 
-    Probabilities of the same type multiply, and add up over types and fits: a product of two rows, and with the mean of
-    training cells, the mean of such products.
+    NaN for cells without a type. For two cells, this is the scalar product of their type probabilities over
+    all fits. It is linear, so its mean over the training cells of a type is the product with their mean, the
+    centre.
     """
     out = np.full(len(x), np.nan)
     present = codes >= 0
     out[present] = (x[present] * centres[codes[present]]).sum(1)
-    # A cell is no evidence of its own stability.
+    # Exclude a training cell from the mean of its own type.
     own = present & (codes == fitted)
     sizes = np.bincount(fitted[fitted >= 0], minlength=len(centres))[codes[own]]
     rest = sizes * out[own] - (x[own] * x_fitted[own]).sum(1)
@@ -286,16 +297,16 @@ def _jaccard(fitted: np.ndarray, probabilities: Sequence[np.ndarray], n_types: i
     return np.mean(best, axis=0)
 
 
-def _pairwise_ami(said: dict[str, list[np.ndarray]], groups: dict[str, np.ndarray]) -> pd.DataFrame:
+def _pairwise_ami(probabilities: dict[str, list[np.ndarray]], groups: dict[str, np.ndarray]) -> pd.DataFrame:
     """Adjusted mutual information between the types of every two fits."""
     rows = []
-    for name, probabilities in said.items():
-        present = np.all([np.isfinite(p).all(1) for p in probabilities], axis=0)
+    for name, of_fits in probabilities.items():
+        present = np.all([np.isfinite(p).all(1) for p in of_fits], axis=0)
         for group, mask in groups.items():
             cells = mask & present
             if not cells.any():
                 continue
-            labels = [p[cells].argmax(1) for p in probabilities]
+            labels = [p[cells].argmax(1) for p in of_fits]
             rows += [
                 (name, group, i, j, adjusted_mutual_info_score(labels[i], labels[j]))
                 for i, j in combinations(range(len(labels)), 2)
@@ -304,6 +315,6 @@ def _pairwise_ami(said: dict[str, list[np.ndarray]], groups: dict[str, np.ndarra
 
 
 def _mean(values: np.ndarray) -> float:
-    """Mean, NaN of none."""
+    """Mean of the finite values, NaN without any."""
     values = values[np.isfinite(values)]
     return float(values.mean()) if len(values) else np.nan

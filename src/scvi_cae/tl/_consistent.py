@@ -1,4 +1,4 @@
-"""Cell types as components of a mixture of latents, the same for every modality."""
+"""Cell types as components of a mixture of latents, shared by all modalities."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from scvi_cae.data import check_not_view, obs_column
 from ._contingency import contingency, match_labels
 from ._latents import cell_mask, latents
 from ._mixture import REGULARISATION, fit_mixture
+from ._parameters import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ._latents import Cells
 
 
+@describe
 def consistent_types(
     mdata: MuData,
     use_rep: str = "X_cae",
@@ -36,76 +38,68 @@ def consistent_types(
     tol: float = 1e-3,
     random_state: int = 0,
 ) -> None:
-    """Find types in the latents of one modality, and the type of every cell by each of its modalities.
+    """Find types in the latents of one modality, and assign every cell to one by each of its modalities.
 
-    A mixture of normal distributions is fitted to training cells; the same mixture labels the latents of every modality.
-    A type is consistent if a cell has it by both of its modalities: :func:`scvi_cae.tl.agreement` counts on held-out
-    cells.
+    A Gaussian mixture is fitted to the latents of the training cells; the same mixture labels the latents of
+    all modalities. A cell is typed consistently if both of its modalities have the same type;
+    :func:`agreement` gives the fraction of such cells among held-out cells.
 
     Parameters
     ----------
-    mdata
-        MuData with latents, as written by :meth:`scvi_cae.CoupledAE.write_latent`; written to.
-    use_rep
-        Beginning of the latents' keys in ``.obsm``.
+    %(mdata)s
+        Types are written to it.
+    %(use_rep)s
     modality
-        Modality whose latents the mixture is fitted to; the first one with latents by default.
+        Modality to whose latents the mixture is fitted; by default the first one with latents.
     n_types
-        Number of types, or numbers to choose from by BIC. By default 1, 2, ... until BIC has not fallen for 5 numbers;
-        at most 50, and no more than leave ``2 * (n_dimensions + 1)`` training cells for each on average.
-    reference_key
-        Column of reference labels, in ``mdata.obs`` or a modality's ``.obs``. Types are matched to them one to one by the
-        Hungarian method, on training cells, and numbered in their order; types left over follow, the largest first.
-        Without, all are numbered by size.
+        Number of types, or numbers to choose from by BIC. By default 1, 2, ... until BIC has not decreased
+        for 5 numbers. The search ends at 50 types, or before types have fewer than ``2 * (n_dim + 1)``
+        training cells on average in ``n_dim`` dimensions.
+    %(reference_key)s
     train_cells
-        Cells that the mixture is fitted to, those of them that have ``modality``: ``"training"``, ``"all"``, positions, or
-        a mask.
-    key_added
-        Beginning of the keys under which types are written.
-    n_init
-        Number of initialisations for each number of types. Each has its best number; the median is chosen.
-    n_dimensions
-        Most dimensions of the mixture. Of more, such as those of an ensemble, it is of the first principal components
-        of the training cells: full covariance matrices of 50 dimensions would take more cells than there are.
-    tol
-        Gain in log-likelihood per cell at which a fit has converged. 1e-6, as published, takes three to eight times as long.
-    random_state
-        Seed.
+        Cells to fit the mixture to: ``"training"``, ``"all"``, positions, or a mask. Cells without
+        ``modality`` are left out.
+    %(key_added)s
+    %(n_init)s
+    %(n_dimensions)s
+    %(tol)s
+    %(random_state)s
 
     Raises
     ------
     KeyError
-        If there are no latents, no reference, or nothing says which cells trained.
+        If latents, the reference column or the set of each cell is missing.
     ValueError
-        If there are too few training cells with ``modality``, or another argument is out of range.
+        If too few training cells have ``modality``, or another argument is out of range.
 
     Notes
     -----
-    Written are, for each modality ``m`` with latents:
+    For each modality ``m`` with latents, the function writes
 
     ``.obs[f"{key_added}_{m}"]``
-        Type by the cell's latent in ``m``: categorical, "1", "2", ..., missing for cells without ``m``. All types are
-        categories.
+        Type by the latents in ``m``: categorical, "1", "2", ..., missing for cells without ``m``. All types
+        are categories.
     ``.obs[f"{key_added}_{m}_probability"]``
-        Its probability, by the mixture.
+        Probability of this type in the mixture.
 
-    and ``.uns[key_added]``:
+    and ``.uns[key_added]`` with
 
     ``"types"``
-        Data frame by type: ``weight`` in the mixture, ``n_training`` cells and, with a reference, the matched
-        ``reference`` label, empty for types without, and ``reference_share``, the fraction of the type's labelled training
-        cells that have it. A low one says that the match means little.
+        Data frame by type. ``weight``: weight in the mixture. ``n_training``: number of training cells. With
+        a reference, ``reference``: matched label, empty if unmatched; ``reference_share``: fraction of the
+        labelled training cells of the type with this label. If the fraction is low, the match means little.
     ``"bic"``
         Data frame of ``n_types``, ``init`` and ``bic``.
     ``"means"``, ``"covariances"``
-        ``(n_types, n_dim)`` and ``(n_types, n_dim, n_dim)``; with principal components, also their ``"components"``
-        ``(n_dim, n_latent)`` and ``"centre"`` ``(n_latent,)``.
+        ``(n_types, n_dim)`` and ``(n_types, n_dim, n_dim)``; with principal components, also their
+        ``"components"`` ``(n_dim, n_latent)`` and ``"centre"`` ``(n_latent,)``.
     ``"params"``
-        What the types were found with.
+        Arguments of the call.
 
-    Gala et al. (2021) (Fig. 3) take covariances, regularisation and the rule for the number of types as here, but fit to
-    all cells, test cells included, from 50 initialisations, for one network chosen among 21. For several networks
-    see :func:`scvi_cae.tl.consensus_types`. On 1,087 training cells with 10 dimensions, the defaults take about 3 seconds.
+    Gala et al. (2021) (Fig. 3) use the same covariances, regularisation and rule for the number of types, but
+    fit to all cells, including test cells, from 50 initialisations, for one network chosen from 21. For
+    several networks, see :func:`consensus_types`. On 1,087 training cells with 10 dimensions, the defaults
+    take about 3 seconds.
 
     Examples
     --------
@@ -128,8 +122,8 @@ def consistent_types(
     train = train & np.isfinite(z[modality]).all(1)
     if train.sum() < 2:
         raise ValueError(
-            f"{train.sum()} of the cells to fit to have latents of {modality!r}; a mixture needs at least 2. Give another "
-            "modality, or other train_cells."
+            f"{train.sum()} of the cells to fit to have latents of {modality!r}; a mixture needs at least 2. "
+            "Choose another modality, or other train_cells."
         )
     mixture = fit_mixture(
         z[modality][train],
@@ -169,40 +163,28 @@ def consistent_types(
 
 
 def check_key(key_added: str) -> None:
-    """Refuse keys that cannot be written to a file."""
+    """Raise an error if a key cannot be written to a file."""
     if not key_added or "/" in key_added:
-        raise ValueError(f"key_added={key_added!r} must not be empty, or contain a slash.")
+        raise ValueError(f"key_added={key_added!r} must not be empty or contain a slash.")
 
 
 def fitted_modality(z: dict[str, np.ndarray], modality: str | None) -> str:
-    """Name of the modality to fit to, the first one by default."""
+    """Name of the modality to fit to; by default the first one."""
     if modality is None:
         return next(iter(z))
     if modality not in z:
-        raise KeyError(f"No latents of modality {modality!r}; there are those of {shorten(list(z))}.")
+        raise KeyError(f"No latents of modality {modality!r}. Modalities with latents: {shorten(list(z))}.")
     return modality
 
 
 def number_types(
     codes: np.ndarray, n_types: int, reference: pd.Series | None, train: np.ndarray
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """Number types by a reference, or by size.
+    """Number types by a reference, or by decreasing size.
 
-    Parameters
-    ----------
-    codes
-        ``(n_train,)`` types of training cells, from 0.
-    n_types
-        Number of types.
-    reference
-        ``(n_obs,)`` reference labels, if any.
-    train
-        ``(n_obs,)`` mask of the training cells.
-
-    Returns
-    -------
-    The old number of each new type, and a data frame by type, named "1", "2", ...: ``n_training`` and, with a reference,
-    ``reference`` and ``reference_share``.
+    Of ``(n_train,)`` types of the cells in the ``(n_obs,)`` mask ``train``, numbered from 0, returns the old
+    number of each new type, and a data frame with rows "1", "2", ... and the columns ``n_training`` and, with
+    ``(n_obs,)`` reference labels, ``reference`` and ``reference_share``.
     """
     sizes = np.bincount(codes, minlength=n_types)
     by_size = np.argsort(-sizes, kind="stable")
@@ -215,7 +197,8 @@ def number_types(
         table = contingency(known, found)
         if not table.to_numpy().any():
             raise ValueError(
-                f"No training cell has a label in the reference {reference.name!r}; types cannot be matched to it."
+                f"No training cell has a label in the reference {reference.name!r}. Use another "
+                "reference_key, or None."
             )
         matched = {int(column): row for column, row in match_labels(table).items()}
         order = np.array([*matched, *(i for i in by_size if i not in matched)])
@@ -232,5 +215,5 @@ def number_types(
 
 
 def categorical(codes: np.ndarray, names: Sequence[str]) -> pd.Categorical:
-    """Names of numbers, missing for -1; all names are categories."""
+    """Categorical of the names at ``codes``, missing for -1; all names are categories."""
     return pd.Categorical(np.array([*names, None], dtype=object)[codes], categories=list(names))

@@ -1,4 +1,4 @@
-"""Two labels of the same cells: how often they go together, and where they agree."""
+"""Contingency tables of two labellings of the same cells: scores of agreement, and matching of labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from scvi_cae._arguments import shorten
-from scvi_cae.data import category_codes, category_names
+from scvi_cae.data import category_codes
+
+from ._labels import as_text, label_names
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -18,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class ContingencyScores(NamedTuple):
-    """Where two labels agree.
+    r"""Agreement of two labellings, with :math:`N_{ij}` cells that have the labels :math:`i` and :math:`j`.
 
     Parameters
     ----------
     reliable_rows
-        Fraction of labels that most cells of the row share: on the diagonal is at least one cell, and no other column
-        has as many cells, times ``factor``.
+        Fraction of labels :math:`i` with :math:`N_{ii} > 0` and :math:`N_{ii} \ge f N_{ij}` for all
+        :math:`j \ne i`, where :math:`f` is ``factor``.
     reliable_columns
-        The same of columns.
+        The same for columns: :math:`N_{ii} > 0` and :math:`N_{ii} \ge f N_{ji}`.
     reliable
         Fraction of labels that are reliable by row and by column.
     unreliable
@@ -48,25 +50,25 @@ class ContingencyScores(NamedTuple):
 def contingency(
     a: pd.Series | ArrayLike, b: pd.Series | ArrayLike, labels: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Count the cells of each pair of labels.
+    """Count the cells with each pair of labels.
 
     Parameters
     ----------
     a, b
         ``(n_cells,)`` labels, missing where unknown. Two Series must have the same index.
     labels
-        Rows and columns of the table, in this order; cells of other labels are not counted. By default the categories
-        of ``a`` and those of ``b``, also those that no cell has; of labels that are not categorical, those that occur,
-        sorted.
+        Rows and columns of the table, in this order; cells with other labels are not counted. By default,
+        rows are the categories of ``a`` and columns those of ``b``, including categories without cells;
+        labels that are not categorical are sorted.
 
     Returns
     -------
-    Numbers of cells that have both labels: rows by ``a``, columns by ``b``. Names of labels are text.
+    Number of cells with both labels: rows by ``a``, columns by ``b``. Labels are converted to text.
 
     Raises
     ------
     ValueError
-        If numbers of cells, or the indices of two Series, differ; if ``labels`` names one twice.
+        If ``a`` and ``b`` differ in length, or in index if both are Series, or ``labels`` has duplicates.
 
     Examples
     --------
@@ -76,18 +78,18 @@ def contingency(
     """
     if isinstance(a, pd.Series) and isinstance(b, pd.Series) and not a.index.equals(b.index):
         raise ValueError(
-            f"a and b are of different cells, or in another order ({len(a)} and {len(b)} cells). Align them: "
+            f"The indices of a ({len(a)} cells) and b ({len(b)} cells) differ. Align them: "
             "b.reindex(a.index)."
         )
-    first, second = (pd.Series(as_labels(x), dtype=object) for x in (a, b))
+    first, second = (pd.Series(as_text(x), dtype=object) for x in (a, b))
     if len(first) != len(second):
-        raise ValueError(f"a has {len(first)} cells and b {len(second)}; give both labels of the same cells.")
+        raise ValueError(f"a has {len(first)} cells and b {len(second)}. Pass both labels of the same cells.")
     if labels is None:
         rows, columns = label_names(a), label_names(b)
     else:
         rows = columns = [str(label) for label in labels]
         if len(set(rows)) < len(rows):
-            raise ValueError(f"labels={shorten(rows, 20)} names a label twice.")
+            raise ValueError(f"labels={shorten(rows, 20)} has duplicates. Name each label once.")
     counts = np.zeros((len(rows), len(columns)), dtype=np.int64)
     i, j = category_codes(first, rows), category_codes(second, columns)
     known = (i >= 0) & (j >= 0)
@@ -95,45 +97,29 @@ def contingency(
     return pd.DataFrame(counts, index=pd.Index(rows, dtype=object), columns=pd.Index(columns, dtype=object))
 
 
-def as_labels(labels: pd.Series | ArrayLike) -> np.ndarray:
-    """``(n_cells,)`` names as text, ``None`` where missing or blank."""
-    series = (
-        labels if isinstance(labels, pd.Series) else pd.Series(np.asarray(labels, dtype=object), dtype=object)
-    )
-    return category_names(series).to_numpy(dtype=object)
-
-
-def label_names(labels: pd.Series | ArrayLike) -> list[str]:
-    """Names of labels: categories in their order, or else those that occur, sorted."""
-    dtype = getattr(labels, "dtype", None)
-    if isinstance(dtype, pd.CategoricalDtype):
-        names = category_names(pd.Series(list(dtype.categories), dtype=object))
-        return [name for name in names if name is not None]
-    return sorted({name for name in as_labels(labels) if name is not None})
-
-
 def contingency_scores(table: pd.DataFrame | ArrayLike, factor: float = 1.0) -> ContingencyScores:
-    """Say on which labels the rows and columns of a contingency table agree.
+    """Score the agreement of the rows and columns of a contingency table.
 
-    With labels of the same cells by two modalities, a reliable type is one that the other modality finds again
-    (Gala et al. 2021, Fig. 3c).
+    For cells labelled by two modalities, a type is reliable if both modalities identify it (Gala et al. 2021,
+    Fig. 3c).
 
     Parameters
     ----------
     table
-        Counts, such as those of :func:`contingency`: a data frame whose rows and columns have the same names, in any
-        order, or a square array, whose n-th row goes with the n-th column.
+        Counts, such as those of :func:`contingency`: a data frame whose rows and columns have the same names,
+        in any order, or a square array, whose n-th row and n-th column are the same label.
     factor
-        How many times as many cells as elsewhere in its row or column the diagonal must have.
+        Minimum ratio of the diagonal to every other count in its row or column for a label to be reliable.
 
     Returns
     -------
-    The scores. The order of labels does not matter.
+    The scores. They do not depend on the order of the labels.
 
     Raises
     ------
     ValueError
-        If rows and columns do not go together, a count is negative or missing, or ``factor`` is not above 0.
+        If the labels of rows and columns differ, a count is negative or missing, or ``factor`` is not
+        positive.
 
     Examples
     --------
@@ -148,9 +134,9 @@ def contingency_scores(table: pd.DataFrame | ArrayLike, factor: float = 1.0) -> 
     if isinstance(table, pd.DataFrame):
         if not (table.index.is_unique and table.columns.is_unique and set(table.index) == set(table.columns)):
             raise ValueError(
-                f"Rows and columns must have the same labels; there are {shorten(table.index)} and "
-                f"{shorten(table.columns)}. Name all: contingency(a, b, labels=...). If they go together by position, "
-                "give table.to_numpy()."
+                f"Rows and columns must have the same labels, each once, not {shorten(table.index)} and "
+                f"{shorten(table.columns)}. List all labels: contingency(a, b, labels=...). To match rows "
+                "and columns by position, pass table.to_numpy()."
             )
         names = list(table.index)
         x = table[names].to_numpy(dtype=float)
@@ -158,11 +144,9 @@ def contingency_scores(table: pd.DataFrame | ArrayLike, factor: float = 1.0) -> 
         x = np.asarray(table, dtype=float)
         names = list(range(len(x)))
     if x.ndim != 2 or x.shape[0] != x.shape[1] or not len(x):
-        raise ValueError(
-            f"The table has shape {x.shape}; it must have as many rows as columns, at least one."
-        )
+        raise ValueError(f"The table has shape {x.shape}; it must be square, with at least one row.")
     if not np.isfinite(x).all() or (x < 0).any():
-        raise ValueError("The table must hold counts of at least 0, none of them missing.")
+        raise ValueError("The counts of the table must be finite and at least 0.")
     if not factor > 0:
         raise ValueError(f"factor={factor!r} must be above 0.")
     diagonal = np.diag(x)
@@ -182,17 +166,18 @@ def contingency_scores(table: pd.DataFrame | ArrayLike, factor: float = 1.0) -> 
 
 
 def match_labels(table: pd.DataFrame) -> dict[str, str]:
-    """Pair rows with columns so that as many cells as possible are in pairs (the Hungarian method).
+    """Match columns to rows one to one, maximising the number of cells in matched pairs (Hungarian method).
 
     Parameters
     ----------
     table
-        Counts of reference labels (rows) by other labels (columns), such as those of :func:`contingency`. There may
-        be more of the one than of the other.
+        Counts of reference labels (rows) by other labels (columns), such as those of :func:`contingency`. The
+        numbers of rows and columns may differ.
 
     Returns
     -------
-    Row of each column that has one, in the order of rows. Pairs without any cell are left out.
+    The matched row of each column, in the order of rows. Columns without a match, or whose match has no
+    cells, are left out.
 
     See Also
     --------

@@ -1,4 +1,4 @@
-"""Latents, sets of cells and annotations, as the functions of this package find them in a MuData."""
+"""Latents, set membership and labels of cells, as stored in a MuData."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from mudata import MuData
 
-#: Which cells: by what they were to the training, or by position (or a mask).
+#: The sets of a split, as :meth:`scvi_cae.CoupledAE.write_latent` names them.
+SETS = ["training", "validation", "test"]
+
+#: A selection of cells: by set, by position, or as a mask.
 Cells: TypeAlias = "Literal['held-out', 'training', 'all'] | Sequence[int] | np.ndarray"
 
 
@@ -27,18 +30,18 @@ def latents(mdata: MuData, use_rep: str, modalities: Sequence[str] | None = None
     mdata
         MuData with ``.obsm[f"{use_rep}_{modality}"]``, as written by :meth:`scvi_cae.CoupledAE.write_latent`.
     use_rep
-        Beginning of the keys.
+        Prefix of the keys.
     modalities
-        Names of modalities; by default all that have such latents.
+        Names of modalities; by default all with latents.
 
     Returns
     -------
-    By modality, ``(n_obs, n_latent)``; NaN for cells without it.
+    ``(n_obs, n_latent)`` latents by modality; NaN for cells without the modality.
 
     Raises
     ------
     KeyError
-        If there are no such latents.
+        If a modality has no latents.
     """
     check_mudata(mdata)
     found = [name for name in mdata.mod if f"{use_rep}_{name}" in mdata.obsm]
@@ -46,26 +49,26 @@ def latents(mdata: MuData, use_rep: str, modalities: Sequence[str] | None = None
     missing = [name for name in wanted if name not in found]
     if missing or not wanted:
         raise KeyError(
-            f"No latents of {shorten(missing) if missing else 'any modality'} under use_rep={use_rep!r}: expected "
-            f"mdata.obsm[{use_rep + '_' + (missing[0] if missing else next(iter(mdata.mod)))!r}]. Write them with "
-            f"model.write_latent(mdata, key={use_rep!r})."
+            f"No latents of {shorten(missing) if missing else 'any modality'} under use_rep={use_rep!r}: "
+            f"expected mdata.obsm[{use_rep + '_' + (missing[0] if missing else next(iter(mdata.mod)))!r}]. "
+            f"Write them with model.write_latent(mdata, key={use_rep!r})."
         )
     return {name: np.asarray(mdata.obsm[f"{use_rep}_{name}"], dtype=float) for name in wanted}
 
 
 def cell_mask(mdata: MuData, use_rep: str, cells: Cells) -> np.ndarray:
-    """Which cells are meant.
+    """Mask of selected cells.
 
     Parameters
     ----------
     mdata
-        MuData with ``.obs[f"{use_rep}_set"]``, as written by :meth:`scvi_cae.CoupledAE.write_latent`; not needed for
-        ``"all"`` and for positions.
+        MuData with the set of each cell in ``.obs[f"{use_rep}_set"]``, as written by
+        :meth:`scvi_cae.CoupledAE.write_latent`; not needed for ``"all"`` and for positions.
     use_rep
-        Beginning of the key.
+        Prefix of the key.
     cells
-        ``"held-out"``: test cells; if there are none, validation cells, which did no more than choose the epoch.
-        ``"training"``, ``"all"``, positions, or a mask.
+        ``"held-out"``: test cells or, if there are no test cells, validation cells, which only chose the
+        epoch. ``"training"``, ``"all"``, positions, or a mask.
 
     Returns
     -------
@@ -74,9 +77,9 @@ def cell_mask(mdata: MuData, use_rep: str, cells: Cells) -> np.ndarray:
     Raises
     ------
     KeyError
-        If nothing says which cells trained.
+        If the set of each cell is missing.
     ValueError
-        If there are no such cells, a position is out of range, or ``cells`` is another word.
+        If the set is empty, a position is out of range, or ``cells`` is another word.
     """
     if not isinstance(cells, str):
         mask = np.zeros(mdata.n_obs, dtype=bool)
@@ -89,8 +92,8 @@ def cell_mask(mdata: MuData, use_rep: str, cells: Cells) -> np.ndarray:
     key = f"{use_rep}_set"
     if key not in mdata.obs or mdata.obs[key].isna().all():
         raise KeyError(
-            f"Nothing says which cells were trained on: mdata.obs[{key!r}] is missing. Write it with "
-            f"model.write_latent(mdata, key={use_rep!r}), or name the cells: positions, or 'all'."
+            f"The set of each cell (training, validation or test) is missing from mdata.obs[{key!r}]. Write "
+            f"it with model.write_latent(mdata, key={use_rep!r}), or select cells by position or as 'all'."
         )
     sets = mdata.obs[key].to_numpy()
     if cells == "training":
@@ -98,27 +101,10 @@ def cell_mask(mdata: MuData, use_rep: str, cells: Cells) -> np.ndarray:
     else:
         mask = sets == ("test" if (sets == "test").any() else "validation")
     if not mask.any():
-        raise ValueError(f"mdata.obs[{key!r}] names no {cells} cells. Give cells='all', or positions.")
+        raise ValueError(f"mdata.obs[{key!r}] has no {cells} cells. Use cells='all', or positions.")
     return mask
 
 
 def labels_of(mdata: MuData, key: str) -> pd.Series:
-    """Labels of all cells as text.
-
-    Parameters
-    ----------
-    mdata
-        MuData.
-    key
-        Column of ``mdata.obs``, or of a modality's ``.obs``.
-
-    Returns
-    -------
-    By cell; ``None`` where missing or blank.
-
-    Raises
-    ------
-    KeyError
-        If no table has the column.
-    """
+    """``(n_obs,)`` labels of all cells as text, ``None`` where missing or blank."""
     return category_names(obs_column(mdata, key))

@@ -1,4 +1,4 @@
-"""The neuropeptide genes by which predicted gene expression is judged in the paper."""
+"""Neuropeptide genes, on which Gala et al. (2021) evaluate predicted gene expression."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Genes of the 18 neuropeptide precursors that neurons of mouse cortex express, each with those of its receptors among
-#: the 29 that they express: 37 pairs (Smith et al., "Single-cell transcriptomic evidence for dense intracortical
-#: neuropeptide networks", eLife 2019, doi 10.7554/eLife.47889). Precursors stand by falling expression.
+#: The 18 genes of neuropeptide precursors that neurons of mouse cortex express, each with its receptors among
+#: the 29 that they express: 37 pairs (Smith et al., "Single-cell transcriptomic evidence for dense
+#: intracortical neuropeptide networks", eLife 2019, doi 10.7554/eLife.47889). Precursors are sorted by
+#: decreasing expression.
 NEUROPEPTIDE_PAIRS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Vip": ("Vipr1", "Vipr2"),
@@ -34,8 +35,8 @@ NEUROPEPTIDE_PAIRS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-#: The 47 genes of :data:`NEUROPEPTIDE_PAIRS`: 18 precursors, then 29 receptors. Gala et al. (2021) show how well 36 of
-#: them are predicted from electrophysiology, those among their 1,252 genes.
+#: The 47 genes of :data:`NEUROPEPTIDE_PAIRS`: 18 precursors, then 29 receptors. Gala et al. (2021) predict
+#: from electrophysiology the 36 of them that are among their 1,252 genes.
 NEUROPEPTIDE_GENES: tuple[str, ...] = tuple(
     dict.fromkeys([*NEUROPEPTIDE_PAIRS, *(gene for genes in NEUROPEPTIDE_PAIRS.values() for gene in genes)])
 )

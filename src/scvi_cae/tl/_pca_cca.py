@@ -1,4 +1,4 @@
-"""Canonical correlation analysis of principal components: the linear method that the paper compares with."""
+"""Canonical correlation analysis of principal components: the linear baseline of Gala et al. (2021)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scvi_cae._arguments import shorten
 from scvi_cae.data import AlignedModality, check_mudata, check_not_view, positions
 from scvi_cae.evaluate import CCABaseline, RidgeBaseline
 
-from ._latents import cell_mask
+from ._latents import SETS, cell_mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,38 +20,39 @@ if TYPE_CHECKING:
 
     from ._latents import Cells
 
-#: Close to none, as few uncorrelated latents need: the maps back are least squares.
+#: Negligible penalty, which makes the decoders least-squares maps: few uncorrelated latents need no
+#: regularisation.
 _LEAST_SQUARES = np.array([1e-6])
 
 
 class PCACCA:
-    """Fitted principal components and canonical correlations of two modalities, with the maps back from latents.
+    """Fitted principal components and canonical correlations of two modalities, with decoders to features.
 
-    Made by :func:`pca_cca`, not by hand.
+    Use :func:`pca_cca` to fit one.
 
     Parameters
     ----------
     baseline
         The fitted analysis, from the first modality to the second.
     decoders
-        Map from latents of each modality (first) to features of each (second).
+        Map from the latents of one modality to the features of another, by (source, target).
     features
         Names of the features of the two modalities, in their order.
     layers
-        Layer of each that is read, ``None`` for ``X``.
+        Layer that is read of each modality, ``None`` for ``X``.
     mdata
-        What was fitted to.
+        The data that were fitted to.
 
     Attributes
     ----------
     modalities : tuple of str
         The two modalities.
     features : dict
-        Names of the features of each, in the order in which they are predicted.
+        Names of the features of each modality, in the order of predictions.
     n_latent : int
-        Number of dimensions.
+        Number of latent dimensions.
     correlations : numpy.ndarray
-        ``(n_latent,)`` canonical correlations of the training cells, descending.
+        ``(n_latent,)`` canonical correlations of the training cells, in descending order.
     """
 
     def __init__(
@@ -62,13 +63,9 @@ class PCACCA:
         layers: Mapping[str, str | None],
         mdata: MuData,
     ) -> None:
-        self._baseline, self._decoders, self._layers, self._mdata = (
-            baseline,
-            dict(decoders),
-            dict(layers),
-            mdata,
-        )
-        self.features = {name: list(of) for name, of in features.items()}
+        self._baseline, self._mdata = baseline, mdata
+        self._decoders, self._layers = dict(decoders), dict(layers)
+        self.features = {name: list(names) for name, names in features.items()}
         self.modalities = tuple(self.features)
         self.correlations = baseline.correlations_
         self.n_latent = len(self.correlations)
@@ -82,16 +79,16 @@ class PCACCA:
         Parameters
         ----------
         mdata
-            MuData with the same features; the one that was fitted to by default. A modality may be absent.
+            MuData with the same features; by default the one that was fitted to. A modality may be absent.
 
         Returns
         -------
-        By modality, ``(n_obs, n_latent)``, NaN for cells without it.
+        ``(n_obs, n_latent)`` latents by modality; NaN for cells without the modality.
 
         Raises
         ------
         ValueError
-            If features of a modality are not those that were fitted to.
+            If a modality does not have the features that were fitted to.
         """
         mdata = self._mdata if mdata is None else mdata
         cells = np.arange(mdata.n_obs)
@@ -104,7 +101,7 @@ class PCACCA:
         adata: MuData | None = None,
         indices: Sequence[int] | np.ndarray | None = None,
     ) -> pd.DataFrame:
-        """Predict a modality from the other, or reconstruct it from itself.
+        """Predict one modality from the other, or reconstruct it from itself.
 
         Parameters
         ----------
@@ -113,22 +110,24 @@ class PCACCA:
         target
             Modality to predict.
         adata
-            MuData with the same features; the one that was fitted to by default.
+            MuData with the same features; by default the one that was fitted to.
         indices
-            Positions of cells, or a mask; all by default.
+            Positions of cells, or a mask; all cells by default.
 
         Returns
         -------
-        Data frame of cells by features of ``target``, in the units of the data; NaN for cells without ``source``.
+        Data frame of cells by features of ``target``, in the units of the data; NaN for cells without
+        ``source``.
 
         Raises
         ------
         ValueError
-            If there is no such modality, or its features are not those that were fitted to.
+            If ``source`` or ``target`` is unknown, or ``source`` does not have the features that were fitted
+            to.
         """
         for name in (source, target):
             if name not in self.modalities:
-                raise ValueError(f"No modality {name!r} in this {self!r}.")
+                raise ValueError(f"{self!r} has no modality {name!r}.")
         mdata = self._mdata if adata is None else adata
         cells = np.arange(mdata.n_obs) if indices is None else positions(indices, mdata.n_obs)
         values = self._decoders[source, target].predict(self._latents(mdata, source, cells))
@@ -155,67 +154,69 @@ def pca_cca(
 ) -> PCACCA:
     """Embed two modalities in one space by canonical correlation analysis of their principal components.
 
-    What Gala et al. (2021) compare coupled autoencoders with. Features are standardised, each modality is reduced to
-    principal components, and those combinations of components that correlate most are the latents (:class:`scvi_cae.evaluate.CCABaseline`). Latents lie where those of a model do, so
-    that every function of :mod:`scvi_cae.tl` that reads latents works on them with ``use_rep=key_added``.
+    The linear baseline of Gala et al. (2021). Features are standardised, each modality is reduced to
+    principal components, and the linear combinations of components with the highest correlations are the
+    latents (:class:`scvi_cae.evaluate.CCABaseline`). They are stored under the same keys as those of a model,
+    so that all functions of :mod:`scvi_cae.tl` that read latents accept ``use_rep=key_added``.
 
     Parameters
     ----------
     mdata
         MuData. Counts should be normalised and log-transformed.
     modalities
-        The two modalities; not needed if ``mdata`` has two only.
+        The two modalities; not needed if ``mdata`` has only two.
     n_latent
-        Number of dimensions, at most the number of components. Published: 3, 5, 10.
+        Number of latent dimensions, at most the number of components. Published: 3, 5, 10.
     n_components
-        Number of principal components of each modality, or of both; of a modality with fewer features or training cells,
-        as many as there are. Published: 10, 20, 50.
+        Number of principal components, one for both modalities or one for each. It is reduced to the number
+        of features or of training cells if that is smaller. Published: 10, 20, 50.
     layers
-        Layer to read of a modality, by default ``X``.
+        Layer to read by modality; by default ``X``.
     train_cells
-        Cells that everything is fitted to: components and correlations to those that have both modalities, the maps back
-        to those that have what they start from and lead to. By default those of a model, so that the two compare: its
-        ``mdata.obs[f"{use_rep}_set"]``, as written by :meth:`scvi_cae.CoupledAE.write_latent`. Without a model,
-        positions, such as ``split.train``, or a mask.
+        Cells to fit to: components and correlations are fitted to cells with both modalities, a decoder to
+        cells with its source and target. By default the training cells of a model, for comparison with it:
+        those in ``mdata.obs[f"{use_rep}_set"]``, as written by :meth:`scvi_cae.CoupledAE.write_latent`.
+        Without a model, use positions, such as ``split.train``, or a mask.
     use_rep
-        Where that model has written.
+        Prefix of the keys that the model has written.
     decoder
-        How the other modality is predicted: ``"own"`` (default), by the map back from the target's own latents, applied to
-        those of the source, as published; or ``"crossed"``, by a map from the source's latents to the target, which
-        predicts better, since it knows that latents correlate by less than 1. Both are least squares of the training
-        cells. A modality is always reconstructed by the first.
+        Decoder for cross-modal prediction. ``"own"`` (default): the least-squares map from the latents of the
+        target to its features, applied to the latents of the source, as published. ``"crossed"``: the
+        least-squares map from the latents of the source to the features of the target; it predicts better,
+        since it takes into account that latents correlate by less than 1. Both are fitted to the training
+        cells. Reconstruction always uses the first.
     key_added
-        Beginning of the keys written.
+        Prefix of the keys that are written.
 
     Returns
     -------
-    What was fitted: :meth:`PCACCA.transform` gives latents of other cells, :meth:`PCACCA.predict` predictions. Writes,
-    as :meth:`scvi_cae.CoupledAE.write_latent`:
+    The fitted analysis: :meth:`PCACCA.transform` embeds other cells, :meth:`PCACCA.predict` predicts. The
+    function writes, as :meth:`scvi_cae.CoupledAE.write_latent` does:
 
     ``mdata.obsm[f"{key_added}_{modality}"]``
-        ``(n_obs, n_latent)`` latents, NaN for cells without the modality.
+        ``(n_obs, n_latent)`` latents; NaN for cells without the modality.
     ``mdata.obsm[key_added]``
-        Their mean over the modalities that a cell has; NaN for cells that have neither.
+        Mean of the latents over the modalities of a cell; NaN for cells with neither.
     ``mdata[modality].obsm[key_added]``
-        The same as the first, in the modality's own order.
+        Latents of the modality, in its own order of cells.
     ``mdata.obs[f"{key_added}_set"]``
-        What each cell was: as in the model's column, or ``"training"`` and ``"test"``.
+        Set of each cell: that of the model, or ``"training"`` and ``"test"``.
 
     Raises
     ------
     KeyError
-        If nothing says which cells train.
+        If the set of each cell is missing.
     ValueError
-        If ``modalities`` are not two of ``mdata``, fewer than two training cells have both, a feature is measured in no
-        training cell, ``decoder`` is another word, or ``mdata`` is a view.
+        If ``modalities`` are not two of ``mdata``, fewer than two training cells have both, a feature is
+        measured in no training cell, ``decoder`` is another word, or ``mdata`` is a view.
 
     Notes
     -----
-    Latents are white: those of the training cells that have both modalities have mean 0 and the identity as
-    covariance (``ddof=0``), in each modality. The published code whitened by all cells, test cells among them, and used
-    scikit-learn's iterative :class:`~sklearn.cross_decomposition.CCA`, of which these are the exact solution.
+    Latents are white: over the training cells with both modalities, they have mean 0 and identity covariance
+    (``ddof=0``) in each modality. The published code whitened over all cells, including test cells, and used
+    scikit-learn's iterative :class:`~sklearn.cross_decomposition.CCA`; this is its exact solution.
 
-    Missing values count as the training mean when cells are embedded, and are left out of the fit of the maps back.
+    For embedding, missing values are replaced by the training mean; in fitting decoders, they are left out.
 
     Examples
     --------
@@ -234,19 +235,19 @@ def pca_cca(
     unknown = [name for name in names if name not in mdata.mod]
     if unknown or len(names) != 2 or len(set(names)) != 2:
         raise ValueError(
-            f"Canonical correlation is of two modalities, not of {names}; the MuData has {shorten(list(mdata.mod))}. Name "
-            "two: modalities=(..., ...)."
+            f"Canonical correlation is of two modalities, not of {names}. Name two of "
+            f"{shorten(list(mdata.mod))}: modalities=(..., ...)."
         )
     stray = [name for name in layers or {} if name not in names]
     if stray:
-        raise ValueError(f"layers names {shorten(stray)}, which is not among the modalities {names}.")
+        raise ValueError(f"layers names {shorten(stray)}, which is none of the modalities {names}.")
     if decoder not in ("own", "crossed"):
         raise ValueError(f"decoder={decoder!r} must be 'own' or 'crossed'.")
     keys = [key_added, *(f"{key_added}_{name}" for name in names)]
     if not key_added or "/" in key_added or {*keys} & {*mdata.mod}:
         raise ValueError(
-            f"key_added={key_added!r} cannot name latents: it must not be empty, contain a slash, or give the name of a "
-            "modality."
+            f"key_added={key_added!r} cannot name latents: it must not be empty, contain a slash, or give "
+            "the name of a modality."
         )
     a, b = names
     training = cell_mask(mdata, use_rep, train_cells)
@@ -259,17 +260,18 @@ def pca_cca(
     both = np.all([~np.isnan(x).all(1) for x in values.values()], axis=0)
     if both.sum() < 2:
         raise ValueError(
-            f"{both.sum()} training cells have both {a!r} and {b!r}: nothing to correlate. Give others: train_cells=..."
+            f"{both.sum()} training cells have both {a!r} and {b!r}, too few to correlate. Choose others: "
+            "train_cells=..."
         )
     for name, x in values.items():
         never = np.isnan(x[both]).all(0)
         if never.any():
             raise ValueError(
-                f"Modality {name!r} has features without a value in any training cell that has both modalities: "
+                f"{name!r} has features without a value in any training cell with both modalities: "
                 f"{shorten(np.array(features[name])[never])}. Leave them out."
             )
     n_a, n_b = np.broadcast_to(n_components, 2).tolist()
-    # Of other cells, components would correlate with each other, and latents would not be white.
+    # Components of other cells would correlate on these, and latents would not be white.
     baseline = CCABaseline(n_latent, (n_a, n_b)).fit(values[a][both], values[b][both])
     z = {a: baseline.transform_source(values[a]), b: baseline.transform_target(values[b])}
     within = {name: RidgeBaseline(_LEAST_SQUARES).fit(z[name], values[name]) for name in names}
@@ -286,18 +288,18 @@ def pca_cca(
         mdata.obs[f"{key_added}_set"] = mdata.obs[f"{use_rep}_set"]
     else:
         sets = np.where(training, "training", "test")
-        mdata.obs[f"{key_added}_set"] = pd.Categorical(sets, ["training", "validation", "test"])
+        mdata.obs[f"{key_added}_set"] = pd.Categorical(sets, SETS)
     return fitted
 
 
-def _write(mdata: MuData, of: Mapping[str, np.ndarray], key: str) -> None:
-    """Write latents where a model writes its own."""
-    stacked = np.stack(list(of.values()))
+def _write(mdata: MuData, latents: Mapping[str, np.ndarray], key: str) -> None:
+    """Write latents under the keys that a model uses."""
+    stacked = np.stack(list(latents.values()))
     present = np.isfinite(stacked)
     n = present.sum(0)
     joint = np.full(n.shape, np.nan)
     mdata.obsm[key] = np.divide(np.where(present, stacked, 0).sum(0), n, out=joint, where=n > 0)
-    for name, z in of.items():
+    for name, z in latents.items():
         mdata.obsm[f"{key}_{name}"] = z
         adata = mdata.mod[name]
         adata.obsm[key] = z[mdata.obs_names.get_indexer(adata.obs_names)]

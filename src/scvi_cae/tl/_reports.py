@@ -1,4 +1,4 @@
-"""Which features and which types a model predicts well."""
+"""Quality of cross-modal predictions by feature and by type."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from scvi_cae.model import Ensemble
 from scvi_cae.module import mean_and_scale
 
 from ._latents import labels_of
+from ._parameters import describe_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 
     from ._latents import Cells
 
-#: What units means of types are in.
+#: Units of the means of types.
 Scale: TypeAlias = Literal["standard", "max"]
 
 
+@describe_report
 def prediction_report(
     model: CoupledAE | Ensemble,
     source: str | Sequence[str],
@@ -35,33 +37,28 @@ def prediction_report(
     mdata: MuData | None = None,
     cells: Cells = "held-out",
 ) -> pd.DataFrame:
-    """How well each feature is predicted from another modality, beside how well its own modality reconstructs it.
+    """R2 and correlation of the prediction of each feature from another modality, and of its reconstruction.
 
-    The latter is about what the former can reach: it goes through as few dimensions.
+    The reconstruction from the target itself is an approximate upper bound: it passes through the same number
+    of latent dimensions.
 
     Parameters
     ----------
-    model
-        Trained model, or ensemble.
-    source
-        Modality to predict from, or several.
-    target
-        Modality to predict.
-    mdata
-        MuData with the cells to score; the one the model was made with by default.
-    cells
-        Cells to score, by what they were to the training, or positions or a mask: by default the test cells, or the
-        validation cells if there are none. Of them, those that have both source and target.
+    %(model)s
+    %(source)s
+    %(target)s
+    %(mdata)s
+    %(cells)s
 
     Returns
     -------
-    A row for each feature of ``target``, in its order, by name:
+    A row for each feature of ``target``, in its order, indexed by name:
 
     ``r2``, ``correlation``
-        Of the prediction from ``source``: :func:`scvi_cae.evaluate.feature_r2`, against the mean of the training cells,
-        and :func:`scvi_cae.evaluate.feature_correlation`.
+        :func:`scvi_cae.evaluate.feature_r2`, relative to the mean of the training cells, and
+        :func:`scvi_cae.evaluate.feature_correlation`, of the prediction from ``source``.
     ``r2_within``, ``correlation_within``
-        The same of the prediction from ``target`` itself, of the same cells.
+        The same of the reconstruction from ``target``, for the same cells.
     ``n_cells``
         Number of cells in which the feature is measured.
 
@@ -70,8 +67,9 @@ def prediction_report(
     RuntimeError
         If the model is not trained.
     ValueError
-        If modalities are not coupled, ``target`` is a column of labels, there are no data or no mean of training cells
-        (published weights), or none of the cells has source and target.
+        If the modalities are not coupled; if ``target`` is a column of labels; if the model has no data, or
+        does not know the mean of its training cells (published weights); if no cell has both source and
+        target.
 
     Examples
     --------
@@ -95,6 +93,7 @@ def prediction_report(
     return pd.DataFrame(out, index=pd.Index(held.features, name="feature"))
 
 
+@describe_report
 def type_means(
     model: CoupledAE | Ensemble,
     source: str | Sequence[str],
@@ -107,36 +106,36 @@ def type_means(
     min_cells: int = 1,
     scale: Scale | None = None,
 ) -> pd.DataFrame:
-    """Mean of each feature over the cells of a type, as measured and as predicted from another modality.
+    """Mean of each feature over the cells of each type, measured and predicted from another modality.
 
     Parameters
     ----------
-    model, source, target, mdata, cells
-        As in :func:`prediction_report`.
-    labels_key
-        Column of cells' types, in ``mdata.obs`` or a modality's ``.obs``; cells without one are left out.
-    features
-        Features of ``target``; all by default. For genes that a paper lists, those that there are:
-        ``[gene for gene in NEUROPEPTIDE_GENES if gene in mdata["rna"].var_names]``.
-    min_cells
-        Fewest cells of a type in which a feature is measured; means of fewer are NaN.
+    %(model)s
+    %(source)s
+    %(target)s
+    %(labels_key)s
+    %(mdata)s
+    %(cells)s
+    %(features)s
+    %(min_cells)s
     scale
-        ``None`` (default): in the units of the data. ``"standard"``: in standard deviations from the mean of the
-        training cells. ``"max"``: each feature divided by the largest absolute mean of a type in the data, as in
-        Figure 2 of Gala et al. (2021).
+        Units of the means. ``None`` (default): units of the data. ``"standard"``: standard deviations from
+        the mean of the training cells. ``"max"``: each feature divided by its largest absolute measured mean
+        over types, as in Figure 2 of Gala et al. (2021).
 
     Returns
     -------
-    A row for each type and feature, types sorted by name, features as in the data: ``type``, ``feature``, ``data`` (mean
-    of the measured values), ``prediction`` (mean of the predictions of the same values), ``n_cells`` (number of cells
-    averaged over). ``table.pivot(index="type", columns="feature", values="data")`` makes a heat map of it.
+    A row for each type and feature, types sorted by name, features in the order of the data: ``type``,
+    ``feature``, ``data`` (mean of the measured values), ``prediction`` (mean of the predictions of the same
+    values), ``n_cells`` (number of cells in the means).
+    ``table.pivot(index="type", columns="feature", values="data")`` gives the matrix for a heat map.
 
     Raises
     ------
     KeyError
-        If there is no column ``labels_key``, or a feature is none of ``target``.
+        If the column ``labels_key`` is missing, or ``target`` does not have a feature.
     ValueError
-        As in :func:`prediction_report`; also if none of the cells has a type, or there is no such ``scale``.
+        As in :func:`prediction_report`; also if no cell has a type, or ``scale`` is another word.
 
     Examples
     --------
@@ -155,7 +154,10 @@ def type_means(
     labels = labels_of(held.mdata, labels_key).iloc[held.cells].to_numpy(dtype=object)
     known = ~pd.isna(labels)
     if not known.any():
-        raise ValueError(f"None of the {len(known)} cells to report on has a label {labels_key!r}.")
+        raise ValueError(
+            f"None of the {len(known)} cells to report on has a label {labels_key!r}. Choose other cells: "
+            "cells=..."
+        )
     names = pd.Index(held.features)
     columns = np.arange(len(names)) if features is None else names.get_indexer(pd.Index(features))
     if (columns < 0).any():
@@ -169,7 +171,7 @@ def type_means(
     members = (np.arange(len(types))[:, None] == index.ravel()).astype(float)
     observed = ~np.isnan(truth)
     n_cells = members @ observed
-    # The same entries of data and prediction: a prediction of what was not measured has nothing beside it.
+    # Means of predictions are over measured entries only, as those of the data.
     sums = [members @ np.where(observed, x, 0) for x in (truth, prediction)]
     empty = np.full(n_cells.shape, np.nan)
     means = [np.divide(s, n_cells, out=empty.copy(), where=n_cells >= max(min_cells, 1)) for s in sums]
@@ -187,6 +189,7 @@ def type_means(
     )
 
 
+@describe_report
 def type_report(
     model: CoupledAE | Ensemble,
     source: str | Sequence[str],
@@ -199,26 +202,35 @@ def type_report(
     min_cells: int = 1,
     scale: Scale | None = "standard",
 ) -> pd.DataFrame:
-    """How well the profile of each type, and the differences between types in each feature, are predicted.
+    """Correlations of measured and predicted means: of each type over features, of each feature over types.
 
-    Pearson correlations of the means of :func:`type_means`: of each type, over features, and of each feature, over
-    types. Gala et al. (2021) report both beside Figure 2.
+    The Pearson correlation of a type shows how well its profile is predicted, that of a feature how well its
+    differences between types are. The means are those of :func:`type_means`. Gala et al. (2021) report both
+    with Figure 2.
 
     Parameters
     ----------
-    model, source, target, labels_key, mdata, cells, features, min_cells
-        As in :func:`type_means`.
+    %(model)s
+    %(source)s
+    %(target)s
+    %(labels_key)s
+    %(mdata)s
+    %(cells)s
+    %(features)s
+    %(min_cells)s
     scale
-        As in :func:`type_means`; it matters for types only. ``"standard"`` (default): whether a type differs from the
-        average cell as predicted. Otherwise, the correlation over features is mostly that of the features' own levels,
-        which any type shares: with ``"max"``, as published, or ``None``, it is close to 1 for a model that knows no
-        types.
+        Units of the means, as in :func:`type_means`; they change the correlations of types only.
+        ``"standard"`` (default): the correlation measures how well the deviation of a type from the average
+        cell is predicted. With ``"max"``, as published, or ``None``, differences in level between features
+        dominate; all types share these, and the correlation is close to 1 even for a model that does not
+        distinguish types.
 
     Returns
     -------
-    A row for each type, then one for each feature: ``of`` (``"type"`` or ``"feature"``), ``name``, ``correlation`` (NaN
-    if there are fewer than three means, or they do not vary), ``n_means`` (number of means that it is over), ``n_cells``
-    (of a type: the most cells that have a feature; of a feature: all cells that have it).
+    A row for each type, then one for each feature: ``of`` (``"type"`` or ``"feature"``), ``name``,
+    ``correlation`` (NaN with fewer than three means, or without variance), ``n_means`` (number of means),
+    ``n_cells`` (for a type: the largest number of cells with a feature; for a feature: the number of cells
+    with it).
 
     Raises
     ------
@@ -249,7 +261,7 @@ def type_report(
     )
     tables = []
     for of, other in (("type", "feature"), ("feature", "type")):
-        # Correlations are of columns.
+        # Correlations are computed by column.
         data, prediction, n_cells = (
             means.pivot(index=other, columns=of, values=values)[means[of].unique()]
             for values in ("data", "prediction", "n_cells")
@@ -275,7 +287,7 @@ def type_report(
 
 
 class _Predicted:
-    """Cells that have source and target, their measured values and what a model predicts of them.
+    """Cells with source and target, their measured values and their predictions.
 
     Parameters
     ----------
@@ -297,24 +309,25 @@ class _Predicted:
         if data is None:
             raise ValueError("The model was loaded without data; give some: mdata=...")
         if target in self._first.labels:
-            raise ValueError(f"{target!r} is a column of labels: it has classes, not features to report on.")
+            raise ValueError(f"{target!r} is a column of labels. Reports are of modalities: target=...")
         self.mdata = data
         self.mean, self.scale = self._moments()
         chosen = self._positions(cells)
-        # Predicting checks names of modalities, and says which cells have the source.
+        # Predicting checks the names of modalities; predictions are NaN for cells without the source.
         prediction = model.predict(source, target, data, chosen).to_numpy()
         truth = self._first.comparable(target, self._first._aligned_modality(data, target).values(chosen))
         both = ~np.isnan(truth).all(1) & ~np.isnan(prediction).all(1)
         if not both.any():
             raise ValueError(
-                f"None of the {len(chosen)} cells to report on has both {source!r} and {target!r}. Give others: cells=..."
+                f"None of the {len(chosen)} cells to report on has both {source!r} and {target!r}. Choose "
+                "others: cells=..."
             )
         self.cells, self.truth = chosen[both], truth[both]
         self._predictions = {_key(source): prediction[both]}
         self.features: list[str] = self._first.get_var_names()[target]
 
     def predict(self, source: str | Sequence[str]) -> np.ndarray:
-        """Prediction of the target, on the scale of the truth."""
+        """Predicted values of the target, on the scale of ``truth``."""
         if _key(source) not in self._predictions:
             table = self.model.predict(source, self.target, self.mdata, self.cells)
             self._predictions[_key(source)] = table.to_numpy()
@@ -330,15 +343,16 @@ class _Predicted:
         elif (moments := self._first.feature_moments(self.target)) is not None:
             return moments
         raise ValueError(
-            "The model does not know the mean of its training cells, which a prediction must beat: it was trained on "
-            "other data, or loaded without those. Load it with them: CoupledAE.load(folder, adata=mdata)."
+            "The model does not know the mean of its training cells, to which R2 is relative: it was trained "
+            "on other data, or loaded without its data. Load it with its data: "
+            "CoupledAE.load(folder, adata=mdata)."
         )
 
     def _sets(self, mdata: MuData) -> np.ndarray:
         return self.model.cell_sets(mdata).to_numpy(dtype=object)
 
     def _positions(self, cells: Cells) -> np.ndarray:
-        """Positions of cells that are named by what they were to the training, or given."""
+        """Positions of the selected cells."""
         if not isinstance(cells, str):
             return positions(cells, self.mdata.n_obs, "cells")
         if cells not in ("held-out", "training", "all"):
@@ -349,7 +363,7 @@ class _Predicted:
         held_out = "test" if (sets == "test").any() else "validation"
         chosen = np.flatnonzero(sets == ("training" if cells == "training" else held_out))
         if not len(chosen):
-            raise ValueError(f"There are no {cells} cells in the data. Give cells='all', or positions.")
+            raise ValueError(f"The data have no {cells} cells. Use cells='all', or positions.")
         return chosen
 
 

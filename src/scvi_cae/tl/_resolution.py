@@ -1,4 +1,4 @@
-"""How fine a taxonomy can be read from the latents of a modality."""
+"""Classification of cells from latents, at each resolution of a taxonomy."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 
 from ._latents import cell_mask, labels_of, latents
+from ._parameters import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ._taxonomy import Rounding, Taxonomy
 
 
+@describe
 def classify_by_resolution(
     mdata: MuData,
     labels_key: str,
@@ -37,79 +39,78 @@ def classify_by_resolution(
     n_dimensions: int | None = None,
     rounding: Rounding = "up",
 ) -> pd.DataFrame:
-    """Accuracy of classifying held-out cells by their latents, from few classes of a taxonomy to many.
+    """Accuracy of classifying held-out cells from their latents, from few classes of a taxonomy to many.
 
-    For each modality and number of classes, types are merged along the taxonomy, quadratic discriminant analysis (a
-    normal distribution for each class) is fitted to the training cells' latents of the modality, and held-out cells are
-    classified by theirs. This is Figure 1d, e of Gala et al. (2021).
+    For each modality and number of classes, types are merged along the taxonomy, quadratic discriminant
+    analysis (a normal distribution for each class) is fitted to the latents of the training cells, and
+    held-out cells are classified from their latents. This is Figure 1d, e of Gala et al. (2021).
 
     Parameters
     ----------
-    mdata
-        MuData with latents, as written by :meth:`scvi_cae.CoupledAE.write_latent` or :func:`pca_cca`.
-    labels_key
-        Column of cells' types, in ``mdata.obs`` or a modality's ``.obs``. All must be in ``taxonomy``; cells without a
-        type are left out.
+    %(mdata)s
+    %(labels_key)s
+        All types must be in ``taxonomy``.
     taxonomy
-        Tree along which types merge.
+        Tree along which types are merged.
     n_classes
-        Numbers of classes to ask for. By default all that the taxonomy can give with the types of the training cells,
-        from 2 on.
-    use_rep
-        Beginning of the keys of latents in ``mdata.obsm``.
+        Requested numbers of classes. By default all numbers from 2 that merging can give for the types of the
+        training cells.
+    %(use_rep)s
     modalities
-        Modalities whose latents are classified; by default all that have some.
+        Modalities whose latents are classified; by default all with latents.
     train_cells
-        Cells that the classifiers are fitted to, and whose types are counted in merging.
-    cells
-        Cells to classify, held-out ones by default.
+        Cells to which classifiers are fitted, and whose types are counted in merging.
+    %(cells)s
+        These cells are classified.
     reg_param
-        Regularisation of each class's covariance :math:`C`: :math:`(1 - r) C + r I`. Published: 0.01.
+        Regularisation :math:`r` of the covariance :math:`C` of each class: :math:`(1 - r) C + r I`.
+        Published: 0.01.
     min_cells
-        Fewest training cells with the modality that a class is fitted to. Published: 6, of 3 dimensions. Raised to one
-        more than there are dimensions, as a covariance takes: to compare numbers of dimensions, choose it for the
-        largest.
+        Minimum number of training cells with the modality for a class to be fitted. Published: 6, with 3
+        dimensions. It is raised to the number of dimensions plus one, which a covariance requires. To compare
+        numbers of dimensions, choose it for the largest.
     n_dimensions
-        If given, and latents have more dimensions, such as those of an ensemble, they are reduced to so many principal
-        components of the training cells.
+        Maximum number of dimensions. Latents with more dimensions, such as those of an ensemble, are reduced
+        to principal components of the training cells. ``None`` (default): no reduction.
     rounding
-        What to do where the taxonomy has no cut with just as many classes, as in :meth:`Taxonomy.merge_to`.
+        Rounding if no cut of the taxonomy has exactly the requested number of classes, as in
+        :meth:`Taxonomy.merge_to`.
 
     Returns
     -------
-    A row for each modality and number of classes asked for:
+    A row for each modality and requested number of classes:
 
     ``modality``
         Name.
     ``n_asked``, ``n_classes``
-        Number of classes asked for, and that which merging gave, for all modalities alike.
+        Requested number of classes, and the number after merging, which is the same for all modalities.
     ``n_fitted``
-        Number of those with enough training cells that have the modality.
+        Number of classes with enough training cells with the modality.
     ``accuracy``
-        Fraction of cells that are classified right; NaN if there are none.
+        Fraction of cells that are classified correctly; NaN without cells.
     ``dummy_accuracy``
-        The same if all cells are taken for the largest class of the training cells.
+        Accuracy of assigning all cells to the largest class of the training cells.
     ``n_cells``
-        Number of cells classified: with a label, the modality, and a class that was fitted.
+        Number of classified cells: those with a label, the modality, and a class that was fitted.
     ``n_left_out``
-        Number of cells left out because their class was not fitted. Counted as wrong, they would make the accuracy
-        ``accuracy * n_cells / (n_cells + n_left_out)``.
+        Number of cells left out because their class was not fitted. Counted as errors, they would reduce the
+        accuracy to ``accuracy * n_cells / (n_cells + n_left_out)``.
     ``n_training``
-        Number of training cells that the classifier was fitted to.
+        Number of training cells to which the classifier was fitted.
 
     Raises
     ------
     KeyError
-        If there are no such latents or labels, a label is not in the taxonomy, or nothing says which cells trained.
+        If latents, labels or the set of each cell are missing, or a label is not in the taxonomy.
     ValueError
         If no training cell has a label and latents.
 
     Notes
     -----
-    Types assigned from one of the modalities make that one easier to classify.
+    If types were assigned from one of the modalities, that modality is easier to classify.
 
-    Unlike the published code, no test cell has a say in which classes are scored or in what the dummy predicts, and the
-    number of classes is that of the training cells' types.
+    Unlike in the published code, test cells influence neither which classes are scored nor what the dummy
+    predicts, and the number of classes is that of the types of the training cells.
 
     Examples
     --------
@@ -124,15 +125,16 @@ def classify_by_resolution(
     >>> table.pivot(index="n_classes", columns="modality", values="accuracy").shape
     (2, 2)
     """
-    of = latents(mdata, use_rep, modalities)
+    latents_of = latents(mdata, use_rep, modalities)
     labels = labels_of(mdata, labels_key)
     known = labels.notna().to_numpy()
-    has = {name: np.isfinite(z).all(1) & known for name, z in of.items()}
+    has = {name: np.isfinite(z).all(1) & known for name, z in latents_of.items()}
     training, asked = cell_mask(mdata, use_rep, train_cells), cell_mask(mdata, use_rep, cells)
     counted = labels[training & np.any(list(has.values()), axis=0)]
     if not len(counted):
         raise ValueError(
-            f"No training cell has a label {labels_key!r} and latents of {' or '.join(map(repr, of))}."
+            f"No training cell has a label {labels_key!r} and latents of "
+            f"{' or '.join(map(repr, latents_of))}. Choose other cells: train_cells=..."
         )
     if n_classes is None:
         n_classes = [n for n in taxonomy.resolutions(counted) if n > 1]
@@ -140,7 +142,7 @@ def classify_by_resolution(
     for n in n_classes:
         classes = taxonomy.merge(labels, n, rounding, counted)
         row = {"n_asked": int(n), "n_classes": classes[counted.index].nunique()}
-        for modality, z in of.items():
+        for modality, z in latents_of.items():
             fit, scored = ((z[has[modality] & c], classes[has[modality] & c]) for c in (training, asked))
             scores = _classify(*fit, *scored, reg_param, min_cells, n_dimensions)
             rows.append({"modality": modality, **row, **scores})
@@ -156,7 +158,7 @@ def _classify(
     min_cells: int,
     n_dimensions: int | None,
 ) -> dict[str, float]:
-    """Scores of classifiers fitted to some cells on others."""
+    """Fit classifiers to ``z`` and ``classes``, and score them on ``query`` and ``true``."""
     n = z.shape[1] if n_dimensions is None else min(n_dimensions, z.shape[1])
     sizes = classes.value_counts()
     fitted = sizes.index[sizes >= max(min_cells, n + 1)]
@@ -168,7 +170,7 @@ def _classify(
         dummy = float(
             np.mean(DummyClassifier(strategy="most_frequent").fit(z, given).predict(query) == expected)
         )
-        accuracy = dummy  # of a single class
+        accuracy = dummy  # with a single class, both predict it
         if len(fitted) > 1:
             qda = QuadraticDiscriminantAnalysis(reg_param=reg_param)
             model = make_pipeline(PCA(n, random_state=0), qda) if n < z.shape[1] else qda

@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.metrics import silhouette_samples
 
 from ._latents import cell_mask, labels_of, latents
+from ._parameters import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ._latents import Cells
 
 
+@describe
 def silhouettes(
     mdata: MuData,
     labels_key: str | Sequence[str],
@@ -25,43 +27,43 @@ def silhouettes(
     cells: Cells = "held-out",
     by: Literal["label", "modality", "cell"] = "label",
 ) -> pd.DataFrame:
-    """Silhouettes of labels in each modality's latents.
+    r"""Silhouettes of labels in the latents of each modality.
 
-    A cell's silhouette is (b - a) / max(a, b), with its mean Euclidean distances a to the other cells of its label and b
-    to those of the nearest other label: 1 far from other labels, 0 between two, below 0 closer to another. It is 0 for
-    the only cell of a label.
+    .. math:: s = \frac{b - a}{\max(a, b)}
+
+    Here, :math:`a` is the mean Euclidean distance of a cell to the other cells with its label, and :math:`b`
+    that to the cells with the nearest other label. The silhouette is close to 1 for cells far from other
+    labels, 0 between two labels, and negative for cells closer to another label. It is 0 for the only cell
+    with a label.
 
     Parameters
     ----------
-    mdata
-        MuData with latents, as written by :meth:`scvi_cae.CoupledAE.write_latent`.
+    %(mdata)s
     labels_key
-        Columns of labels, in ``mdata.obs`` or a modality's ``.obs``. If there is a column ``f"{labels_key}_{modality}"`` in
-        ``mdata.obs``, the modality's latents are labelled by it: ``"consistent_type"`` stands for
-        ``"consistent_type_rna"`` and so on.
-    use_rep
-        Beginning of the latents' keys in ``.obsm``.
-    cells
-        Which cells: ``"held-out"``, ``"training"``, ``"all"``, positions, or a mask. Distances are among these only, and
-        depend on how many there are.
+        Columns of labels, in ``mdata.obs`` or in the ``.obs`` of a modality. If ``mdata.obs`` has a column
+        ``f"{labels_key}_{modality}"``, it labels the latents of that modality: ``"consistent_type"`` selects
+        ``"consistent_type_rna"`` for ``"rna"``.
+    %(use_rep)s
+    %(cells)s
+        Distances are computed between these cells only, and depend on their number.
     by
-        A row for each label, for each modality as a whole, or for each cell.
+        Rows of the result: ``"label"``, ``"modality"`` or ``"cell"``.
 
     Returns
     -------
-    Data frame with the columns ``modality``, ``key`` (as given in ``labels_key``) and
+    Data frame with the columns ``modality``, ``key`` (as in ``labels_key``) and
 
-    - by label: ``label``, ``mean``, ``sd`` (missing for a single cell) and ``n`` cells; in each modality, the highest mean
-      first (Gala et al. 2021, Fig. 3d, e);
+    - by label: ``label``, ``mean``, ``sd`` (missing for a single cell) and ``n`` (number of cells), sorted
+      by decreasing mean in each modality (Gala et al. 2021, Fig. 3d, e);
     - by modality: ``mean``, ``sd`` and ``n``, over cells;
     - by cell: ``cell``, ``label`` and ``silhouette``.
 
     Raises
     ------
     KeyError
-        If there are no latents, no such labels, or nothing says which cells trained.
+        If latents, a column of labels or the set of each cell is missing.
     ValueError
-        If fewer than two labels, or as many labels as cells, occur.
+        If cells have fewer than two labels, or as many labels as cells; if ``by`` is another word.
 
     See Also
     --------
@@ -93,8 +95,9 @@ def silhouettes(
             n = len(set(given))
             if not 2 <= n < len(given):
                 raise ValueError(
-                    f"{len(given)} of the cells have latents of modality {modality!r} and a label in {column!r}, and {n} "
-                    "labels; silhouettes need at least two labels, and more cells than labels. Give other cells or labels."
+                    f"{len(given)} of the cells have latents of modality {modality!r} and a label in "
+                    f"{column!r}, with {n} distinct labels. Silhouettes need at least two labels and more "
+                    "cells than labels. Choose other cells or labels."
                 )
             tables.append(
                 pd.DataFrame(
@@ -108,7 +111,7 @@ def silhouettes(
                 )
             )
     if not tables:
-        raise ValueError("labels_key names no column; give at least one.")
+        raise ValueError("labels_key is empty. Name at least one column.")
     table = pd.concat(tables, ignore_index=True)
     if by == "cell":
         return table
@@ -117,7 +120,7 @@ def silhouettes(
     summary = summary.rename(columns={"std": "sd", "size": "n"})
     if by == "modality":
         return summary
-    # Modalities and keys stay in their order; within them, the highest first.
+    # Modalities and keys keep their order; within them, labels are sorted by decreasing mean.
     part = summary.groupby(["modality", "key"], sort=False).ngroup()
     order = np.lexsort([-summary["mean"], part])
     return summary.iloc[order].reset_index(drop=True)

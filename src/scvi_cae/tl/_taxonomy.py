@@ -1,4 +1,4 @@
-"""Trees of cell types, and types merged along them."""
+"""Trees of cell types, and merging of types along them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from scvi_cae._arguments import shorten
-from scvi_cae.data import category_names
+from scvi_cae._arguments import check_whole, shorten
+from scvi_cae._docstrings import insert_descriptions
 
+from ._labels import as_text
 from ._trees import checked_tree, tree_of_linkage, tree_of_pairs, tree_of_table
 
 if TYPE_CHECKING:
@@ -22,27 +23,40 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-#: What to do where merging jumps over the number of classes asked for.
+#: Rounding if no cut of the tree has exactly the requested number of classes.
 Rounding: TypeAlias = Literal["up", "down"]
+
+_describe = insert_descriptions(
+    node="Name of a node.",
+    n="Requested number of classes, at least 1.",
+    rounding="""
+        A merge may join three or more classes, so that no cut gives exactly ``n``. ``"up"`` (default): the
+        smallest possible number of at least ``n``, as in Gala et al. (2021); ``"down"``: the largest possible
+        number of at most ``n``. With fewer labels than ``n``, nothing is merged.
+    """,
+    KeyError="If a name or label is not in the taxonomy.",
+    ValueError="If ``n`` or ``rounding`` is invalid, or all labels are missing.",
+)
 
 
 class Taxonomy:
-    """A tree of cell types: leaves are types, internal nodes are groups of them.
+    """A tree of cell types: leaves are types, internal nodes are groups of types.
 
-    Make one with :meth:`from_csv` (a published dendrogram), :meth:`from_linkage` (hierarchical clustering by SciPy) or
-    :meth:`from_pairs` (which type belongs to which family).
+    Use :meth:`from_csv` for a published dendrogram, :meth:`from_linkage` for a hierarchical clustering by
+    SciPy, and :meth:`from_pairs` for types and their families.
 
     Parameters
     ----------
     graph
-        Directed tree from parents to children; its nodes are names. Children stand from left to right in the order in
-        which their edges were added. Nodes may have an attribute ``height``, at which their children merge: no node's is
-        above its parent's. Without it, a node's height is the number of levels below it.
+        Directed tree from parents to children; its nodes are names. The order of children, from left to
+        right, is that of their edges. Nodes may have an attribute ``height``, at which their children merge;
+        no node may be higher than its parent. Without this attribute, the height of a node is the number of
+        levels below it.
 
     Attributes
     ----------
     graph : networkx.DiGraph
-        The tree, frozen, with ``height`` at every node, for anything that networkx can do with trees.
+        The tree, frozen, with the attribute ``height`` at every node, for use with networkx.
     root : str
         Name of the root.
     nodes : list of str
@@ -53,12 +67,12 @@ class Taxonomy:
     Raises
     ------
     ValueError
-        If the graph is no tree, a node's name is blank, or a node is higher than its parent.
+        If the graph is not a tree, the name of a node is blank, or a node is higher than its parent.
 
     Notes
     -----
-    Names are text without white space at either end: the published dendrogram has leaves that end in a blank, and data
-    may or may not have it. Names given to any method, and labels of cells, are stripped alike.
+    White space at the ends of names is removed, in the tree, in arguments and in labels of cells: some leaves
+    of the published dendrogram end in a blank, which data may or may not have.
 
     Examples
     --------
@@ -79,19 +93,20 @@ class Taxonomy:
         self.root: str = next(node for node, degree in self.graph.in_degree() if degree == 0)
         self.nodes: list[str] = list(nx.dfs_preorder_nodes(self.graph, self.root))
         self.leaves: list[str] = [node for node in self.nodes if self.graph.out_degree(node) == 0]
+        self._heights: dict[str, float] = dict(self.graph.nodes(data="height"))
         self._position = {node: position for position, node in enumerate(self.nodes)}
 
     @classmethod
     def from_csv(cls, path: str | Path | TextIO) -> Self:
-        r"""Read a dendrogram as published with the cell types of mouse cortex.
+        r"""Read a dendrogram in the format of the published taxonomy of mouse cortex.
 
         Parameters
         ----------
         path
-            Path or open file, separated by commas, with a row for each node and the columns ``label`` (name),
-            ``parent`` (name of the parent; empty or ``NA`` for the root), ``y`` (height at which its children merge) and
-            ``x`` (place from left to right). Without ``y``, heights are numbers of levels; without ``x``, the order is
-            that of the rows. Other columns are not read.
+            Path or open file of comma-separated values, with a row for each node and the columns ``label``
+            (name), ``parent`` (name of the parent; empty or ``NA`` for the root), ``y`` (height at which its
+            children merge) and ``x`` (position from left to right). Without ``y``, heights are numbers of
+            levels; without ``x``, the order is that of the rows. Other columns are ignored.
 
         Returns
         -------
@@ -100,13 +115,13 @@ class Taxonomy:
         Raises
         ------
         ValueError
-            If ``label`` or ``parent`` is missing, a label is blank or not unique, there is not one root, or a parent is
-            no node.
+            If the column ``label`` or ``parent`` is missing, a label is blank or not unique, the number of
+            roots is not one, or a parent is not a node.
 
         References
         ----------
-        Tasic et al., "Shared and distinct transcriptomic cell types across neocortical areas", Nature 2018, whose
-        dendrogram Gala et al. 2021 classify by.
+        Tasic et al., "Shared and distinct transcriptomic cell types across neocortical areas", Nature 2018.
+        Gala et al. (2021) use its dendrogram.
 
         Examples
         --------
@@ -131,7 +146,7 @@ class Taxonomy:
         Parameters
         ----------
         table
-            As in :meth:`from_csv`, with a missing value for the root's parent.
+            Columns as in :meth:`from_csv`; the parent of the root is missing or empty.
 
         Returns
         -------
@@ -151,22 +166,22 @@ class Taxonomy:
         Parameters
         ----------
         linkage
-            ``(n_leaves - 1, 4)`` array, as of :func:`scipy.cluster.hierarchy.linkage`, for example of the types' mean
-            expression among the training cells. Leave out types of few cells: their means are noise, and stay classes
-            of their own until the last merges.
+            ``(n_leaves - 1, 4)`` array, as returned by :func:`scipy.cluster.hierarchy.linkage`, for example
+            of the mean expression of types over the training cells. Leave out types with few cells: their
+            means are noisy, and they remain separate classes until the last merges.
         labels
-            ``(n_leaves,)`` names of what was clustered.
+            ``(n_leaves,)`` names of the clustered observations.
 
         Returns
         -------
-        The taxonomy. Internal nodes are named ``n1``, ``n2``, ... in the order in which they merge; heights are the
-        linkage's distances, and leaves stand as in SciPy's dendrogram.
+        The taxonomy. Internal nodes are named ``n1``, ``n2``, ... in the order of merging; heights are the
+        distances of the linkage, and leaves have the order of SciPy's dendrogram.
 
         Raises
         ------
         ValueError
-            If ``linkage`` is none, the number of labels differs, two are alike or one has the name of an internal node,
-            or a node is higher than its parent.
+            If ``linkage`` is invalid; if the number of labels is not that of the leaves; if labels are
+            duplicated, or equal to the name of an internal node; if a node is higher than its parent.
 
         Examples
         --------
@@ -180,27 +195,28 @@ class Taxonomy:
 
     @classmethod
     def from_pairs(cls, pairs: Mapping[str, str] | pd.DataFrame, root: str = "root") -> Self:
-        """Make a taxonomy from what belongs to what.
+        """Make a taxonomy from pairs of child and parent.
 
         Parameters
         ----------
         pairs
-            Parent of each child, such as the family of each type. Or a data frame whose columns are labels from the
-            finest to the coarsest, a row for each cell or type: ``mdata.obs[["rna_type", "rna_family"]]``. Rows without
-            the finest label are left out; a missing coarser one is skipped, so that the next coarser is the parent.
+            Parent of each child, such as the family of each type. Or a data frame with a row for each cell or
+            type, whose columns are labels from the finest to the coarsest, such as
+            ``mdata.obs[["rna_type", "rna_family"]]``. Rows without the finest label are left out; missing
+            coarser labels are skipped, so that the next coarser label is the parent.
         root
-            Name of the node above all that have no parent; not used if there is one such only.
+            Name of the node above all nodes without a parent; not used if only one node has no parent.
 
         Returns
         -------
-        The taxonomy. Heights are numbers of levels. Children stand in the order given; those of a data frame are
+        The taxonomy. Heights are numbers of levels. Children keep the given order; those of a data frame are
         sorted (categories by their order).
 
         Raises
         ------
         ValueError
-            If there are no pairs, a label has two parents, or one that is its own ancestor; also if a name is a label of
-            two columns, or ``root`` one of them.
+            If there are no pairs; if a label has two parents or is its own ancestor; if a label occurs in two
+            columns, or is equal to ``root``.
 
         Examples
         --------
@@ -216,31 +232,17 @@ class Taxonomy:
             f"Taxonomy of {len(self.leaves)} leaves and {len(self.nodes) - len(self.leaves)} internal nodes"
         )
 
-    def __contains__(self, node: object) -> bool:
-        return str(node).strip() in self.graph
-
-    def height(self, node: str) -> float:
-        """Height at which a node's children merge.
-
-        Parameters
-        ----------
-        node
-            Name of a node.
-        """
-        return self.graph.nodes[self._known(node)]["height"]
-
+    @_describe
     def ancestors(self, node: str) -> list[str]:
         """All nodes above a node, from its parent to the root.
 
         Parameters
         ----------
-        node
-            Name of a node.
+        %(node)s
 
         Raises
         ------
-        KeyError
-            If there is no such node.
+        %(KeyError)s
         """
         out, node = [], self._known(node)
         while parents := list(self.graph.predecessors(node)):
@@ -248,103 +250,95 @@ class Taxonomy:
             out.append(node)
         return out
 
-    def descendants(self, node: str, leaves_only: bool = False) -> list[str]:
-        """All nodes below a node, without itself, parents before their children and from left to right.
+    @_describe
+    def descendants(self, node: str) -> list[str]:
+        """All nodes below a node, parents before their children, from left to right.
 
         Parameters
         ----------
-        node
-            Name of a node.
-        leaves_only
-            Whether internal nodes are left out.
+        %(node)s
 
         Raises
         ------
-        KeyError
-            If there is no such node.
+        %(KeyError)s
         """
-        below = self.order(nx.descendants(self.graph, self._known(node)))
-        return [name for name in below if not leaves_only or self.graph.out_degree(name) == 0]
+        return self.order(nx.descendants(self.graph, self._known(node)))
 
+    @_describe
     def subtree(self, node: str) -> Taxonomy:
         """The taxonomy below a node, which becomes the root.
 
         Parameters
         ----------
-        node
-            Name of a node.
+        %(node)s
 
         Raises
         ------
-        KeyError
-            If there is no such node.
+        %(KeyError)s
         """
         node = self._known(node)
         graph: nx.DiGraph = nx.DiGraph()
         graph.add_nodes_from((n, dict(self.graph.nodes[n])) for n in [node, *self.descendants(node)])
-        # Edges in their own order: it is that of the children.
+        # The order of edges is that of children.
         graph.add_edges_from(edge for edge in self.graph.edges if {*edge} <= {*graph})
         return Taxonomy(graph)
 
+    @_describe
     def order(self, names: Iterable[str]) -> list[str]:
-        """Sort nodes as they stand in the tree, from left to right.
+        """Sort nodes by their order in the tree, parents before their children, from left to right.
 
         Parameters
         ----------
         names
-            Names of nodes, leaves or not; an internal node stands before what is below it.
+            Names of nodes.
 
         Raises
         ------
-        KeyError
-            If one is no node.
+        %(KeyError)s
         """
         return sorted((self._known(name) for name in names), key=self._position.__getitem__)
 
     def merges(self) -> list[tuple[str, list[str]]]:
-        """In which order types merge.
+        """Merges of the tree, in order.
 
         Returns
         -------
-        Internal nodes by ascending height, each with its children, from left to right. The last is the root, at which
-        all are one. Nodes of equal height stand from left to right, but never before one below them.
+        Internal nodes by ascending height, each with its children from left to right. The last one is the
+        root, at which all types are merged. Nodes of equal height are sorted from left to right, children
+        before their parents.
         """
         internal = [
             node for node in nx.dfs_postorder_nodes(self.graph, self.root) if self.graph.out_degree(node) > 0
         ]
-        internal.sort(key=self.height)  # stable
+        internal.sort(key=self._heights.__getitem__)  # stable
         return [(node, list(self.graph[node])) for node in internal]
 
+    @_describe
     def merge_to(
         self, n: int, labels: Iterable[str | None] | None = None, rounding: Rounding = "up"
     ) -> dict[str, str]:
-        """Which class each label is of, if the tree is cut where ``n`` classes are left.
+        """Class of each label after cutting the tree into ``n`` classes.
 
-        Nodes merge by ascending height; those of equal height together, since the tree does not say which comes first.
+        Nodes merge by ascending height; nodes of equal height merge together, since the tree does not order
+        them.
 
         Parameters
         ----------
-        n
-            Number of classes asked for, at least 1.
+        %(n)s
         labels
-            Labels that count, such as those of the training cells: leaves of which there is no cell are no class. All
-            leaves by default. Missing ones are ignored.
-        rounding
-            A merge may make three classes or more into one, so that no cut gives exactly ``n``. ``"up"`` (default): the
-            fewest classes that are at least ``n``, as Gala et al. (2021) do; ``"down"``: the most that are at most
-            ``n``. With fewer labels than ``n``, nothing merges.
+            Labels to count, such as those of the training cells: leaves without cells are not classes.
+            Missing labels are ignored. By default, all leaves are counted.
+        %(rounding)s
 
         Returns
         -------
-        From all nodes that are leaves, or among ``labels``, to the name of their class: the highest merged node above
-        them, else their own. In the order of the tree.
+        The class of each leaf and of each node among ``labels``, in the order of the tree. A class has the
+        name of the highest merged node at or above the label, or that of the label if no such node is merged.
 
         Raises
         ------
-        KeyError
-            If a label is not in the taxonomy.
-        ValueError
-            If ``n`` or ``rounding`` cannot be, or there are no labels.
+        %(KeyError)s
+        %(ValueError)s
 
         Examples
         --------
@@ -361,20 +355,20 @@ class Taxonomy:
             label: self._class(label, cut) for label in self.order({*self.leaves, *map(self._known, wanted)})
         }
 
+    @_describe
     def resolutions(self, labels: Iterable[str | None] | None = None) -> list[int]:
-        """Numbers of classes that merging can give, ascending.
+        """Numbers of classes that merging can give, in ascending order.
 
         Parameters
         ----------
         labels
-            Labels that count, as in :meth:`merge_to`.
+            Labels to count, as in :meth:`merge_to`.
 
         Raises
         ------
-        KeyError
-            If a label is not in the taxonomy.
+        %(KeyError)s
         ValueError
-            If there are no labels.
+            If all labels are missing.
 
         Examples
         --------
@@ -385,6 +379,7 @@ class Taxonomy:
         counted = self._counted(self.leaves if labels is None else labels)
         return sorted({self._n_classes(counted, cut) for cut in self._cuts})
 
+    @_describe
     def merge(
         self,
         labels: Iterable[str | None],
@@ -392,44 +387,42 @@ class Taxonomy:
         rounding: Rounding = "up",
         counted: Iterable[str | None] | None = None,
     ) -> pd.Series:
-        """Labels of cells, merged to ``n`` classes.
+        """Merge the labels of cells to ``n`` classes.
 
         Parameters
         ----------
         labels
-            ``(n_cells,)`` names of nodes, missing where not known.
-        n, rounding
-            As in :meth:`merge_to`.
+            ``(n_cells,)`` names of nodes, missing where unknown.
+        %(n)s
+        %(rounding)s
         counted
-            Labels that count, such as those of the training cells; by default those that occur.
+            Labels to count, such as those of the training cells; by default ``labels``.
 
         Returns
         -------
-        Categorical Series; categories are the classes that occur, in the order of the tree, missing labels stay missing.
-        The index is that of ``labels``, if it is a Series.
+        Categorical Series. Categories are the classes that occur, in the order of the tree; missing labels
+        stay missing. If ``labels`` is a Series, it has the same index.
 
         Raises
         ------
-        KeyError
-            If a label is not in the taxonomy.
-        ValueError
-            As in :meth:`merge_to`.
+        %(KeyError)s
+        %(ValueError)s
         """
-        column = category_names(
-            labels if isinstance(labels, pd.Series) else pd.Series(list(labels), dtype=object)
-        )
-        cut = self._cut(n, column if counted is None else counted, rounding)
-        values = [None if name is None else self._class(self._known(name), cut) for name in column.tolist()]
+        names = as_text(list(labels))
+        cut = self._cut(n, names if counted is None else counted, rounding)
+        values = [None if name is None else self._class(self._known(name), cut) for name in names]
         categories = self.order({value for value in values if value is not None})
-        return pd.Series(pd.Categorical(values, categories=categories), index=column.index)
+        index = labels.index if isinstance(labels, pd.Series) else None
+        return pd.Series(pd.Categorical(values, categories=categories), index=index)
 
     def to_frame(self) -> pd.DataFrame:
-        """The taxonomy as a table, for example to keep in ``.uns`` or as csv.
+        """The taxonomy as a table, for example to store it in ``.uns`` or as CSV.
 
         Returns
         -------
-        A row for each node and the columns of :meth:`from_csv`: ``x`` (of leaves, 1, 2, ...; of others, the mean of
-        their children), ``y`` (height), ``leaf``, ``label`` and ``parent`` (empty text for the root).
+        A row for each node, with the columns of :meth:`from_csv`: ``x`` (1, 2, ... for leaves, the mean over
+        the children for other nodes), ``y`` (height), ``leaf``, ``label`` and ``parent`` (empty for the
+        root).
         """
         x: dict[str, float] = {leaf: number + 1.0 for number, leaf in enumerate(self.leaves)}
         for node, children in reversed([(node, list(self.graph[node])) for node in self.nodes]):
@@ -438,7 +431,7 @@ class Taxonomy:
         return pd.DataFrame(
             {
                 "x": [x[node] for node in self.nodes],
-                "y": [self.height(node) for node in self.nodes],
+                "y": [self._heights[node] for node in self.nodes],
                 "leaf": [self.graph.out_degree(node) == 0 for node in self.nodes],
                 "label": self.nodes,
                 "parent": [(self.ancestors(node) or [""])[0] for node in self.nodes],
@@ -446,17 +439,17 @@ class Taxonomy:
         )
 
     def _known(self, node: str) -> str:
-        """Name of a node, stripped."""
+        """Stripped name of a node."""
         name = str(node).strip()
         if name not in self.graph:
             raise KeyError(
-                f"{name!r} is not in the taxonomy, whose leaves are {shorten(self.leaves)}. Leave out cells of other "
-                "labels (set them to None), or add the label to the taxonomy."
+                f"{name!r} is not in the taxonomy, whose leaves are {shorten(self.leaves)}. Leave out cells "
+                "with other labels (set them to None), or add the label to the taxonomy."
             )
         return name
 
     def _counted(self, labels: Iterable[str | None]) -> list[str]:
-        """Nodes among labels, each once."""
+        """Distinct nodes among labels."""
         counted = self.order({*_present(labels)})
         if not counted:
             raise ValueError("No labels to merge: all are missing.")
@@ -464,17 +457,16 @@ class Taxonomy:
 
     @cached_property
     def _cuts(self) -> list[float]:
-        """Heights to cut the tree at, ascending; at the first, nothing merges."""
-        return [-np.inf, *sorted({self.height(node) for node, _ in self.merges()})]
+        """Heights at which to cut the tree, in ascending order; at the first, nothing is merged."""
+        return [-np.inf, *sorted({self._heights[node] for node, _ in self.merges()})]
 
     def _cut(self, n: int, labels: Iterable[str | None], rounding: Rounding) -> float:
-        """Height at which ``n`` classes are left."""
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-            raise ValueError(f"n={n!r} must be a whole number of at least 1.")
+        """Height at which ``n`` classes remain."""
+        check_whole(n, "n")
         if rounding not in ("up", "down"):
             raise ValueError(f"rounding={rounding!r} must be 'up' or 'down'.")
         counted = self._counted(labels)
-        # The higher the cut, the fewer classes; at the root's height there is one.
+        # The number of classes decreases with the height of the cut, to one at the root.
         first = bisect_left(self._cuts, -n, key=lambda cut: -self._n_classes(counted, cut))
         if rounding == "up" and self._n_classes(counted, self._cuts[first]) < n:
             first = max(first - 1, 0)
@@ -486,13 +478,13 @@ class Taxonomy:
     def _class(self, node: str, cut: float) -> str:
         """The highest of a node and its ancestors that is merged at a height."""
         merged = [
-            n for n in (node, *self.ancestors(node)) if self.graph.out_degree(n) > 0 and self.height(n) <= cut
+            n
+            for n in (node, *self.ancestors(node))
+            if self.graph.out_degree(n) > 0 and self._heights[n] <= cut
         ]
         return merged[-1] if merged else node
 
 
 def _present(labels: Iterable[str | None]) -> list[str]:
     """Labels that are not missing."""
-    return [
-        name for name in category_names(pd.Series(list(labels), dtype=object)).tolist() if name is not None
-    ]
+    return [name for name in as_text(list(labels)) if name is not None]
