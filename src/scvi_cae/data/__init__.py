@@ -11,6 +11,7 @@ from ._fields import (
     obs_column,
 )
 from ._labels import AlignedLabels, category_codes, category_names, indicators
+from ._latents import check_latent_key, write_latents
 from ._matrix import AlignedMatrix, has_values, modality_matrix
 from ._query import prepare_query
 from ._resident import ResidentData, StackedData, tensor
@@ -46,6 +47,7 @@ __all__ = [
     "annotation_key",
     "category_codes",
     "category_names",
+    "check_latent_key",
     "check_modalities",
     "check_mudata",
     "check_not_view",
@@ -66,4 +68,5 @@ __all__ = [
     "training_data",
     "unlike_training",
     "warn_unlike_training",
+    "write_latents",
 ]

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from scvi_cae._arguments import shorten
@@ -18,7 +19,6 @@ from ._scan import measured_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
     from mudata import MuData
 
 
@@ -57,7 +57,7 @@ def match_features(names: pd.Index, features: Sequence[str], modality: str) -> n
         If the modality lacks some of the model's features, or has others.
     """
     names, wanted = names.astype(str), [str(name) for name in features]
-    columns = names.get_indexer(wanted)
+    columns = names.get_indexer(pd.Index(wanted))
     missing = [name for name, column in zip(wanted, columns, strict=True) if column < 0]
     unknown = names.difference(wanted)
     if missing or len(unknown):

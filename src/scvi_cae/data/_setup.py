@@ -114,7 +114,7 @@ class Setup:
 
         def read(setup: Setup, arm: str) -> tuple:
             parts = (setup.features, setup.layers, setup.likelihoods, setup.batches)
-            return tuple(part.get(arm) for part in parts)  # type: ignore[attr-defined]
+            return tuple(part.get(arm) for part in parts)
 
         arms = dict.fromkeys((*self.arms, *other.arms))
         return [arm for arm in arms if read(self, arm) != read(other, arm)]

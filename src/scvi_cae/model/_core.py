@@ -124,6 +124,33 @@ class CoreModel(BaseModelClass):
         self.setup.check_arm(modality)
         return None if self._fitted is None else self._fitted.moments.get(modality)
 
+    def align(self, adata: MuData | AlignedData | None = None) -> AlignedData:
+        """Align data once for several calls.
+
+        Methods that take ``adata`` accept the result in its place. Use it for many calls on the same data, which must
+        not change in between.
+
+        Parameters
+        ----------
+        adata
+            MuData with the model's features; the model's own data by default.
+
+        Returns
+        -------
+        The data as the model reads them.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not trained.
+        ValueError
+            If the data have none of the model's modalities, or other features or infinite values in one.
+        """
+        data = self._align(adata, self.modalities)
+        for name in self.labels:
+            data[name]
+        return data
+
     def _align(self, adata: MuData | AlignedData | None = None, arms: Sequence[str] = ()) -> AlignedData:
         """Data for inference, of which at least one of ``arms`` must be there.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -23,6 +22,8 @@ from ._setup import SetupMixin
 from ._training import TrainingMixin
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mudata import MuData
 
 #: Coordinates of latents.

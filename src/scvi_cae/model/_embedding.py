@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from scvi_cae._arguments import check_whole
-from scvi_cae.data import check_not_view
+from scvi_cae.data import check_latent_key, write_latents
 
 from ._core import CoreModel
 from ._encoding import encode, mean_latent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    import numpy as np
     import torch
     from mudata import MuData
 
@@ -100,7 +100,7 @@ class EmbeddingMixin(CoreModel):
         """
         data = self._align(adata, self.modalities)
         check_latent_key(data.mdata, key, self.modalities)
-        cells = np.arange(data.n_cells)
+        cells = self._positions(data, None)
         latents = {name: self._latent(data, name, cells) for name in self.modalities}
         joint = mean_latent(list(latents.values())).cpu().numpy()
         of_modalities = {name: z.cpu().numpy() for name, z in latents.items() if data.has(name)}
@@ -127,46 +127,3 @@ class EmbeddingMixin(CoreModel):
         """
         data = self._align(adata, self.modalities)
         return pd.Series(self._trained().sets(data.cells), index=data.cells)
-
-
-def check_latent_key(mdata: MuData, key: str, modalities: Sequence[str]) -> None:
-    """Check that latents can be written to a MuData under a key.
-
-    Raises
-    ------
-    ValueError
-        If the key is empty, holds a slash or is one of MuData's own; if the data are a view.
-    """
-    check_not_view(mdata)
-    names = [key, *(f"{key}_{name}" for name in modalities)]
-    if not key or "/" in key or set(names) & set(mdata.mod):
-        raise ValueError(
-            f"key={key!r} cannot name latents: it must not be empty, contain a slash, or give the name of a "
-            f"modality, under which MuData keeps which cells have it."
-        )
-
-
-def write_latents(
-    mdata: MuData, key: str, joint: np.ndarray, of_modalities: Mapping[str, np.ndarray], sets: pd.Series
-) -> None:
-    """Write latents and sets of cells to a MuData; see :meth:`EmbeddingMixin.write_latent`.
-
-    Parameters
-    ----------
-    mdata
-        The MuData.
-    key
-        Key in ``.obsm``.
-    joint
-        ``(n_cells, n_latent)`` joint latents.
-    of_modalities
-        ``(n_cells, n_latent)`` latents by modality of the MuData.
-    sets
-        ``(n_cells,)`` sets of the cells.
-    """
-    mdata.obsm[key] = joint
-    for name, z in of_modalities.items():
-        mdata.obsm[f"{key}_{name}"] = z
-        adata = mdata.mod[name]
-        adata.obsm[key] = z[mdata.obs_names.get_indexer(adata.obs_names)]
-    mdata.obs[f"{key}_set"] = sets

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from scvi import settings
 
@@ -12,6 +11,8 @@ from scvi_cae.data import tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
 
     from scvi_cae.data import AlignedData
     from scvi_cae.module import CoupledModule, Observation

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scvi_cae.data import SETS
+from scvi_cae.data import SETS, check_latent_key, write_latents
 
 from ._attribution import agreement
-from ._embedding import check_latent_key, write_latents
 from ._prediction import check_no_batch, predict_quantiles
 
 if TYPE_CHECKING:
@@ -60,9 +59,9 @@ class Ensemble:
                     "features, layer, likelihood or batches. Train them on the same data, set up in the same way."
                 )
 
-    def _align(self, adata: MuData | AlignedData | None) -> AlignedData:
-        """Data for all models: the first model's by default, aligned once."""
-        return self.models[0]._align(adata, self.models[0].modalities)
+    def align(self, adata: MuData | AlignedData | None = None) -> AlignedData:
+        """Data for several calls, see :meth:`scvi_cae.CoupledAE.align`; the first model's by default."""
+        return self.models[0].align(adata)
 
     @property
     def modalities(self) -> list[str]:
@@ -73,6 +72,19 @@ class Ensemble:
     def labels(self) -> list[str]:
         """Columns of labels."""
         return self.models[0].labels
+
+    def get_var_names(self) -> dict[str, list[str]]:
+        """Names of the features of each modality, and of the classes of each column of labels."""
+        return self.models[0].get_var_names()
+
+    def measured_values(
+        self,
+        modality: str,
+        adata: MuData | AlignedData | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Measured values on the scale of predictions, see :meth:`scvi_cae.CoupledAE.measured_values`."""
+        return self.models[0].measured_values(modality, adata, indices)
 
     def predict(
         self,
@@ -221,7 +233,7 @@ class Ensemble:
         -------
         ``(n_cells, total of n_latent)`` float32 array.
         """
-        data = self._align(adata)
+        data = self.align(adata)
         latents = [m.get_latent_representation(data, modality, indices, batch_size) for m in self.models]
         return np.concatenate(latents, axis=1) / np.float32(np.sqrt(len(latents)))
 
@@ -235,7 +247,7 @@ class Ensemble:
         key
             Key in ``.obsm``, and prefix of the modalities' keys, as in :meth:`scvi_cae.CoupledAE.write_latent`.
         """
-        data = self._align(adata)
+        data = self.align(adata)
         check_latent_key(data.mdata, key, self.modalities)
         latents = {
             name: self.get_latent_representation(data, name) for name in self.modalities if data.has(name)
@@ -256,7 +268,7 @@ class Ensemble:
         Categorical Series by cell: ``"training"`` if it was a training cell of any model, else ``"validation"`` if it
         was a validation cell of any, else ``"test"``.
         """
-        data = self._align(adata)
+        data = self.align(adata)
         sets = [model.set_membership(data) for model in self.models]
         codes = np.min([s.cat.codes.to_numpy() for s in sets], axis=0)  # -1 if unknown to one: missing
         return pd.Series(pd.Categorical(np.array([*SETS, None])[codes], SETS), index=data.cells)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -48,7 +48,7 @@ class Adaptation(NamedTuple):
     """
 
     arms: list[str]
-    layers: str
+    layers: Literal["outer", "all"]
 
 
 def installed_versions() -> dict[str, str]:

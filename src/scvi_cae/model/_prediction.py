@@ -11,7 +11,7 @@ from scvi_cae._arguments import check_whole, shorten
 
 from ._calibration import Calibration, Predicted, calibrate, predicted_quantiles
 from ._core import CoreModel
-from ._encoding import decode, encode
+from ._encoding import decode, encode, measured_values
 from ._intervals import check_quantiles, quantile_table
 
 if TYPE_CHECKING:
@@ -117,6 +117,38 @@ class PredictionMixin(CoreModel):
         latents = {name: encode(self.module, data, name, cells, batch_size) for name in sources}
         _, values = decode(self.module, latents, target, batch_size, number)
         return pd.DataFrame(values, index=data.cells[cells], columns=list(self.setup.features[target]))
+
+    def measured_values(
+        self,
+        modality: str,
+        adata: MuData | AlignedData | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Measured values of cells on the scale of predictions, with which predictions are compared.
+
+        Parameters
+        ----------
+        modality
+            Key of the modality, or column of labels.
+        adata
+            MuData with the model's features; the model's own data by default.
+        indices
+            Positions of cells; all by default.
+
+        Returns
+        -------
+        ``(n_cells, n_features)``, NaN where missing. Counts are at the mean library size of the training cells, since
+        sequencing depth is not predicted; labels are 1 for a cell's class and 0 for the others.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not trained.
+        ValueError
+            If no arm has this name, or the data lack the modality.
+        """
+        data = self._align(adata, [modality])
+        return measured_values(self.module, data, modality, self._positions(data, indices))
 
     def _batch_number(self, target: str, batch: str | None) -> int | None:
         """Number of a technical batch of a modality."""

@@ -119,7 +119,7 @@ class QueryMixin(CoreModel):
             unlike: list[str] = []
             if moments is not None:
                 values = modality_matrix(query, name, setup.layers.get(name))
-                found = unlike_training(values, *moments, features[name])
+                found = unlike_training(values, moments[0], moments[1], features[name])
                 warn_unlike_training(name, found)
                 unlike = found["feature"].tolist()
             report[name] = _writable({**row, "unlike_training": unlike})

@@ -174,7 +174,8 @@ class SavingMixin(CoreModel):
                 f"{folder} holds a damaged model: its weights do not fit its settings."
             ) from error
         if model.fitted is not None and model.fitted.adaptation is not None:
-            model.module.adapt(*model.fitted.adaptation)
+            adaptation = model.fitted.adaptation
+            model.module.adapt(adaptation.arms, adaptation.layers)
         model.to_device(torch_device)
         model.module.eval()
         return model

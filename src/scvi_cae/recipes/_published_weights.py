@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -226,7 +226,11 @@ def load_published_weights(
                 f"Modality {name!r} has {mdata[name].n_vars} features, but the published networks read "
                 f"{weights.n_features}: give these, in the published order."
             )
-    arguments = {"modalities": list(modalities), "layers": dict(layers or {}), "batch_key": {}}
+    arguments: dict[str, Any] = {
+        "modalities": list(modalities),
+        "layers": dict(layers or {}),
+        "batch_key": {},
+    }
     arguments |= {"labels_key": [], "likelihoods": {}, "gene_length_key": None}
     # Data that are not trained on may have constant features.
     CoupledAE._register(mdata, arguments, to_train=False)

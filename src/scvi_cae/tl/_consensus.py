@@ -11,10 +11,10 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score, pairwise_distances_argmin
 
 from scvi_cae._arguments import check_whole, shorten
-from scvi_cae.data import check_mudata, check_not_view, obs_column
+from scvi_cae.data import SETS, check_mudata, check_not_view, held_out, obs_column
 
 from ._consistent import categorical, check_key, fitted_modality, number_types
-from ._latents import SETS, cell_mask, latents
+from ._latents import cell_mask, latents
 from ._mixture import fit_mixture
 from ._parameters import describe
 
@@ -206,10 +206,10 @@ def consensus_types(
     # Cells that were used to train or to validate any fit are not held out.
     joint = sets.min(0)
     mdata.obs[f"{key_added}_set"] = categorical(joint, SETS)
-    held_out = joint == (2 if (joint == 2).any() else 1)
+    held = held_out(np.asarray(categorical(joint, SETS), dtype=object))
     mdata.uns[key_added] = {
         "types": types,
-        "pairwise_ami": _pairwise_ami(probabilities, {"training": (sets == 0).all(0), "held-out": held_out}),
+        "pairwise_ami": _pairwise_ami(probabilities, {"training": (sets == 0).all(0), "held-out": held}),
         "n_types_by_fit": n_by_fit,
         "params": {
             "modality": modality,
@@ -238,9 +238,10 @@ def _latents_and_sets(mdata: MuData, source: Source) -> tuple[dict[str, np.ndarr
                 "fits must be trained models, fits of fit_many, or keys of latents, not "
                 f"{type(source).__name__}."
             )
-        wanted = [name for name in model.measured if name in mdata.mod]
-        z = {name: np.asarray(model.get_latent_representation(mdata, name), dtype=float) for name in wanted}
-        column = model.cell_sets(mdata)
+        data = model.align(mdata)
+        wanted = [name for name in model.modalities if name in mdata.mod]
+        z = {name: np.asarray(model.get_latent_representation(data, name), dtype=float) for name in wanted}
+        column = model.set_membership(data)
     return z, pd.Categorical(column.astype(object), SETS).codes.astype(np.int64)
 
 

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from scvi_cae._arguments import shorten
-from scvi_cae.data import category_names, check_mudata, obs_column, positions
+from scvi_cae.data import category_names, check_mudata, held_out, obs_column, positions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
     from mudata import MuData
-
-#: The sets of a split, as :meth:`scvi_cae.CoupledAE.write_latent` names them.
-SETS = ["training", "validation", "test"]
 
 #: A selection of cells: by set, by position, or as a mask.
 Cells: TypeAlias = "Literal['held-out', 'training', 'all'] | Sequence[int] | np.ndarray"
@@ -81,28 +78,47 @@ def cell_mask(mdata: MuData, use_rep: str, cells: Cells) -> np.ndarray:
     ValueError
         If the set is empty, a position is out of range, or ``cells`` is another word.
     """
-    if not isinstance(cells, str):
-        mask = np.zeros(mdata.n_obs, dtype=bool)
-        mask[positions(cells, mdata.n_obs)] = True
-        return mask
-    if cells == "all":
-        return np.ones(mdata.n_obs, dtype=bool)
-    if cells not in ("held-out", "training"):
-        raise ValueError(f"cells={cells!r} must be 'held-out', 'training', 'all', positions or a mask.")
     key = f"{use_rep}_set"
-    if key not in mdata.obs or mdata.obs[key].isna().all():
+    sets = mdata.obs.get(key)
+    if isinstance(cells, str) and cells in ("held-out", "training") and (sets is None or sets.isna().all()):
         raise KeyError(
             f"The set of each cell (training, validation or test) is missing from mdata.obs[{key!r}]. Write "
             f"it with model.write_latent(mdata, key={use_rep!r}), or select cells by position or as 'all'."
         )
-    sets = mdata.obs[key].to_numpy()
-    if cells == "training":
-        mask = sets == "training"
-    else:
-        mask = sets == ("test" if (sets == "test").any() else "validation")
-    if not mask.any():
-        raise ValueError(f"mdata.obs[{key!r}] has no {cells} cells. Use cells='all', or positions.")
+    mask = np.zeros(mdata.n_obs, dtype=bool)
+    mask[chosen_cells(cells, mdata.n_obs, sets)] = True
     return mask
+
+
+def chosen_cells(cells: Cells, n_cells: int, sets: pd.Series | None) -> np.ndarray:
+    """Positions of selected cells.
+
+    Parameters
+    ----------
+    cells
+        As in :func:`cell_mask`.
+    n_cells
+        Number of cells.
+    sets
+        Set of each cell; not needed for ``"all"`` and for positions.
+
+    Raises
+    ------
+    ValueError
+        If the set is empty, a position is out of range, or ``cells`` is another word.
+    """
+    if not isinstance(cells, str):
+        return positions(cells, n_cells, "cells")
+    if cells == "all":
+        return np.arange(n_cells)
+    if cells not in ("held-out", "training"):
+        raise ValueError(f"cells={cells!r} must be 'held-out', 'training', 'all', positions or a mask.")
+    assert sets is not None
+    names = sets.to_numpy()
+    chosen = np.flatnonzero(names == "training" if cells == "training" else held_out(names))
+    if not len(chosen):
+        raise ValueError(f"The data have no {cells} cells. Use cells='all', or positions.")
+    return chosen
 
 
 def labels_of(mdata: MuData, key: str) -> pd.Series:

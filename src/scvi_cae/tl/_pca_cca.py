@@ -8,10 +8,17 @@ import numpy as np
 import pandas as pd
 
 from scvi_cae._arguments import shorten
-from scvi_cae.data import AlignedModality, check_mudata, check_not_view, positions
+from scvi_cae.data import (
+    SETS,
+    AlignedMatrix,
+    check_latent_key,
+    check_mudata,
+    positions,
+    write_latents,
+)
 from scvi_cae.evaluate import CCABaseline, RidgeBaseline
 
-from ._latents import SETS, cell_mask
+from ._latents import cell_mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,7 +141,7 @@ class PCACCA:
         return pd.DataFrame(values, index=mdata.obs_names[cells], columns=self.features[target])
 
     def _latents(self, mdata: MuData, modality: str, cells: np.ndarray) -> np.ndarray:
-        aligned = AlignedModality(mdata, modality, self._layers[modality], self.features[modality])
+        aligned = AlignedMatrix(mdata, modality, self._layers[modality], self.features[modality])
         baseline = self._baseline
         transform = (baseline.transform_source, baseline.transform_target)[self.modalities.index(modality)]
         return transform(aligned.values(cells))
@@ -230,7 +237,6 @@ def pca_cca(
     (40, 24)
     """
     check_mudata(mdata)
-    check_not_view(mdata)
     names = list(mdata.mod) if modalities is None else list(modalities)
     unknown = [name for name in names if name not in mdata.mod]
     if unknown or len(names) != 2 or len(set(names)) != 2:
@@ -243,18 +249,13 @@ def pca_cca(
         raise ValueError(f"layers names {shorten(stray)}, which is none of the modalities {names}.")
     if decoder not in ("own", "crossed"):
         raise ValueError(f"decoder={decoder!r} must be 'own' or 'crossed'.")
-    keys = [key_added, *(f"{key_added}_{name}" for name in names)]
-    if not key_added or "/" in key_added or {*keys} & {*mdata.mod}:
-        raise ValueError(
-            f"key_added={key_added!r} cannot name latents: it must not be empty, contain a slash, or give "
-            "the name of a modality."
-        )
+    check_latent_key(mdata, key_added, names)
     a, b = names
     training = cell_mask(mdata, use_rep, train_cells)
     layer_of: dict[str, str | None] = {name: (layers or {}).get(name) for name in names}
     features = {name: mdata[name].var_names.astype(str).tolist() for name in names}
     values = {
-        name: AlignedModality(mdata, name, layer_of[name], features[name]).values(np.flatnonzero(training))
+        name: AlignedMatrix(mdata, name, layer_of[name], features[name]).values(np.flatnonzero(training))
         for name in names
     }
     both = np.all([~np.isnan(x).all(1) for x in values.values()], axis=0)
@@ -283,23 +284,19 @@ def pca_cca(
         for target in names
     }
     fitted = PCACCA(baseline, decoders, features, layer_of, mdata)
-    _write(mdata, fitted.transform(), key_added)
     if isinstance(train_cells, str) and train_cells == "training":
-        mdata.obs[f"{key_added}_set"] = mdata.obs[f"{use_rep}_set"]
+        sets = mdata.obs[f"{use_rep}_set"]
     else:
-        sets = np.where(training, "training", "test")
-        mdata.obs[f"{key_added}_set"] = pd.Categorical(sets, SETS)
+        sets = pd.Categorical(np.where(training, "training", "test"), SETS)
+    latents = fitted.transform()
+    write_latents(mdata, key_added, _joint(latents), latents, sets)
     return fitted
 
 
-def _write(mdata: MuData, latents: Mapping[str, np.ndarray], key: str) -> None:
-    """Write latents under the keys that a model uses."""
+def _joint(latents: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Mean of the latents over the modalities of a cell; NaN without any."""
     stacked = np.stack(list(latents.values()))
     present = np.isfinite(stacked)
     n = present.sum(0)
     joint = np.full(n.shape, np.nan)
-    mdata.obsm[key] = np.divide(np.where(present, stacked, 0).sum(0), n, out=joint, where=n > 0)
-    for name, z in latents.items():
-        mdata.obsm[f"{key}_{name}"] = z
-        adata = mdata.mod[name]
-        adata.obsm[key] = z[mdata.obs_names.get_indexer(adata.obs_names)]
+    return np.divide(np.where(present, stacked, 0).sum(0), n, out=joint, where=n > 0)

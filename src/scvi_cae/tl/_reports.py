@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 
 from scvi_cae._arguments import shorten
-from scvi_cae.data import positions
 from scvi_cae.evaluate import feature_correlation, feature_r2
-from scvi_cae.model import Ensemble
 from scvi_cae.module import mean_and_scale
 
-from ._latents import labels_of
+from ._latents import chosen_cells, labels_of
 from ._parameters import describe_report
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
     from mudata import MuData
 
-    from scvi_cae.model import CoupledAE
+    from scvi_cae.model import CoupledAE, Ensemble
 
     from ._latents import Cells
 
@@ -304,18 +302,14 @@ class _Predicted:
         cells: Cells,
     ) -> None:
         self.model, self.target = model, target
-        self._first = model.models[0] if isinstance(model, Ensemble) else model
-        data = self._first.adata if mdata is None else mdata
-        if data is None:
-            raise ValueError("The model was loaded without data; give some: mdata=...")
-        if target in self._first.labels:
+        if target in model.labels:
             raise ValueError(f"{target!r} is a column of labels. Reports are of modalities: target=...")
-        self.mdata = data
+        self.data = model.align(mdata)
         self.mean, self.scale = self._moments()
-        chosen = self._positions(cells)
+        chosen = chosen_cells(cells, self.data.n_cells, model.set_membership(self.data))
         # Predicting checks the names of modalities; predictions are NaN for cells without the source.
-        prediction = model.predict(source, target, data, chosen).to_numpy()
-        truth = self._first.comparable(target, self._first._aligned_modality(data, target).values(chosen))
+        prediction = model.predict(source, target, self.data, chosen).to_numpy()
+        truth = model.measured_values(target, self.data, chosen)
         both = ~np.isnan(truth).all(1) & ~np.isnan(prediction).all(1)
         if not both.any():
             raise ValueError(
@@ -324,47 +318,30 @@ class _Predicted:
             )
         self.cells, self.truth = chosen[both], truth[both]
         self._predictions = {_key(source): prediction[both]}
-        self.features: list[str] = self._first.get_var_names()[target]
+        self.features: list[str] = model.get_var_names()[target]
 
     def predict(self, source: str | Sequence[str]) -> np.ndarray:
         """Predicted values of the target, on the scale of ``truth``."""
         if _key(source) not in self._predictions:
-            table = self.model.predict(source, self.target, self.mdata, self.cells)
+            table = self.model.predict(source, self.target, self.data, self.cells)
             self._predictions[_key(source)] = table.to_numpy()
-        return self._first.comparable(self.target, self._predictions[_key(source)])
+        return self._predictions[_key(source)]
 
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the target among the training cells."""
-        own = self._first.adata
-        if own is not None:
-            training = np.flatnonzero(self._sets(own) == "training")
+        first = self.model.models[0]
+        if first.adata is not None:
+            own = self.data if self.data.mdata is first.adata else self.model.align()
+            training = np.flatnonzero(self.model.set_membership(own) == "training")
             if len(training):
-                return mean_and_scale(self._first.comparable_values(self.target, training))
-        elif (moments := self._first.feature_moments(self.target)) is not None:
+                return mean_and_scale(self.model.measured_values(self.target, own, training))
+        elif (moments := first.feature_moments(self.target)) is not None:
             return moments
         raise ValueError(
             "The model does not know the mean of its training cells, to which R2 is relative: it was trained "
             "on other data, or loaded without its data. Load it with its data: "
             "CoupledAE.load(folder, adata=mdata)."
         )
-
-    def _sets(self, mdata: MuData) -> np.ndarray:
-        return self.model.cell_sets(mdata).to_numpy(dtype=object)
-
-    def _positions(self, cells: Cells) -> np.ndarray:
-        """Positions of the selected cells."""
-        if not isinstance(cells, str):
-            return positions(cells, self.mdata.n_obs, "cells")
-        if cells not in ("held-out", "training", "all"):
-            raise ValueError(f"cells={cells!r} must be 'held-out', 'training', 'all', positions or a mask.")
-        if cells == "all":
-            return np.arange(self.mdata.n_obs)
-        sets = self._sets(self.mdata)
-        held_out = "test" if (sets == "test").any() else "validation"
-        chosen = np.flatnonzero(sets == ("training" if cells == "training" else held_out))
-        if not len(chosen):
-            raise ValueError(f"The data have no {cells} cells. Use cells='all', or positions.")
-        return chosen
 
 
 def _key(source: str | Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,61 @@
+"""Latents of cells in a MuData, where scanpy looks for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._checks import check_not_view
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import pandas as pd
+    from mudata import MuData
+
+
+def check_latent_key(mdata: MuData, key: str, modalities: Sequence[str]) -> None:
+    """Check that latents can be written to a MuData under a key.
+
+    Raises
+    ------
+    ValueError
+        If the key is empty, holds a slash or is one of MuData's own; if the data are a view.
+    """
+    check_not_view(mdata)
+    names = [key, *(f"{key}_{name}" for name in modalities)]
+    if not key or "/" in key or set(names) & set(mdata.mod):
+        raise ValueError(
+            f"key={key!r} cannot name latents: it must not be empty, contain a slash, or give the name of a "
+            f"modality, under which MuData keeps which cells have it."
+        )
+
+
+def write_latents(
+    mdata: MuData,
+    key: str,
+    joint: np.ndarray,
+    of_modalities: Mapping[str, np.ndarray],
+    sets: pd.Series | pd.Categorical,
+) -> None:
+    """Write latents and sets of cells to a MuData; see :meth:`scvi_cae.CoupledAE.write_latent`.
+
+    Parameters
+    ----------
+    mdata
+        The MuData.
+    key
+        Key in ``.obsm``.
+    joint
+        ``(n_cells, n_latent)`` joint latents.
+    of_modalities
+        ``(n_cells, n_latent)`` latents by modality of the MuData.
+    sets
+        ``(n_cells,)`` sets of the cells.
+    """
+    mdata.obsm[key] = joint
+    for name, z in of_modalities.items():
+        mdata.obsm[f"{key}_{name}"] = z
+        adata = mdata.mod[name]
+        adata.obsm[key] = z[mdata.obs_names.get_indexer(adata.obs_names)]
+    mdata.obs[f"{key}_set"] = sets
