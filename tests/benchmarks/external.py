@@ -27,7 +27,8 @@ def require(module: str, package: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
-            f"This baseline needs {package}, which is not installed. Install it with pip install --group benchmark."
+            f"This baseline needs {package}, which is not installed. Install it with "
+            "pip install --group benchmark."
         ) from error
 
 
@@ -45,10 +46,10 @@ def quietly() -> Iterator[None]:
 
 
 class MOFABaseline(PairBaseline):
-    """Multi-omics factor analysis (MOFA+) of package mofapy2: factors of both modalities by variational Bayes.
+    """Multi-omics factor analysis (MOFA+), of package mofapy2: factors by variational Bayes.
 
-    mofapy2 cannot project new cells. The factors of a new cell are their posterior mean given its source and the
-    fitted weights and noise, so test cells do not take part in the fit.
+    mofapy2 cannot project new cells. The factors of a new cell are their posterior mean given its source and
+    the fitted weights and noise, so test cells do not take part in the fit.
 
     Parameters
     ----------
@@ -61,8 +62,8 @@ class MOFABaseline(PairBaseline):
 
     References
     ----------
-    Argelaguet et al., "MOFA+: a statistical framework for comprehensive integration of multi-modal single-cell data",
-    Genome Biology 2020.
+    Argelaguet et al., "MOFA+: a statistical framework for comprehensive integration of multi-modal
+    single-cell data", Genome Biology 2020.
     """
 
     def __init__(self, n_latent: int = 15, n_iterations: int = 150, seed: int = 0) -> None:
@@ -144,8 +145,8 @@ class CCAZooBaseline(PairBaseline):
 class UniVIBaseline(PairBaseline):
     """Mixture-of-experts variational autoencoder of package univi, on cells that have both modalities.
 
-    A tenth of the training cells selects the best epoch. Missing values of the target are replaced by the training
-    mean.
+    A tenth of the training cells selects the best epoch. Missing values of the target are replaced by the
+    training mean.
 
     Parameters
     ----------

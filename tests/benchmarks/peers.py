@@ -1,23 +1,25 @@
 """All methods that predict one modality from the other, on the same held-out cells of real Patch-seq data.
 
-    SCVI_CAE_DATA=... python tests/benchmarks/peers.py                   # the whole table, under 90 minutes on 2 cores
-    SCVI_CAE_DATA=... python tests/benchmarks/peers.py --quick           # two folds, under 5 minutes
+    SCVI_CAE_DATA=... python tests/benchmarks/peers.py          # the whole table, under 90 minutes on 2 cores
+    SCVI_CAE_DATA=... python tests/benchmarks/peers.py --quick  # two folds, under 5 minutes
     SCVI_CAE_DATA=... python tests/benchmarks/peers.py --baselines-only --splits random
     SCVI_CAE_DATA=... python tests/benchmarks/peers.py --n-latent 3 --seeds 0 --directory results
 
-Data and folds (``--splits random``) are those of ``scala2020_folds.py``: 1,208 cells of Scala et al. (2021) with 1,286
-genes and 29 electrophysiological features, ten folds of 120 test cells. Everything is fitted to the fold's training
-cells only: standardisation, principal components, penalties and epochs. ``mouse`` and ``type`` are ten folds of whole
-mice and of whole transcriptomic types, none of whose cells are training cells; these use the first seed only.
+Data and folds (``--splits random``) are those of ``scala2020_folds.py``: 1,208 cells of Scala et al. (2021)
+with 1,286 genes and 29 electrophysiological features, ten folds of 120 test cells. Everything is fitted to
+the fold's training cells only: standardisation, principal components, penalties and epochs. ``mouse`` and
+``type`` are ten folds of whole mice and of whole transcriptomic types, none of whose cells are training
+cells; these use the first seed only.
 
-For each kind of split, two tables: the mean of each method's scores over folds with the standard deviation between
-folds, seeds averaged first (scores: ``scvi_cae.evaluate.score``); and the default model, alone and as an ensemble,
-against the best baseline for each score, paired by fold (``scvi_cae.evaluate.compare``). The best baseline is selected
-on the test folds themselves, which favours it.
+For each kind of split, two tables: the mean of each method's scores over folds with the standard deviation
+between folds, seeds averaged first (scores: ``scvi_cae.evaluate.score``); and the default model, alone and as
+an ensemble, against the best baseline for each score, paired by fold (``scvi_cae.evaluate.compare``). The
+best baseline is selected on the test folds themselves, which favours it.
 
-Methods of other packages (``external.py``) are run if they are installed (``pip install --group benchmark``), on random
-folds only. On random folds, models of the first seed are also trained with the types of the training cells as a
-modality of labels; their rows that end in "given the type" are predictions from the source and the test cell's type.
+Methods of other packages (``external.py``) are run if they are installed (``pip install --group benchmark``),
+on random folds only. On random folds, models of the first seed are also trained with the types of the
+training cells as a modality of labels; their rows that end in "given the type" are predictions from the
+source and the test cell's type.
 
 ``--directory`` keeps finished folds, from which an interrupted run resumes.
 """
@@ -171,7 +173,8 @@ def main() -> None:
     }
     if absent:
         print(
-            f"Not installed, so not in the table: {', '.join(absent)}. Install with pip install --group benchmark."
+            f"Not installed, so not in the table: {', '.join(absent)}. Install with "
+            "pip install --group benchmark."
         )
     mdata, position = paired_cells()
     for kind in args.splits:
