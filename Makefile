@@ -1,6 +1,6 @@
 # make demo   what the package does, on simulated data (DATA=scala2020 for real ones); results in demo/
 # make test   the test suite
-# make benchmark   everything beside everything on the real data under SCVI_CAE_DATA (ARGS=--quick for a glance)
+# make benchmark   models and all baselines on the real data under SCVI_CAE_DATA (ARGS=--quick for two folds)
 # make tutorials   the notebooks, executed anew (SCVI_CAE_TUTORIAL_DATA=simulated without the real data)
 # make docs   the documentation, in docs/_build/html; a warning is an error
 # make coverage   the test suite, and the lines that it does not reach
@@ -31,9 +31,9 @@ test: $(VENV)/installed
 test-latest: $(LATEST_VENV)/installed
 	$(LATEST_VENV)/bin/python -m pytest $(ARGS)
 
-# Methods of other packages are in the table if their extra can be installed; else it says that they are not.
+# The table has methods of other packages if these can be installed; otherwise it names the missing ones.
 benchmark: $(VENV)/installed
-	-$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --editable ".[benchmark]"
+	-$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --group benchmark
 	$(VENV)/bin/python tests/benchmarks/peers.py $(ARGS)
 
 # Executes every notebook anew; an error in one is an error here.

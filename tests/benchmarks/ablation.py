@@ -1,11 +1,12 @@
-"""What each part of the default recipe is worth, on cells that train the models of the benchmark.
+"""Ablation of the default recipe, on cells that train the models of the benchmark.
 
-    SCVI_CAE_DATA=... python tests/benchmarks/ablation.py [--only default "no translation"] [--folds 0 1 2 3 4]
+    SCVI_CAE_DATA=... python tests/benchmarks/ablation.py [--only default "no translation"] [--folds 0 1 2]
 
-Data are those of ``scala2020_folds.py``. The 120 test cells of its first fold are left out; the other 1,088 cells are
-dealt into ten folds, in each of which a tenth is held out of the training. So parts are chosen without the first fold's
-test cells; those of the other folds are among the cells that choose them, though never in the model that is scored on
-them. One row for each change of one part, one model and the mean of several (``Ensemble``).
+Data are those of ``scala2020_folds.py``. The 120 test cells of its first fold are left out; the other 1,088
+cells are divided into ten folds, each of which holds out a tenth. The recipe is thus selected without the
+test cells of the first fold. Test cells of the other folds take part in the selection, but never in training
+the model that is scored on them. One row for each change of one part: scores of one model and of the mean of
+several (``Ensemble``).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def both(**settings: Any) -> dict[str, Any]:
     return arms(settings, settings)
 
 
-#: What is changed: arguments of the model, of the training.
+#: Each change: arguments of the model and of the training.
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
     "minimum-variance coupling": ({"coupling_loss": "min_variance"}, {}),

@@ -1,27 +1,28 @@
-"""Modalities, gaps and queries on scala2020, in the ten folds of scala2020_folds.py: one experiment a call.
+"""Modalities, missing values and queries on scala2020, in the ten folds of scala2020_folds.py.
 
-    SCVI_CAE_DATA=... OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=2 python tests/benchmarks/any_modalities.py EXPERIMENT
-        [--folds 0 1 ...]
+    SCVI_CAE_DATA=... OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=2 python tests/benchmarks/any_modalities.py
+        EXPERIMENT [--folds 0 1 ...]
 
 three
-    rna, ephys and morph in one fit, beside rna and ephys alone; on the held-out cells that have all three, ephys from
-    rna with and without morph, and morph from rna with and without ephys, beside ridge regression on the same inputs.
+    rna, ephys and morph in one fit, compared with rna and ephys only; on the held-out cells that have all
+    three, ephys from rna with and without morph, and morph from rna with and without ephys, compared with
+    ridge regression on the same inputs.
 hidden
-    The electrophysiology of 0, 25, 50, 75 and 90 % of the training pairs hidden: those cells kept, with their
-    transcriptomes (and pairs four fifths of each batch), beside left out.
+    Electrophysiology hidden from 0, 25, 50, 75 and 90 % of the training pairs. These cells are kept with
+    their transcriptomes (pairs are four fifths of each minibatch), or left out.
 features
-    Cross-modal prediction as 0, 25, 50 and 75 % of the source's features are missing from held-out cells.
+    Cross-modal prediction with 0, 25, 50 and 75 % of the source's features missing from held-out cells.
 novelty
-    How well ``novelty`` tells held-out cells from copies shifted by one standard deviation, and from cells whose values
-    are shuffled between cells.
+    How well ``novelty`` distinguishes held-out cells from copies shifted by one standard deviation, and from
+    cells whose values are shuffled between cells.
 labels
-    RNA family and type as labels that half of the training cells have.
+    RNA family and type as labels of half of the training cells.
 likelihoods
     Squared error, Gaussian and negative binomial likelihoods.
 batches
-    Sequencing batches conditioned on, or not.
+    Models with and without conditioning on sequencing batches.
 
-Scores are means over folds and their standard deviation; nothing is chosen by held-out cells.
+Scores are means over folds with their standard deviation; held-out cells select nothing.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ def folds(mdata: mudata.MuData, numbers: list[int]) -> list[Split]:
     permutation = np.random.RandomState(42).permutation(len(cells))
     size = len(cells) // 10
     tests = [np.sort(cells[permutation[f * size : (f + 1) * size]]) for f in numbers]
-    nobody = np.empty(0, dtype=np.int64)
-    return [scvi_cae.data.Split(np.setdiff1d(np.arange(mdata.n_obs), test), nobody, test) for test in tests]
+    none = np.empty(0, dtype=np.int64)
+    return [scvi_cae.data.Split(np.setdiff1d(np.arange(mdata.n_obs), test), none, test) for test in tests]
 
 
 def has(mdata: mudata.MuData, *modalities: str) -> np.ndarray:
-    """Which cells have all of some modalities."""
+    """Mask of the cells that have all given modalities."""
     return np.all([mdata.obs_names.isin(mdata[name].obs_names) for name in modalities], axis=0)
 
 
@@ -126,7 +127,7 @@ def hidden(numbers: list[int]) -> Rows:
             test = plain.obs_names[folds(plain, [number])[0].test]
             train = paired.difference(test)
             lost = np.random.RandomState(seed).permutation(train)[: round(fraction * len(train))]
-            # Of few cells, some genes are the same in all.
+            # Some genes are constant among few cells.
             few = full["rna"][paired.difference(lost)].to_df()
             genes = few.columns[few.nunique() > 1]
             for label, rna in (("kept", paired), ("left out", paired.difference(lost))):
@@ -159,7 +160,7 @@ def hidden(numbers: list[int]) -> Rows:
 def altered(
     model: scvi_cae.CoupledAE, modality: str, change: Callable[[np.ndarray], np.ndarray]
 ) -> mudata.MuData:
-    """Test cells with one modality changed."""
+    """Test cells with changed values of one modality, and without the others."""
     query = model.adata[model.test_indices].copy()
     adata = query[modality].copy()
     values = adata.X.toarray() if hasattr(adata.X, "toarray") else np.array(adata.X)

@@ -1,10 +1,11 @@
-"""How well a panel of few genes predicts electrophysiology, on held-out cells of real Patch-seq.
+"""Prediction of electrophysiology from a panel of few genes, on held-out cells of real Patch-seq data.
 
     SCVI_CAE_DATA=... python tests/benchmarks/gene_panel.py [--n-genes 50 25] [--n-models 5]
 
-Data and folds are those of ``scala2020_folds.py``. In each fold, ``scvi_cae.pp.predictive_features`` selects genes by the
-training cells, and a model is trained of these alone; beside it the model of all genes, and ridge regression from the
-same genes. One model, the mean of several, and their fraction of what all genes reach.
+Data and folds are those of ``scala2020_folds.py``. In each fold, ``scvi_cae.pp.predictive_features`` selects
+genes by the training cells, and a model is trained on these genes only. It is compared with a model of all
+genes and with ridge regression from the same genes. Scores are of one model and of the mean of several, and
+as a fraction of the scores with all genes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from scala2020_folds import paired_cells, ten_folds
 from scvi_cae import CoupledAE, pp
 from scvi_cae.evaluate import cross_validate
 
-#: Few features that are worth little alone want more dropout than electrophysiology, and a shallow network.
+#: Few, weakly predictive features need more dropout than electrophysiology, and a shallow network.
 PANEL = {"arms": {"rna": {"hidden": (64,), "dropout": 0.4}}}
 
 

@@ -1,12 +1,13 @@
-"""Whether attribution finds the genes that go with a feature, in simulated Patch-seq whose truth is known.
+"""Whether attribution finds the genes related to a feature, in simulated Patch-seq data with known truth.
 
     python tests/benchmarks/generating_genes.py [--data 0 1 2] [--seeds 0 1 2 3 4]
 
-Models of the default recipe on four fifths of the cells, ``attribute(source="rna", target="ephys")`` over the others.
-A gene goes with a feature by the product of their loadings on the shared latent variables. For each feature, the 20
-genes of the largest products against all genes that load on none of these variables: the area under the ROC curve of
-the size of the derivative, and the fraction of the 20 whose sign is right; means over features. Beside it the plain
-correlation of gene and feature over the training cells.
+Models of the default recipe are trained on four fifths of the cells;
+``attribute(source="rna", target="ephys")`` is computed over the others. The relation of a gene and a feature
+is the product of their loadings on the shared latent variables. For each feature, the 20 genes with the
+largest products are compared with all genes that load on none of these variables: the area under the ROC
+curve of the absolute derivative, and the fraction of the 20 with the correct sign; means over features. The
+correlation of gene and feature over the training cells is scored likewise.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import scvi_cae
 
 
 def found(effects: pd.DataFrame, truth: dict) -> tuple[float, float]:
-    """Area under the curve and fraction of right signs."""
+    """Area under the ROC curve, and fraction of correct signs."""
     products = truth["loadings"]["rna"] @ truth["loadings"]["ephys"].T
     unrelated = ~effects.index.isin(truth["genes_on_latent"])
     areas, signs = [], []
@@ -36,7 +37,7 @@ def found(effects: pd.DataFrame, truth: dict) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Simulate, train, attribute, and print what is found."""
+    """Simulate, train, attribute, and print the scores."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

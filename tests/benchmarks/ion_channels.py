@@ -1,13 +1,13 @@
-"""Which ion channels drive predicted electrophysiology in real Patch-seq (Scala et al. 2021).
+"""Attribution of predicted electrophysiology to ion channels, in real Patch-seq data (Scala et al. 2021).
 
     SCVI_CAE_DATA=... python tests/benchmarks/ion_channels.py [--seeds 0 1 2 3 4] [--top 12] [--features ...]
 
-An ensemble of the default recipe on all 1,208 cells with transcriptome and electrophysiology, nothing held out, and
-``Ensemble.attribute(source="rna", target="ephys")``: standard deviations of the feature per standard deviation of the
-gene's log expression. Of the genes measured, those in the HGNC group of ion channels
-(``$SCVI_CAE_DATA/ion-channel-genes-group-177.csv``; human symbols, as mouse symbols by their case) are printed,
-largest mean first: its rank among all genes, and beside it the gene's correlation with the feature over the same
-cells, which knows nothing of other genes.
+An ensemble of the default recipe is trained on all 1,208 cells with transcriptome and electrophysiology,
+without held-out cells. ``Ensemble.attribute(source="rna", target="ephys")`` is in standard deviations of the
+feature per standard deviation of the gene's log expression. Printed are the measured genes in the HGNC group
+of ion channels (``$SCVI_CAE_DATA/ion-channel-genes-group-177.csv``; human symbols, converted to mouse symbols
+by their case), largest mean first, with the rank among all genes and the correlation of gene and feature over
+the same cells, which ignores other genes.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def main() -> None:
         largest = table["mean"].abs().loc[channels].nlargest(args.top).index
         print(f"\n{feature}\n{table.loc[largest].round(3).to_string()}")
         print(
-            f"Median stability of all genes {table['stability'].median():.2f}; correlation of mean and correlation "
-            f"over all genes {table['mean'].corr(table['correlation']):.2f}"
+            f"Median stability of all genes {table['stability'].median():.2f}; correlation of mean and "
+            f"correlation over all genes {table['mean'].corr(table['correlation']):.2f}"
         )
 
 

@@ -1,9 +1,10 @@
 """Cost of 50 fits together (10 folds x 5 seeds of scala2020), as a multiple of one fit.
 
-    SCVI_CAE_DATA=... OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=2 python tests/benchmarks/many_fits.py [--repeats 1] [--seeds 5]
+    SCVI_CAE_DATA=... OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=2 python tests/benchmarks/many_fits.py
+        [--repeats 1] [--seeds 5]
 
-One fit is ``CoupledAE.train()`` on the first fold with one thread, its fastest way on a CPU; the others are
-``fit_many`` with all threads. Both do the default 500 steps, in turn.
+One fit is ``CoupledAE.train()`` on the first fold with one thread, which is fastest on a CPU; the others are
+``fit_many`` with all threads. Both run the default 500 steps, in turn.
 """
 
 from __future__ import annotations

@@ -1,16 +1,18 @@
-"""Time and memory of training and embedding from disk, beside the same in memory, for 10^4 to 10^6 cells.
+"""Time and memory of training and embedding from disk and in memory, for 10^4 to 10^6 cells.
 
     SCVI_CAE_DATA=... python tests/benchmarks/out_of_memory.py [--sizes 1e4 1e5 1e6] [--format h5 zarr]
         [--in-memory-up-to 1e5] [--steps 500] [--threads 1] [--folder FOLDER]
 
-Cells with a simulated transcriptome only (sparse log counts of 1,286 genes, 18 % of them not 0), and pairs of
-transcriptome and electrophysiology: scala2020's, or simulated ones if ``SCVI_CAE_DATA`` is not set. The file is
-written a part at a time into FOLDER, by default a temporary one, and removed at the end: 1.9 GB for 10^6 cells.
+Data are cells with a simulated transcriptome only (sparse log counts of 1,286 genes, 18 % nonzero), and pairs
+of transcriptome and electrophysiology: those of scala2020, or simulated ones if ``SCVI_CAE_DATA`` is not set.
+The file is written in parts into FOLDER, by default a temporary one, and removed at the end; it has 1.9 GB
+for 10^6 cells.
 
-Each size and way runs in a process of its own. "disk" streams the transcriptomes, "memory" reads all and
-trains with it dense on the device (``resident_gb=inf``). Peak memory is the process's largest resident set above
-that after importing the package. Training is at least one epoch of 90 % of the cells and at least ``--steps`` steps
-of 200; its rate is that of training epochs alone, without set-up and validation, which come separately.
+Each size and mode runs in its own process. "disk" streams the transcriptomes; "memory" reads all and trains
+on dense data on the device (``resident_gb=inf``). Peak memory is the largest resident set of the process
+above that after importing the package. Training runs at least one epoch of 90 % of the cells and at least
+``--steps`` steps of 200 cells; its rate is that of training epochs only, and set-up and validation are timed
+separately.
 """
 
 from __future__ import annotations
@@ -43,15 +45,15 @@ import scvi_cae
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Numbers of cells simulated at once, and of types they belong to.
+#: Number of cells simulated at once, and number of their types.
 PART, N_TYPES = 20_000, 40
-#: The pairs' electrophysiology lies on the device either way; transcriptomes are streamed from disk even where they
-#: would fit, so that the curve is of one way of doing it.
+#: Electrophysiology is stored on the device in both modes. Mode "disk" streams transcriptomes even if they
+#: fit, so that all sizes are comparable.
 RESIDENT_GB = {"disk": 0.001, "memory": np.inf}
 
 
 def pairs() -> mudata.MuData:
-    """Real cells with both modalities if they are there, simulated ones otherwise."""
+    """Real cells with both modalities if available, otherwise simulated cells."""
     try:
         mdata = scvi_cae.datasets.scala2020()
     except (FileNotFoundError, OSError):
@@ -63,7 +65,7 @@ def pairs() -> mudata.MuData:
 
 
 def simulated(n_cells: int, n_genes: int) -> Iterator[sparse.csr_matrix]:
-    """Sparse log counts of cells of several types, a part at a time."""
+    """Sparse log counts of cells of several types, in parts."""
     rng = np.random.default_rng(0)
     rate = rng.gamma(0.3, size=(N_TYPES, n_genes)).astype(np.float32)
     some = 1 - np.exp(-rate)
@@ -75,7 +77,7 @@ def simulated(n_cells: int, n_genes: int) -> Iterator[sparse.csr_matrix]:
 
 
 def write(folder: Path, n_cells: int, how: str) -> None:
-    """Write the transcriptomes, the pairs' last, and the pairs' electrophysiology."""
+    """Write all transcriptomes, those of pairs last, and the electrophysiology of the pairs."""
     real = pairs()
     genes = real["rna"].var[[]]
     group = (
@@ -96,7 +98,7 @@ def write(folder: Path, n_cells: int, how: str) -> None:
 
 
 class Clock(pl.Callback):
-    """Seconds that each training epoch takes, up to its last step."""
+    """Seconds of each training epoch, up to its last step."""
 
     def __init__(self) -> None:
         self.epochs: dict[int, float] = {}
@@ -109,7 +111,7 @@ class Clock(pl.Callback):
 
 
 def peak_memory() -> int:
-    """Largest resident set of this process so far, in bytes; that of getrusage is its parent's at first."""
+    """Largest resident set of this process so far, in bytes; getrusage starts from that of its parent."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 

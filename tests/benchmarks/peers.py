@@ -1,26 +1,27 @@
-"""Everything that predicts one modality from the other, on the same held-out cells of real Patch-seq.
+"""All methods that predict one modality from the other, on the same held-out cells of real Patch-seq data.
 
-    SCVI_CAE_DATA=... python tests/benchmarks/peers.py                   # the whole table, under 90 minutes on 2 cores
-    SCVI_CAE_DATA=... python tests/benchmarks/peers.py --quick           # two folds, under 5 minutes
+    SCVI_CAE_DATA=... python tests/benchmarks/peers.py          # the whole table, under 90 minutes on 2 cores
+    SCVI_CAE_DATA=... python tests/benchmarks/peers.py --quick  # two folds, under 5 minutes
     SCVI_CAE_DATA=... python tests/benchmarks/peers.py --baselines-only --splits random
     SCVI_CAE_DATA=... python tests/benchmarks/peers.py --n-latent 3 --seeds 0 --directory results
 
-Data and folds (``--splits random``) are those of ``scala2020_folds.py``: 1,208 cells of Scala et al. (2021) with 1,286
-genes and 29 electrophysiological features, ten folds of 120 test cells. Nothing of a test cell is seen by anything that
-is fitted: standardisation, principal components, penalties and epochs are of the fold's training cells. With ``mouse``
-and ``type``, ten folds of whole mice, and of whole transcriptomic types, of which no training cell is; there with the
-first seed only.
+Data and folds (``--splits random``) are those of ``scala2020_folds.py``: 1,208 cells of Scala et al. (2021)
+with 1,286 genes and 29 electrophysiological features, ten folds of 120 test cells. Everything is fitted to
+the fold's training cells only: standardisation, principal components, penalties and epochs. ``mouse`` and
+``type`` are ten folds of whole mice and of whole transcriptomic types, none of whose cells are training
+cells; these use the first seed only.
 
-For each kind of split: the mean over folds and the standard deviation between them, seeds averaged first, of each
-method's scores (``scvi_cae.evaluate.score`` says what they are), then the default model, alone and as an ensemble, against
-the best baseline for each score, paired by fold (``scvi_cae.evaluate.compare``). The best baseline is picked on the
-test folds themselves, which favours it.
+For each kind of split, two tables: the mean of each method's scores over folds with the standard deviation
+between folds, seeds averaged first (scores: ``scvi_cae.evaluate.score``); and the default model, alone and as
+an ensemble, against the best baseline for each score, paired by fold (``scvi_cae.evaluate.compare``). The
+best baseline is selected on the test folds themselves, which favours it.
 
-Methods of other packages are run if they are installed (``pip install scvi-cae[benchmark]``), on random folds only.
-On random folds, models of the first seed are also trained with the types of the training cells as a modality of labels;
-rows that end in "told the type" are what they predict from the source and the test cell's type together.
+Methods of other packages (``external.py``) are run if they are installed (``pip install --group benchmark``),
+on random folds only. On random folds, models of the first seed are also trained with the types of the
+training cells as a modality of labels; their rows that end in "given the type" are predictions from the
+source and the test cell's type.
 
-``--directory`` keeps finished folds, so that an interrupted run goes on.
+``--directory`` keeps finished folds, from which an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from external import CCAZooBaseline, MOFABaseline, UniVIBaseline
 from scala2020_folds import paired_cells, ten_folds
 
 from scvi_cae import CoupledAE, splits
 from scvi_cae.evaluate import compare, cross_validate
 
-#: Told nothing but the source.
-UNTOLD = [
+#: Baselines that use the source only, or the source of the reconstruction.
+FROM_SOURCE = [
     "ridge",
     "kernel ridge",
     "tuned kernel ridge",
@@ -54,8 +56,8 @@ UNTOLD = [
     "weighted cca",
     "pca",
 ]
-#: Told the cell's family or type.
-TOLD = [
+#: Baselines that are given the cell's family or type.
+FROM_LABELS = [
     "family mean",
     "type mean",
     "shrunk type mean",
@@ -63,11 +65,11 @@ TOLD = [
     "kernel ridge + type mean",
     "bagged kernel ridge + type mean",
 ]
-#: Names, and the packages and modules that they take.
+#: Methods of other packages, and the modules that they need.
 PEERS = {"mofa": "mofapy2", "cca-zoo": "cca_zoo", "univi": "univi"}
 RNA, EPHYS = "rna", "ephys"
-#: Columns of the table.
-SHOWN = {
+#: Columns of the table: metric, source and target.
+COLUMNS = {
     "E from T": ("r2", RNA, EPHYS),
     "beyond family": ("r2 beyond family", RNA, EPHYS),
     "beyond type": ("r2 beyond type", RNA, EPHYS),
@@ -85,14 +87,16 @@ SHOWN = {
     "type knn E in T": ("type knn", EPHYS, RNA),
     "type qda E in T": ("type qda", EPHYS, RNA),
 }
-#: Columns of which the model is compared with the best baseline.
+#: Columns in which the model is compared with the best baseline.
 TESTED = ["E from T", "beyond family", "T from E", "FOSCTTM", "family knn E in T", "family knn T in E"]
 LOWER_IS_BETTER = {"foscttm"}
+#: End of the names of methods that are given the type.
+GIVEN_TYPE = " given the type"
 
 
-def rows_of(table: pd.DataFrame, shown: str) -> pd.DataFrame:
-    """Rows of the scores that a column shows."""
-    metric, source, target = SHOWN[shown]
+def rows_of(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Rows of the scores in a column."""
+    metric, source, target = COLUMNS[column]
     rows = table[table["metric"] == metric]
     return rows if source is None else rows[(rows["source"] == source) & (rows["target"] == target)]
 
@@ -100,17 +104,17 @@ def rows_of(table: pd.DataFrame, shown: str) -> pd.DataFrame:
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over folds of each method and column."""
     columns = {}
-    for shown in SHOWN:
-        folds = rows_of(table, shown).groupby(["method", "fold"], sort=False)["value"].mean().unstack("fold")
-        columns[shown] = folds.mean(axis=1).map("{:.3f}".format) + folds.std(axis=1).map(" ({:.3f})".format)
+    for column in COLUMNS:
+        folds = rows_of(table, column).groupby(["method", "fold"], sort=False)["value"].mean().unstack("fold")
+        columns[column] = folds.mean(axis=1).map("{:.3f}".format) + folds.std(axis=1).map(" ({:.3f})".format)
     return pd.DataFrame(columns).reindex(table["method"].unique()).fillna("")
 
 
 def against_best(table: pd.DataFrame, ours: list[str], baselines: list[str], fraction: float) -> pd.DataFrame:
     """Paired comparisons of our methods with the best of some baselines."""
     results = []
-    for shown in TESTED:
-        rows, metric = rows_of(table, shown), SHOWN[shown][0]
+    for column in TESTED:
+        rows, metric = rows_of(table, column), COLUMNS[column][0]
         means = rows[rows["method"].isin(baselines)].groupby("method")["value"].mean()
         methods = [method for method in ours if method in set(rows["method"])]
         if means.empty:
@@ -118,7 +122,7 @@ def against_best(table: pd.DataFrame, ours: list[str], baselines: list[str], fra
         best = means.idxmin() if metric in LOWER_IS_BETTER else means.idxmax()
         for method in methods:
             result = compare(rows, method, best, metric, test_fraction=fraction).reset_index(drop=True)
-            results.append(result.assign(score=shown, method=method, best=best))
+            results.append(result.assign(score=column, method=method, best=best))
     if not results:
         return pd.DataFrame()
     out = pd.concat(results).drop(columns=["n_folds"]).set_index(["score", "method", "best"])
@@ -137,15 +141,20 @@ def main() -> None:
     parser.add_argument(
         "--folds", type=int, nargs="+", default=list(range(10)), help="numbers of folds to run"
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of ensembles")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of ensembles")
     parser.add_argument("--n-models", type=int, default=5, help="members of an ensemble (default 5)")
-    parser.add_argument("--n-latent", type=int, default=10, help="of models and of CCA and PCA (default 10)")
+    parser.add_argument(
+        "--n-latent",
+        type=int,
+        default=10,
+        help="dimensions of models, CCA, PCA, cca-zoo and UniVI (default 10)",
+    )
     parser.add_argument("--model", type=json.loads, default={}, help="arguments of CoupledAE, as JSON")
     parser.add_argument("--train", type=json.loads, default={}, help="arguments of fit_many, as JSON")
-    parser.add_argument("--baselines", nargs="+", help="names, instead of all")
+    parser.add_argument("--baselines", nargs="+", help="names of baselines (default: all)")
     parser.add_argument("--baselines-only", action="store_true", help="train no models")
     parser.add_argument("--n-jobs", type=int, default=-1, help="processes (default: one for each core)")
-    parser.add_argument("--directory", type=Path, help="folder to keep finished folds and all scores in")
+    parser.add_argument("--directory", type=Path, help="folder for finished folds and all scores")
     args = parser.parse_args()
     if args.quick:
         args.splits, args.folds, args.seeds = ["random"], args.folds[:2], args.seeds[:1]
@@ -157,9 +166,15 @@ def main() -> None:
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     installed = [name for name, module in PEERS.items() if util.find_spec(module)]
     absent = [name for name in PEERS if name not in installed]
+    peers = {
+        "mofa": MOFABaseline(),
+        "cca-zoo": CCAZooBaseline(args.n_latent),
+        "univi": UniVIBaseline(args.n_latent),
+    }
     if absent:
         print(
-            f"Not installed, hence not in the table: {', '.join(absent)} (pip install scvi-cae[benchmark])."
+            f"Not installed, so not in the table: {', '.join(absent)}. Install with "
+            "pip install --group benchmark."
         )
     mdata, position = paired_cells()
     for kind in args.splits:
@@ -168,9 +183,9 @@ def main() -> None:
         else:
             every = splits.k_fold(mdata, 10, group_by={"mouse": "mouse", "type": "rna_type"}[kind])
             folds = [every[number] for number in args.folds]
-        baselines = args.baselines or [
-            *UNTOLD,
-            *TOLD,
+        names = args.baselines or [
+            *FROM_SOURCE,
+            *FROM_LABELS,
             *(installed if kind == "random" and not args.quick else []),
         ]
         start = time.perf_counter()
@@ -186,7 +201,7 @@ def main() -> None:
             args.seeds if kind == "random" else args.seeds[:1],
             {"n_latent": args.n_latent, **args.model},
             args.train,
-            baselines=baselines,
+            baselines={name: peers.get(name, name) for name in names},
             models=not args.baselines_only,
             directory=None if args.directory is None else args.directory / kind,
             **shared,
@@ -194,22 +209,21 @@ def main() -> None:
         if kind == "random" and not args.baselines_only:
             labelled = mdata.copy()
             CoupledAE.setup_mudata(labelled, modalities=[RNA, EPHYS], labels_key="rna_type")
-            knowing = cross_validate(
+            given = cross_validate(
                 labelled,
                 folds,
                 args.seeds[:1],
                 {"n_latent": args.n_latent, **args.model},
                 args.train,
                 baselines=False,
-                directory=None if args.directory is None else args.directory / "told",
+                directory=None if args.directory is None else args.directory / "given_type",
                 **shared,
             )
-            told = knowing["source"].str.endswith(" + rna_type")
-            knowing = knowing[told].assign(
-                method=knowing["method"] + " told the type",
-                source=knowing["source"].str.removesuffix(" + rna_type"),
+            given = given[given["source"].str.endswith(" + rna_type")]
+            given = given.assign(
+                method=given["method"] + GIVEN_TYPE, source=given["source"].str.removesuffix(" + rna_type")
             )
-            table = pd.concat([table, knowing], ignore_index=True)
+            table = pd.concat([table, given], ignore_index=True)
         minutes = (time.perf_counter() - start) / 60
         if args.directory is not None:
             table.to_csv(args.directory / f"{kind}.csv", index=False)
@@ -218,12 +232,12 @@ def main() -> None:
         )
         print(summary(table).to_string())
         ours = [name for name in table["method"].unique() if name.startswith(("CoupledAE", "Ensemble"))]
-        untold = [name for name in ours if "told" not in name]
-        for what, methods, names in (
-            ("", untold, [*UNTOLD, *PEERS]),
-            (", told the type or not", ours, baselines),
+        from_source = [name for name in ours if not name.endswith(GIVEN_TYPE)]
+        for what, methods, baselines in (
+            ("", from_source, [*FROM_SOURCE, *PEERS]),
+            (", with or without the type", ours, names),
         ):
-            tests = against_best(table, methods, names, fraction=len(folds[0].test) / mdata.n_obs)
+            tests = against_best(table, methods, baselines, fraction=len(folds[0].test) / mdata.n_obs)
             if len(tests):
                 print(f"\nAgainst the best baseline{what}, paired by fold\n")
                 print(tests.round(4).to_string())

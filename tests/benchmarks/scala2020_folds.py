@@ -1,16 +1,17 @@
-"""Held-out scores on real Patch-seq (Scala et al. 2021) in ten folds, beside ridge regression and type means.
+"""Scores on real Patch-seq data (Scala et al. 2021) in ten folds, with ridge regression and type means.
 
-    SCVI_CAE_DATA=... python tests/benchmarks/scala2020_folds.py [--n-latent 10 3] [--seeds 0] [--folds 0 1 ...]
+    SCVI_CAE_DATA=... python tests/benchmarks/scala2020_folds.py [--n-latent 10 3] [--seeds 0] [--folds 0 1]
     SCVI_CAE_DATA=... python tests/benchmarks/scala2020_folds.py --published-epochs 200 --n-latent 3 --folds 0
 
-The 1,208 cells with transcriptome and electrophysiology, in the order of the counts file; folds are ten
-contiguous blocks of 120 of ``numpy.random.seed(42); numpy.random.permutation(1208)``, the 8 cells left over
-always train. One fixed recipe, the default one: all other cells train, for the default number of steps, so that
-nothing is chosen by looking at a test fold. R2 is pooled over test cells and features, against the training mean
-(``scvi_cae.evaluate.pooled_r2``).
+Data are the 1,208 cells with transcriptome and electrophysiology, in the order of the counts file. Folds are
+ten contiguous blocks of 120 of ``numpy.random.seed(42); numpy.random.permutation(1208)``; the remaining 8
+cells are training cells in all folds. The recipe is the default one: all other cells train for the default
+number of steps, so test cells select nothing. R2 is pooled over test cells and features, relative to the
+training mean (``scvi_cae.evaluate.pooled_r2``).
 
-With ``--published-epochs``, the published recipe instead (``scvi_cae.recipes.gala2021``): so many epochs of 500
-steps, then 500 steps on all training cells, with electrophysiology centred and scaled by the training cells.
+``--published-epochs`` runs the published recipe instead (``scvi_cae.recipes.gala2021``): this number of
+epochs of 500 steps, then 500 steps on all training cells, with electrophysiology centred and scaled by the
+training cells.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def paired_cells() -> tuple[mudata.MuData, np.ndarray]:
-    """The cells with transcriptome and electrophysiology, set up, and their positions in the order of the counts."""
+    """Cells with transcriptome and electrophysiology, set up, and their positions in order of the counts."""
     full = scvi_cae.datasets.scala2020()
     cells = full["rna"].obs_names
     mdata = mudata.MuData({name: full[name][cells].copy() for name in ("rna", "ephys")})

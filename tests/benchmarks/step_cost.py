@@ -1,11 +1,11 @@
-"""Cost of a training step of the package's module, as a ratio to the straightforward torch implementation.
+"""Cost of a training step of the package's module, relative to a straightforward torch implementation.
 
     python tests/benchmarks/step_cost.py [--repeats 7] [--steps 100] [--threads 1]
 
-The straightforward one has the same layers and losses: an encoder and a decoder for each modality, each with a
-linear path of its own, ``torch.nn.Dropout``, one pass of a decoder for each of the four predictions, AdamW without
-fusion. Batches of 200 cells, 1,286 + 29 features, 10 dimensions. That both compute the same is checked first: equal
-losses from equal weights, with the same entries dropped. Both are then timed in turn.
+The straightforward implementation has the same layers and losses: an encoder and a decoder for each modality,
+each with its own linear path, ``torch.nn.Dropout``, one pass of a decoder for each of the four predictions,
+AdamW without fusion. Minibatches have 200 cells, 1,286 + 29 features and 10 dimensions. Both must first have
+equal losses for equal weights and the same dropped entries. They are then timed in turn.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ N_LATENT, N_CELLS = 10, 200
 
 
 class Plain(nn.Module):
-    """A perceptron with one hidden layer beside a linear path."""
+    """A perceptron with one hidden layer, plus a linear path."""
 
     def __init__(self, n_in: int, n_out: int, bias: bool) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Plain(nn.Module):
 
 
 class PlainCoupledAE(nn.Module):
-    """Two arms and their coupling, as one would write them down."""
+    """Two arms and their coupling, written directly."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class PlainCoupledAE(nn.Module):
         self.noise = {m: default_arm(n).noise for m, n in N_FEATURES.items()}
 
     def copy(self, module: CoupledModule) -> None:
-        """Take the weights of the package's module."""
+        """Copy the weights of the package's module."""
         with torch.no_grad():
             for m in N_FEATURES:
                 arm, encoder, decoder = module.arm(m), self.encoders[m], self.decoders[m]

@@ -1,11 +1,11 @@
-"""Cost of one training step through ``CoupledAE.train()``, as a ratio to a bare torch loop.
+"""Cost of one training step of ``CoupledAE.train()``, relative to a bare torch loop.
 
     python tests/benchmarks/step_overhead.py [--repeats 5] [--epochs 50] [--threads 1]
 
 Both train the same network with the same optimiser and schedule on the same data in memory (1,200 cells,
-1,286 + 24 features, batches of 200), alternately in one process. ``train()`` validates and logs every epoch of six
-steps, and keeps the best weights; the bare loop computes the validation loss each epoch, or with
-``--no-validation`` not even that.
+1,286 + 24 features, minibatches of 200), alternately in one process. ``train()`` validates and logs after
+each epoch of six steps, and keeps the best weights; the bare loop only computes the validation loss after
+each epoch, which ``--no-validation`` omits.
 """
 
 from __future__ import annotations

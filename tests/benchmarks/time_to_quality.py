@@ -1,11 +1,13 @@
-"""Seconds until held-out scores reach those of the published schedule, on fold 0 of scala2020_folds.py.
+"""Training time until held-out scores reach those of the published schedule, on fold 0 of scala2020_folds.py.
 
-    SCVI_CAE_DATA=... OMP_NUM_THREADS=1 python tests/benchmarks/time_to_quality.py [--published-epochs 200] [--seed 0]
+    SCVI_CAE_DATA=... OMP_NUM_THREADS=1 python tests/benchmarks/time_to_quality.py
+        [--published-epochs 200] [--seed 0]
 
-The published recipe (``scvi_cae.recipes.gala2021``, three dimensions, electrophysiology centred and scaled by the
-training cells) is trained for so many epochs of 500 steps; its scores at the end are the target. Then the package's
-default is trained, scored every ten epochs, and the first time counts at which it has reached each target; seconds
-are those of training alone, without the scoring. Test cells choose nothing: they only say when.
+The published recipe (``scvi_cae.recipes.gala2021``, three dimensions, electrophysiology centred and scaled by
+the training cells) is trained for ``--published-epochs`` epochs of 500 steps; its final scores are the
+targets. Then the package's default is trained and scored every ten epochs; the result is the first time at
+which it reaches each target. Times are of training only, without scoring. Test cells select nothing: they
+only determine the time.
 """
 
 from __future__ import annotations
@@ -25,13 +27,13 @@ from scvi_cae.evaluate import score
 
 
 def held_out(model: scvi_cae.CoupledAE, test: np.ndarray) -> dict[str, float]:
-    """R2 by what is predicted from what."""
+    """R2 by target and source."""
     table = score(model, test, baselines=False).query("metric == 'r2'")
     return {f"{row.target} from {row.source}": row.value for row in table.itertuples()}
 
 
 class Watch(pl.Callback):
-    """Score a model every few epochs, with the clock stopped."""
+    """Score a model at intervals of epochs, with the clock stopped."""
 
     def __init__(self, model: scvi_cae.CoupledAE, split: list, every: int) -> None:
         self.model, self.split, self.every = model, split, every
@@ -42,7 +44,7 @@ class Watch(pl.Callback):
         self._start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop it, and score."""
+        """Stop the clock, and score."""
         self.seconds += time.perf_counter() - self._start
         epoch = trainer.current_epoch + 1
         if epoch % self.every and epoch != trainer.max_epochs:

@@ -1,16 +1,18 @@
-"""Predicted intervals on real Patch-seq (Scala et al. 2021): are they true, and do they tell which cells to leave out?
+"""Predicted intervals on real Patch-seq data (Scala et al. 2021): calibration, and use for abstention.
 
-    SCVI_CAE_DATA=... OMP_NUM_THREADS=1 python tests/benchmarks/uncertainty.py [--folds 0 1 ...] [--n-latent 10]
+    SCVI_CAE_DATA=... OMP_NUM_THREADS=1 python tests/benchmarks/uncertainty.py [--folds 0 1] [--n-latent 10]
 
-Cells and folds are those of scala2020_folds.py; electrophysiology is predicted from genes. Within each fold, five models
-are trained on four fifths of the training cells each (``splits.within``), to the last epoch, and make an ensemble whose
-quantiles are calibrated on all training cells by CV+. Beside it, one model that is trained on nine tenths and calibrated
-on the last tenth, ridge regression with split conformal prediction on the same two sets, and the ensemble again with
-residuals as they are instead of in proportion to the error to be expected at a cell's place. Test cells choose nothing.
+Cells and folds are those of scala2020_folds.py; electrophysiology is predicted from genes. Within each fold,
+five models are trained on four fifths of the training cells each (``splits.within``), to the last epoch. They
+form an ensemble whose quantiles are calibrated on all training cells by CV+. It is compared with one model
+that is trained on nine tenths and calibrated on the last tenth, with ridge regression with split conformal
+prediction on the same two sets, and with both without local scaling: residuals are used as they are, not
+relative to the error expected at a cell's latent position. Test cells select nothing.
 
-Coverage is the fraction of test cells in the 90 % interval, a mean over features and folds, with the least and the
-greatest of any feature over all folds; the width of intervals and the pinball loss are in standard deviations of the
-training cells. Then the mean squared error of predictions when the cells with the widest intervals are set aside.
+Coverage is the fraction of test cells in the 90 % interval, a mean over features and folds, with the minimum
+and maximum over features; widths of intervals and pinball losses are in standard deviations of the training
+cells. The second table has the mean squared error of predictions after the cells with the widest intervals
+are set aside.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ QUANTILES = [0.05, 0.95]
 
 
 def as_they_are(local: LocalErrors, latents: np.ndarray) -> np.ndarray:
-    """Instead of expected errors: the same everywhere."""
+    """Constant expected errors, instead of local ones."""
     return np.ones((len(latents), local.errors.shape[1]), dtype=np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Baselines on data whose answer is known."""
+"""Baselines on data with a known answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scvi_cae.evaluate import RidgeBaseline, TypeMeanBaseline, WithTypeMean
 
 @pytest.fixture
 def linear() -> tuple[np.ndarray, np.ndarray]:
-    """A target that is linear in the source, in units far from standard."""
+    """A target that is linear in the source, with features of very different scales."""
     rng = np.random.default_rng(0)
     source = 100 + rng.normal(size=(150, 6)) * np.array([1, 10, 100, 1, 1, 1e-3])
     target = (source - 100) @ rng.normal(size=(6, 4)) * 50 - 7
@@ -30,7 +30,7 @@ def test_ridge_chooses_a_penalty_that_fits_noise_with_the_mean():
     assert np.abs(prediction - target.mean(0)).max() < 0.3
 
 
-def test_ridge_does_not_take_missing_targets_for_zero(linear):
+def test_ridge_does_not_treat_missing_targets_as_zero(linear):
     source, target = linear
     rng = np.random.default_rng(1)
     gappy = target[:100].copy()
@@ -45,7 +45,7 @@ def test_each_pattern_is_fitted_to_its_own_cells_only(linear):
     gappy = target.copy()
     gappy[:40, 0] = np.nan
     alone = RidgeBaseline(alphas=[1.0]).fit(source, gappy)
-    # standardised by all cells, hence the source of the others is needed but their target is not
+    # standardisation uses all cells: the source of the other cells matters, their target does not
     np.testing.assert_allclose(
         alone.predict(source)[:, 1:], RidgeBaseline(alphas=[1.0]).fit(source, target).predict(source)[:, 1:]
     )
@@ -69,7 +69,7 @@ def test_cells_without_source_are_not_predicted_and_not_fitted(linear):
     np.testing.assert_allclose(prediction[30:], linear[1][30:], rtol=1e-3, atol=1e-2 * target[50:].std())
 
 
-def test_what_cannot_be_fitted_is_predicted_by_its_mean(linear):
+def test_features_that_cannot_be_fitted_are_predicted_by_their_mean(linear):
     source, target = linear
     source, target = source.copy(), target.copy()
     source[:30], target[30:, 0] = np.nan, np.nan  # observed, but never beside a source
@@ -87,7 +87,7 @@ def test_ridge_names_what_is_wrong(linear):
         RidgeBaseline().fit(source, target)
 
 
-def test_type_mean_knows_its_types_and_falls_back_on_the_overall_mean():
+def test_type_mean_falls_back_on_the_overall_mean_for_unknown_types():
     target = np.array([[1.0, 10.0], [3.0, np.nan], [8.0, np.nan], [np.nan, 40.0]])
     baseline = TypeMeanBaseline().fit(["a", "a", "b", None], target)
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""Paired comparison against scipy's tests and the published correction."""
+"""Paired comparison, tested against scipy and the published correction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scvi_cae.evaluate import compare
 
 
 def scores(values, source="rna", target="ephys", metric="r2"):
-    """A table of methods' values by fold, or by fold and seed."""
+    """A table of values of methods by fold, or by fold and seed."""
     rows = [
         (method, fold, seed, source, target, metric, value)
         for method, folds in values.items()
@@ -34,7 +34,7 @@ def test_statistics_are_scipys(values):
     assert row["difference"] == pytest.approx(difference.mean())
     assert row["p_wilcoxon"] == pytest.approx(stats.wilcoxon(difference).pvalue)
     assert (row["n_folds"], row["n_better"]) == (10, (difference > 0).sum())
-    # a tenth of the cells is tested by each of ten folds: 1/10 becomes 1/10 + 1/9
+    # each of ten folds tests a tenth of the cells: 1/10 becomes 1/10 + 1/9
     plain = stats.ttest_1samp(difference, 0)
     t = plain.statistic * np.sqrt(0.1 / (0.1 + 1 / 9))
     assert row["p_t"] == pytest.approx(2 * stats.t.sf(t, 9))
@@ -50,7 +50,7 @@ def test_the_other_way_round_is_the_opposite(values):
     assert one["p_t"] == pytest.approx(other["p_t"])
 
 
-def test_seeds_are_averaged_within_folds_and_need_not_be_as_many(values):
+def test_seeds_are_averaged_within_folds_and_may_differ_in_number(values):
     jitter = np.random.default_rng(1).normal(0, 0.1, (10, 3))
     seeds = values["a"][:, None] + jitter - jitter.mean(1, keepdims=True)
     pd.testing.assert_frame_equal(
@@ -83,7 +83,7 @@ def test_it_names_what_is_wrong(values):
     table = scores(values)
     with pytest.raises(ValueError, match="no metric 'r3'"):
         compare(table, "a", "b", "r3")
-    with pytest.raises(ValueError, match="no 'r2' of 'c'; it has that of 'a', 'b'"):
+    with pytest.raises(ValueError, match="no 'r2' of 'c'. Methods with this metric are 'a', 'b'"):
         compare(table, "a", "c")
     with pytest.raises(ValueError, match="several scores"):
         compare(pd.concat([table, table]), "a", "b")

@@ -38,7 +38,7 @@ def test_scores_are_those_of_each_fold_and_seed(mdata):
     expected = score(model, folds[2].test, "kind", metrics=METRICS)
     found = table.query("fold == 2 and seed == 1 and method == 'CoupledAE'").reset_index(drop=True)
     ours = expected[expected["method"] == "CoupledAE"].reset_index(drop=True)
-    # the least change of a latent may change whose neighbour it is
+    # a small change of a latent may change its neighbours
     same = ~found["metric"].str.contains("knn|qda|top|foscttm").to_numpy()
     np.testing.assert_allclose(found["value"][same], ours["value"][same], rtol=1e-2, atol=1e-3)
     assert found["metric"].tolist() == ours["metric"].tolist()
@@ -49,7 +49,7 @@ def test_scores_are_those_of_each_fold_and_seed(mdata):
     )
 
 
-def test_a_later_call_goes_on_where_an_interrupted_one_ended(mdata, tmp_path, monkeypatch):
+def test_a_later_call_resumes_an_interrupted_one(mdata, tmp_path, monkeypatch):
     folds, train = splits.k_fold(mdata, 3), {**TRAIN, "n_together": 1}
     fit_many, trained = _fold_scores.fit_many, []
 
@@ -164,7 +164,7 @@ def labelled():
 
 
 def test_processes_share_folds(labelled, tmp_path):
-    """Each fold is scored as in this process, labels and settings included; finished ones are kept."""
+    """Scores are those of one process, labels and settings included; finished folds are kept."""
     mdata, folds = labelled
     call = {"seeds": [0, 1], "n_models": 2, "train_kwargs": TRAIN, "labels_key": "kind", "progress": False}
     alone = cross_validate(mdata, folds, **call)

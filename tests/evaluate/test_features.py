@@ -1,4 +1,4 @@
-"""Scores of features against scikit-learn and scipy, one feature at a time."""
+"""Scores of features, tested against scikit-learn and scipy one feature at a time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_features_that_do_not_vary_or_were_not_measured_have_no_score():
     )
 
 
-def test_correlation_forgives_scale_and_offset_but_r2_does_not():
+def test_correlation_is_invariant_to_scale_and_offset_but_r2_is_not():
     truth = np.random.default_rng(0).normal(size=(20, 2))
     np.testing.assert_allclose(feature_correlation(truth, 5 * truth + 3), 1)
     assert (feature_r2(truth, 5 * truth + 3, truth.mean(0)) < 0).all()

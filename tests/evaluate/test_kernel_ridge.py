@@ -1,4 +1,4 @@
-"""Kernel ridge regression against scikit-learn's."""
+"""Kernel ridge regression, tested against scikit-learn."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def standardised(x, cells):
     return (x - x[cells].mean(0)) / x[cells].std(0)
 
 
-def test_it_is_scikit_learns_on_components_in_units_of_the_first(curved):
+def test_it_equals_scikit_learn_on_scaled_components(curved):
     x, y = curved
     train = np.arange(200)
     z, target = standardised(x, train), standardised(y, train)
@@ -33,7 +33,7 @@ def test_it_is_scikit_learns_on_components_in_units_of_the_first(curved):
 
 
 @pytest.mark.parametrize("baseline", [KernelRidgeBaseline(), BaggedKernelRidgeBaseline(n_bags=5)])
-def test_it_predicts_what_is_not_linear(curved, baseline):
+def test_it_predicts_nonlinear_relations(curved, baseline):
     x, y = curved
     errors = [
         np.mean((b.fit(x[:200], y[:200]).predict(x[200:]) - y[200:]) ** 2)
@@ -42,7 +42,7 @@ def test_it_predicts_what_is_not_linear(curved, baseline):
     assert errors[0] < errors[1]
 
 
-def test_leave_one_out_is_what_it_says(curved):
+def test_leave_one_out_equals_refitting_without_each_cell(curved):
     x, y = curved
     x, y = x[:40], y[:40, :1] + np.random.default_rng(1).normal(0, 5, (40, 1))
     penalties = [0.01, 0.3, 30.0]
@@ -64,7 +64,7 @@ def test_leave_one_out_is_what_it_says(curved):
 
 
 @pytest.mark.parametrize("make", [KernelRidgeBaseline, lambda: BaggedKernelRidgeBaseline(n_bags=3)])
-def test_gaps(curved, make):
+def test_missing_values(curved, make):
     """A feature is fitted to the cells that have it; cells without source are not predicted."""
     x, y = curved
     gappy, source = y.copy(), x.copy()
@@ -77,7 +77,7 @@ def test_gaps(curved, make):
     np.testing.assert_allclose(found[20:, [0, 2]], others[20:, [0, 2]])
 
 
-def test_what_no_cell_has_beside_a_source_keeps_its_mean(curved):
+def test_a_feature_that_no_cell_has_with_a_source_is_predicted_by_its_mean(curved):
     x, y = curved
     x, y = x.copy(), y.copy()
     x[:50], y[50:, 0] = np.nan, np.nan

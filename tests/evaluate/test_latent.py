@@ -1,4 +1,4 @@
-"""Latents of linear baselines."""
+"""Baselines with a latent space."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scvi_cae.evaluate import CCABaseline, PCABaseline, foscttm
 
 @pytest.fixture
 def shared():
-    """Two shared dimensions, the second weaker, among private ones and noise."""
+    """Two shared dimensions, the second weaker, with private dimensions and noise."""
     rng = np.random.default_rng(0)
     z = rng.normal(size=(400, 2)) * [1, 0.6]
     x = (
@@ -48,7 +48,7 @@ def test_decoders(shared):
     np.testing.assert_allclose(own.transform_source(x), crossed.transform_source(x))
     errors = [((b.predict(x[test]) - y[test]) ** 2).mean() for b in (own, crossed)]
     assert errors[1] < errors[0] < y[test].var()
-    # the own decoder is the regression of the target on the target's latents
+    # the own decoder is the regression of the target on its own latents
     z = own.transform_target(y[train])
     coefficients, *_ = np.linalg.lstsq(z, y[train] - y[train].mean(0), rcond=None)
     np.testing.assert_allclose(
@@ -59,7 +59,7 @@ def test_decoders(shared):
 def test_each_modality_may_have_its_own_number_of_components(shared):
     x, y = shared
     one = CCABaseline(4, n_components=(6, 1)).fit(x, y)
-    assert one.transform_source(x).shape == (400, 1)  # as many as the fewer components
+    assert one.transform_source(x).shape == (400, 1)  # limited by the smaller number of components
     np.testing.assert_allclose(
         CCABaseline(2, n_components=(4, 4)).fit(x, y).predict(x),
         CCABaseline(2, n_components=4).fit(x, y).predict(x),
@@ -76,7 +76,7 @@ def test_regularisation_prefers_directions_of_more_variance(shared):
     assert spreads[1] > spreads[0]
 
 
-def test_gaps(shared):
+def test_missing_values(shared):
     x, y = (values.copy() for values in shared)
     x[:50], y[50:100], y[120:160, 0], x[200, 3] = np.nan, np.nan, np.nan, np.nan
     cca = CCABaseline(2).fit(x, y)

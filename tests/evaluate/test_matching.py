@@ -1,4 +1,4 @@
-"""Matching of cells against its published formulas, written as loops."""
+"""Scores of matching, tested against their published formulas written as loops."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_foscttm_of_perfect_worst_and_random_matches():
     z = rng.normal(size=(300, 4))
     assert foscttm(z, z) == 0
     assert foscttm(z, rng.normal(size=z.shape)) == pytest.approx(0.5, abs=0.03)
-    # two cells swapped: each is nearer to the other than to itself
+    # two cells swapped: each is closer to the other than to itself
     assert foscttm([[0.0], [1.0]], [[1.0], [0.0]]) == 0.5
 
 

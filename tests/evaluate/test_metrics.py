@@ -1,4 +1,4 @@
-"""The metrics against their published formulas, written as loops."""
+"""Pooled R2, tested against its formula written as loops."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scvi_cae.evaluate import pooled_r2, r2_beyond
 
 @st.composite
 def measured(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Truth with gaps, prediction, mean, scale."""
+    """Truth with missing values, prediction, mean, scale."""
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     n, p = draw(st.integers(1, 8)), draw(st.integers(1, 5))
     truth = rng.normal(3, 2, (n, p))
@@ -61,7 +61,7 @@ def test_r2_does_not_depend_on_units():
     assert pooled_r2(truth * unit, prediction * unit, mean * unit, scale * unit) == pytest.approx(expected)
 
 
-def test_r2_asks_for_no_prediction_of_what_is_not_measured():
+def test_r2_needs_no_prediction_of_missing_values():
     truth = np.array([[1.0, np.nan], [3.0, 2.0]])
     prediction = np.array([[1.0, np.nan], [3.0, 2.0]])
     assert pooled_r2(truth, prediction, [2, 1], [1, 1]) == 1
@@ -70,7 +70,7 @@ def test_r2_asks_for_no_prediction_of_what_is_not_measured():
         pooled_r2(truth, prediction, [2, 1], [1, 1])
 
 
-def test_r2_is_undefined_where_nothing_differs_from_the_mean():
+def test_r2_is_nan_if_all_values_equal_the_mean():
     assert np.isnan(pooled_r2([[2.0]], [[2.0]], [2], [1]))
 
 

@@ -1,4 +1,4 @@
-"""Scores of a model beside the baselines, on held-out cells."""
+"""Scores of a model and of baselines on held-out cells."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_model_and_ridge_learn_a_linear_relation(model):
     assert value(table, "ridge", "rna", "ephys") > 0.8
     assert value(table, "CoupledAE", "rna", "ephys") > 0.4
     assert value(table, "CoupledAE", "rna", "ephys", "foscttm") < 0.2
-    # the labels say nothing
+    # the labels carry no information
     assert value(table, "type mean", "rna", "ephys") < 0.1
 
 
@@ -86,7 +86,7 @@ def test_values_are_those_of_the_public_pieces(model):
 
 
 def test_baselines_do_not_see_held_out_cells():
-    """Whatever stands in the test cells, the baselines predict the same of the same source."""
+    """Fits of the baselines do not depend on the values of test cells."""
     fits = []
 
     class Spy(RidgeBaseline):
@@ -148,7 +148,7 @@ def test_layers_and_uncoupled_modalities():
     assert set(zip(table["source"], table["target"], strict=True)) == {
         ("rna", "rna"), ("ephys", "ephys"), ("morph", "morph"), ("rna", "ephys"), ("ephys", "rna"),
     }  # fmt: skip
-    # read from the layer, whose values the model's mean and scale fit
+    # values are read from the layer that the model's mean and scale are of
     assert value(table, "ridge", "ephys", "rna") > 0
 
 
@@ -175,12 +175,12 @@ def test_labels_are_scored_by_how_many_are_right():
     right = (found == mdata.obs["kind"][found.index].astype(str)).mean()
     assert table["CoupledAE", "rna", "kind", "accuracy"] == pytest.approx(right)
     assert 0 <= table["ridge", "rna", "kind", "accuracy"] <= 1
-    told = model.predict(["rna", "kind"], "ephys", indices=model.test_indices).to_numpy()
+    conditioned = model.predict(["rna", "kind"], "ephys", indices=model.test_indices).to_numpy()
     ephys = mdata["ephys"].to_df().reindex(mdata.obs_names).to_numpy()
     truth, train = ephys[model.test_indices], ephys[model.train_indices]
     mean, scale = np.nanmean(train, axis=0), np.nanstd(train, axis=0)
     both = mdata.obs_names[model.test_indices].isin(mdata["rna"].obs_names) & ~np.isnan(truth).any(axis=1)
-    errors = (np.square((truth - x) / scale)[both].sum() for x in (told, mean))
+    errors = (np.square((truth - x) / scale)[both].sum() for x in (conditioned, mean))
     error = next(errors) / next(errors)
     assert table["CoupledAE", "rna + kind", "ephys", "r2"] == pytest.approx(1 - error, rel=1e-4)
     assert ("CoupledAE", "rna + kind", "rna", "r2") not in table.index
@@ -196,14 +196,14 @@ def test_counts_are_scored_at_equal_library_size():
     scvi_cae.CoupledAE.setup_mudata(mdata, likelihoods={"rna": "negative_binomial"})
     model = fit(mdata, max_epochs=150, train_size=0.7, validation_size=0.1)
     table = score(model).set_index(["method", "source", "target", "metric"])["value"]
-    # Depth alone would be most of the variance of raw counts, and cannot be known.
+    # Depth is most of the variance of raw counts, and cannot be predicted.
     assert table["CoupledAE", "rna", "rna", "r2"] > 0.4
     assert table["ridge", "ephys", "rna", "r2"] > 0.2
 
 
 @pytest.fixture(scope="module")
 def typed():
-    """A model, with families and types that the latent space knows of, and the parts that scores are made of."""
+    """A model of data whose latent space depends on families and types."""
     mdata = scvi_cae.datasets.simulate_patchseq(n_cells=300, seed=1)
     scvi_cae.CoupledAE.setup_mudata(mdata)
     return fit(mdata, n_latent=4, max_epochs=60, train_size=0.7, validation_size=0.1)
@@ -213,7 +213,7 @@ LABELS = {"labels_key": "cell_type", "family_key": "family"}
 
 
 def parts(model, modality):
-    """Training cells' and test cells' values and latents of a modality, NaN for cells without it."""
+    """Values and latents of a modality for training and test cells, NaN for cells without it."""
     cells = {"train": model.train_indices, "test": model.test_indices}
     values = {k: model.comparable_values(modality, c) for k, c in cells.items()}
     latents = {k: model.get_latent_representation(modality=modality, indices=c) for k, c in cells.items()}
@@ -252,10 +252,10 @@ def test_every_metric_is_its_function(typed):
     for metric, wanted in expected.items():
         assert rows.loc[metric, "value"] == pytest.approx(wanted, abs=1e-4), metric
     assert rows.loc["family knn", "n_cells"] == has.sum() > both.sum()
-    # within a modality there is nothing to match, and no label to beat
+    # reconstructions have no match to find, and are not compared with labels
     within = table.query("source == target")
     assert set(within["metric"]) == {"r2", "mean r2", "correlation"}
-    # one number for a pair, and one in each direction
+    # one value for a pair, or one for each direction
     assert table["metric"].value_counts()[["foscttm", "top-1", "type qda"]].tolist() == [1, 2, 2]
 
 
@@ -285,7 +285,7 @@ def test_latents_of_baselines_are_scored(typed):
 
 def test_baselines_by_name_and_as_objects(typed):
     own = KernelRidgeBaseline(gamma=0.02)
-    table = score(typed, baselines={"pca": "pca", "wide": own, "told": "ridge + type mean"}, **LABELS)
+    table = score(typed, baselines={"pca": "pca", "wide": own, "typed": "ridge + type mean"}, **LABELS)
     assert not hasattr(own, "_fits")
     found = set(
         table[table["method"] != "CoupledAE"][["method", "source", "target"]].itertuples(
@@ -294,10 +294,10 @@ def test_baselines_by_name_and_as_objects(typed):
     )
     assert found == {
         *(("pca", m, m) for m in ("rna", "ephys")),
-        *((method, s, t) for method in ("wide", "told") for s, t in (("rna", "ephys"), ("ephys", "rna"))),
+        *((method, s, t) for method in ("wide", "typed") for s, t in (("rna", "ephys"), ("ephys", "rna"))),
     }
-    assert value(table, "told", "rna", "ephys") > 0.2
-    assert table["method"].unique().tolist() == ["CoupledAE", "pca", "wide", "told"]
+    assert value(table, "typed", "rna", "ephys") > 0.2
+    assert table["method"].unique().tolist() == ["CoupledAE", "pca", "wide", "typed"]
 
 
 def test_features_one_by_one(typed):

@@ -1,4 +1,4 @@
-"""Sparse reduced-rank regression on data whose answer is known."""
+"""Sparse reduced-rank regression on data with a known answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scvi_cae.evaluate import SparseReducedRankBaseline
 
 @pytest.fixture
 def sparse():
-    """Four of thirty features matter, through two dimensions."""
+    """A target that depends on four of thirty features through two dimensions."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 30)) * 5 + 2
     y = (x[:, :4] - 2) @ rng.normal(size=(4, 2)) @ rng.normal(size=(2, 8)) + rng.normal(size=(300, 8)) + 9
@@ -49,7 +49,7 @@ def test_a_large_penalty_leaves_the_mean(sparse):
         np.testing.assert_allclose(fitted.predict(x[:3]), np.tile(y.mean(0), (3, 1)))
 
 
-def test_gaps(sparse):
+def test_missing_values(sparse):
     x, y = (values.copy() for values in sparse)
     y[np.random.default_rng(1).random(y.shape) < 0.2] = np.nan
     x[:10], y[20:30] = np.nan, np.nan

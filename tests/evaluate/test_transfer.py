@@ -1,4 +1,4 @@
-"""Labels across latent spaces."""
+"""Label transfer between latent spaces."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def clusters(n=40, spread=0.3, d=3, seed=0):
 
 
 @pytest.mark.parametrize("classifier", ["knn", "qda"])
-def test_separate_clusters_are_recognised(classifier):
+def test_separate_clusters_are_classified(classifier):
     z, labels = clusters()
     query, true = clusters(seed=1)
     assert label_accuracy(true, transfer_labels(z, labels, query, classifier)) == 1
 
 
-def test_qda_knows_the_shape_of_a_class():
+def test_qda_models_the_shape_of_a_class():
     rng = np.random.default_rng(0)
     z = np.r_[rng.normal(size=(200, 2)) * 0.1, rng.normal(size=(200, 2)) * 3]
     labels = np.repeat(["narrow", "wide"], 200)
@@ -32,21 +32,19 @@ def test_qda_knows_the_shape_of_a_class():
 
 def test_rare_classes_are_left_out_of_qda_only():
     z, labels = clusters()
-    labels[-36:] = (
-        "b"  # four cells of c are left, as many as a normal distribution in 3 dimensions takes at least
-    )
+    labels[-36:] = "b"  # four cells of c remain, one fewer than qda needs in 3 dimensions
     query = z[[-38]]
     assert transfer_labels(z, labels, query, "knn").tolist() == ["c"]
     assert transfer_labels(z, labels, query, "qda").tolist() != ["c"]
 
 
-def test_qda_of_many_dimensions_is_of_the_first_components():
+def test_qda_of_many_dimensions_uses_the_first_components():
     z, labels = clusters(n=14, d=60)
     query, true = clusters(n=14, d=60, seed=1)
     assert label_accuracy(true, transfer_labels(z, labels, query, "qda", n_dimensions=3)) > 0.9
 
 
-def test_cells_without_label_or_latent_teach_nothing():
+def test_cells_without_label_or_latent_are_left_out():
     z, labels = clusters()
     labels = labels.astype(object)
     z[0], labels[1] = np.nan, None
@@ -54,7 +52,7 @@ def test_cells_without_label_or_latent_teach_nothing():
     assert (given == labels[2:]).all()
 
 
-def test_without_any_class_nothing_is_said():
+def test_without_any_class_all_labels_are_missing():
     z, labels = clusters(n=2)
     given = transfer_labels(z, labels, z, "qda")
     assert pd.isna(given).all()

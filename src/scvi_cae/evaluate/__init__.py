@@ -1,9 +1,8 @@
-"""How well a model predicts and matches cells that it was not trained on, beside simple baselines."""
+"""Scores of a model and of simple baselines on held-out cells."""
 
 from ._baselines import RidgeBaseline, TypeMeanBaseline, WithTypeMean
 from ._compare import compare
 from ._cross_validate import cross_validate
-from ._external import CCAZooBaseline, MOFABaseline, UniVIBaseline
 from ._features import feature_correlation, feature_r2
 from ._held_out import METRICS
 from ._kernel_ridge import BaggedKernelRidgeBaseline, KernelRidgeBaseline
@@ -19,14 +18,11 @@ __all__ = [
     "METRICS",
     "BaggedKernelRidgeBaseline",
     "CCABaseline",
-    "CCAZooBaseline",
     "KernelRidgeBaseline",
-    "MOFABaseline",
     "PCABaseline",
     "RidgeBaseline",
     "SparseReducedRankBaseline",
     "TypeMeanBaseline",
-    "UniVIBaseline",
     "WithTypeMean",
     "abstention",
     "compare",

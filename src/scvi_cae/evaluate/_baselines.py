@@ -1,4 +1,4 @@
-"""What a prediction is worth only in comparison with; fitted on nothing but the cells given."""
+"""Baselines that a prediction is compared with: ridge regression and means of labels."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import RidgeCV
 
-from ._pairs import PairBaseline, patterns
+from ._pairs import PairBaseline, describe, patterns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
 
-    #: Of each cell; missing where unknown.
+    #: One label for each cell; missing where unknown.
     Labels = Sequence[object] | np.ndarray | pd.Series
 
 
 class Baseline(Protocol):
-    """What predicts one modality from another."""
+    """A method that predicts one modality from another."""
 
     def fit(self, source: ArrayLike, target: ArrayLike) -> object:
         """Fit to training cells."""
@@ -29,23 +29,27 @@ class Baseline(Protocol):
         """Predict the target of any cells."""
 
 
-#: Penalties to choose from, for standardised features: from close to none to close to the mean.
+#: Candidate penalties for standardised features: from nearly no penalty to nearly the mean.
 ALPHAS = np.logspace(0, 5, 11)
 
 
 class RidgeBaseline(PairBaseline):
     r"""Ridge regression from one modality to another.
 
-    Source and target are standardised by the cells of :meth:`fit`. Features of the target that are observed
-    in the same cells are fitted together, on these cells only; a missing value of the target is never filled
-    in. A missing value of the source is taken to be the training mean (0 after standardising).
+    Source and target are standardised by the cells passed to :meth:`fit`. Target features that are observed
+    in the same cells are fitted together, on these cells only; missing values of the target are never
+    imputed. Missing values of the source are replaced by the training mean (0 after standardising).
 
     Parameters
     ----------
     alphas
-        Penalties, of which leave-one-out cross-validation within the training cells chooses one for each
-        group of features. By default 11 from 1 to 100,000: with standardised features, and 1,000 cells, from
-        near least squares to near the mean.
+        Candidate penalties; leave-one-out cross-validation within the training cells selects one for each
+        group of features. By default 11 from 1 to 100,000: with standardised features and 1,000 cells, from
+        nearly least squares to nearly the mean.
+
+    References
+    ----------
+    :class:`sklearn.linear_model.RidgeCV`.
 
     Examples
     --------
@@ -54,10 +58,6 @@ class RidgeBaseline(PairBaseline):
     >>> x = np.random.default_rng(0).normal(size=(100, 3))
     >>> RidgeBaseline().fit(x[:80], 2 * x[:80, :1]).predict(x[80:]).shape
     (20, 1)
-
-    References
-    ----------
-    :class:`sklearn.linear_model.RidgeCV`.
     """
 
     def __init__(self, alphas: ArrayLike = ALPHAS) -> None:
@@ -65,7 +65,7 @@ class RidgeBaseline(PairBaseline):
 
     def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
         self._n_target = y.shape[1]
-        # A feature of which fewer than two cells have the source too keeps the training mean.
+        # A feature that fewer than two cells with the source have keeps the training mean.
         self._fits = [
             (columns, RidgeCV(self.alphas).fit(x[cells], y[np.ix_(cells, columns)]))
             for cells, columns in patterns(~np.isnan(y) & present[:, None])
@@ -78,19 +78,20 @@ class RidgeBaseline(PairBaseline):
         return y
 
 
+@describe
 class TypeMeanBaseline:
-    r"""The mean of the cell's type among the training cells.
+    r"""Mean of the training cells of the same type, optionally shrunk towards the mean of the family.
 
-    What a prediction of a cell's modality must beat to say more than its type does. Cells whose type is
-    missing, or was not among the training cells or not observed there, get the mean of their family or, without
-    families, of all training cells.
+    .. math:: \hat y = \frac{\sum y + s\,\bar y_f}{n + s}
+
+    with the sum over the :math:`n` training cells of the type, :math:`\bar y_f` the mean of the type's family
+    and :math:`s` the shrinkage. A prediction is informative beyond the type only if it is better than this
+    one. Cells whose type is missing, absent from the training cells or never measured there are predicted by
+    :math:`\bar y_f`. Without families, :math:`\bar y_f` is the mean of all training cells.
 
     Parameters
     ----------
-    shrinkage
-        Number of cells that the family's mean :math:`\bar y_f` counts for: the prediction is
-        :math:`(\sum y + s\,\bar y_f) / (n + s)` over the :math:`n` training cells of the type. 0 (default) is the
-        type's own mean; with types of a few cells each, 3 predicts better.
+    %(shrinkage)s
 
     Examples
     --------
@@ -103,22 +104,15 @@ class TypeMeanBaseline:
     def __init__(self, shrinkage: float = 0.0) -> None:
         self.shrinkage = shrinkage
 
-    def fit(
-        self,
-        labels: Labels,
-        target: ArrayLike,
-        families: Labels | None = None,
-    ) -> TypeMeanBaseline:
+    @describe
+    def fit(self, labels: Labels, target: ArrayLike, families: Labels | None = None) -> TypeMeanBaseline:
         """Fit to training cells.
 
         Parameters
         ----------
-        labels
-            ``(n_cells,)`` types, missing where unknown.
-        target
-            ``(n_cells, n_target)`` values of the same cells, NaN where missing.
-        families
-            ``(n_cells,)`` families of types, missing where unknown.
+        %(labels)s
+        %(target)s
+        %(families)s
 
         Returns
         -------
@@ -127,11 +121,11 @@ class TypeMeanBaseline:
         Raises
         ------
         ValueError
-            If the cells are not the same number.
+            If the numbers of labels and cells differ.
         """
         values = np.asarray(target, dtype=float)
         if len(values) != len(labels):
-            raise ValueError(f"{len(labels)} labels for {len(values)} cells; give one for each.")
+            raise ValueError(f"{len(labels)} labels for {len(values)} cells; give one label for each cell.")
         table = pd.DataFrame(values)
         self._overall = table.mean()
         self._families = (
@@ -142,19 +136,14 @@ class TypeMeanBaseline:
         self._sums, self._counts = deviations.sum(), deviations.count()
         return self
 
-    def predict(
-        self,
-        labels: Labels,
-        families: Labels | None = None,
-    ) -> np.ndarray:
+    @describe
+    def predict(self, labels: Labels, families: Labels | None = None) -> np.ndarray:
         """Predict the target of cells of given types.
 
         Parameters
         ----------
-        labels
-            ``(n_cells,)`` types, missing where unknown.
-        families
-            ``(n_cells,)`` their families, if the baseline was fitted with families.
+        %(labels)s
+        %(families)s
 
         Returns
         -------
@@ -166,25 +155,26 @@ class TypeMeanBaseline:
         return deviation.to_numpy() + self._prior(families, len(types)).to_numpy()
 
     def _prior(self, families: Labels | None, n_cells: int) -> pd.DataFrame:
-        """What is predicted of a cell of unknown type."""
+        """Prediction for cells of unknown type."""
         if self._families is None or families is None:
             return pd.DataFrame(np.tile(self._overall, (n_cells, 1)))
         means = self._families.reindex(np.asarray(families, dtype=object)).fillna(self._overall)
         return means.reset_index(drop=True)
 
 
+@describe
 class WithTypeMean:
-    """The mean of a baseline's prediction and of that of the cell's type.
+    """Mean of a baseline's prediction and of the type mean.
 
-    A type says what its cells have in common, a cell's own values how it differs; each is shrunk by half towards the
-    other, and the mean of both predicts better than either.
+    A type mean captures what the cells of a type share, a baseline how the cell differs. Their mean shrinks
+    each by half towards the other and predicts better than either.
 
     Parameters
     ----------
     baseline
-        What predicts from the cell's values: anything with ``fit(source, target)`` and ``predict(source)``.
-    shrinkage
-        As in :class:`TypeMeanBaseline`.
+        Baseline that predicts from the cell's values: any object with ``fit(source, target)`` and
+        ``predict(source)``.
+    %(shrinkage)s
 
     Examples
     --------
@@ -201,21 +191,18 @@ class WithTypeMean:
         self.baseline = baseline
         self.type_mean = TypeMeanBaseline(shrinkage)
 
+    @describe
     def fit(
-        self,
-        source: ArrayLike,
-        target: ArrayLike,
-        labels: Labels,
-        families: Labels | None = None,
+        self, source: ArrayLike, target: ArrayLike, labels: Labels, families: Labels | None = None
     ) -> WithTypeMean:
         """Fit to training cells.
 
         Parameters
         ----------
-        source, target
-            ``(n_cells, n_features)`` values of the two modalities, NaN where missing.
-        labels, families
-            As in :meth:`TypeMeanBaseline.fit`.
+        %(source)s
+        %(target)s
+        %(labels)s
+        %(families)s
 
         Returns
         -------
@@ -225,20 +212,15 @@ class WithTypeMean:
         self.type_mean.fit(labels, target, families)
         return self
 
-    def predict(
-        self,
-        source: ArrayLike,
-        labels: Labels,
-        families: Labels | None = None,
-    ) -> np.ndarray:
+    @describe
+    def predict(self, source: ArrayLike, labels: Labels, families: Labels | None = None) -> np.ndarray:
         """Predict the target of any cells.
 
         Parameters
         ----------
-        source
-            ``(n_cells, n_source)`` values, NaN where missing.
-        labels, families
-            As in :meth:`TypeMeanBaseline.predict`.
+        %(source)s
+        %(labels)s
+        %(families)s
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Whether one method is better than another by more than folds differ."""
+"""Paired comparison of two methods over folds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-#: A row of the comparison for each combination of these.
+#: The comparison has a row for each combination of these columns.
 KEYS = ["metric", "source", "target"]
 
 
@@ -21,25 +21,26 @@ def compare(
     confidence: float = 0.95,
     test_fraction: float | None = None,
 ) -> pd.DataFrame:
-    r"""Paired comparison of two methods over folds.
+    r"""Compare two methods by their paired differences over folds.
 
-    Scores of several seeds are averaged within each fold first, since seeds share their test cells; then the
-    differences of both methods on the same folds are looked at.
+    Scores of several seeds are averaged within each fold first, since seeds share their test cells.
+    Differences are those of both methods on the same fold.
 
     Parameters
     ----------
     table
-        Scores, as :func:`cross_validate` gives them: columns ``method``, ``fold``, ``source``, ``target``, ``metric``
-        and ``value``; if present, ``seed``.
+        Scores as returned by :func:`cross_validate`: columns ``method``, ``fold``, ``source``, ``target``,
+        ``metric`` and ``value``; optionally ``seed``.
     a, b
         Names of the methods.
     metric
-        Metric to compare them by. Of ``"foscttm"`` and ``"crps"``, a negative difference is in favour of ``a``.
+        Metric to compare. Lower is better for ``"foscttm"`` and ``"crps"`` only: there, a negative difference
+        favours ``a``.
     confidence
-        Of the interval.
+        Level of the confidence interval.
     test_fraction
-        Fraction of the cells that a fold tests; by default 1 over the number of folds in the table, as if every cell
-        were tested once. Give it if only some of the folds were run.
+        Fraction of the cells that each fold tests. By default 1 over the number of folds in the table, which
+        assumes that every cell is tested once; pass it if only some of the folds were run.
 
     Returns
     -------
@@ -52,22 +53,24 @@ def compare(
     ``low``, ``high``
         Confidence interval of the difference; NaN for a single fold.
     ``p_t``, ``p_wilcoxon``
-        Two-sided p-values: of the t-test that the interval belongs to, and of the Wilcoxon signed-rank test; NaN for a
-        single fold.
+        Two-sided p-values of the t-test that corresponds to the interval and of the Wilcoxon signed-rank
+        test; NaN for a single fold.
     ``n_folds``, ``n_better``
-        Number of folds, and of those on which ``a`` has the larger value.
+        Number of folds, and number of folds in which the value of ``a`` is larger.
 
     Raises
     ------
     ValueError
-        If the table lacks a method or the metric, a method has a score twice, or the methods share no fold.
+        If the table lacks a method or the metric, if a method has several scores for a fold and seed, or if
+        the methods share no fold.
 
     Notes
     -----
-    Folds share most of their training cells, so that their scores are not independent and a plain t-test finds
-    differences too easily. Interval and t-test are corrected for it (Nadeau and Bengio): the variance of the mean of
-    :math:`J` differences is taken to be :math:`s^2 (1/J + f / (1 - f))`, with :math:`f` the fraction of cells that a
-    fold tests. The Wilcoxon test is not corrected; with 10 folds its p-value is 0.002 at the least.
+    Folds share most of their training cells, so their scores are not independent and a plain t-test finds
+    differences too easily. Interval and t-test are corrected for this (Nadeau and Bengio): the variance of
+    the mean of :math:`J` differences is estimated by :math:`s^2 (1/J + f / (1 - f))`, with :math:`f` the
+    fraction of cells that a fold tests. The Wilcoxon test is not corrected; with 10 folds, its p-value is at
+    least 0.002.
 
     References
     ----------
@@ -88,34 +91,38 @@ def compare(
     rows = table[table["metric"] == metric]
     if rows.empty:
         raise ValueError(
-            f"The table has no metric {metric!r}; it has {', '.join(map(repr, table['metric'].unique()))}."
+            f"The table has no metric {metric!r}. Its metrics are "
+            f"{', '.join(map(repr, table['metric'].unique()))}."
         )
     for name in (a, b):
         if name not in set(rows["method"]):
             raise ValueError(
-                f"The table has no {metric!r} of {name!r}; it has that of "
+                f"The table has no {metric!r} of {name!r}. Methods with this metric are "
                 f"{', '.join(map(repr, rows['method'].unique()))}."
             )
     rows = rows[rows["method"].isin([a, b])]
-    once = ["method", *KEYS, "fold", *(["seed"] if "seed" in rows else [])]
-    twice = rows[rows.duplicated(once)]
-    if len(twice):
+    unique = ["method", *KEYS, "fold", *(["seed"] if "seed" in rows else [])]
+    repeated = rows[rows.duplicated(unique)]
+    if len(repeated):
         raise ValueError(
-            f"{twice['method'].iloc[0]!r} has several scores for one fold and seed; compare one setting at a time."
+            f"{repeated['method'].iloc[0]!r} has several scores for one fold and seed. Compare one setting "
+            "at a time."
         )
     by_fold = rows.groupby(["method", *KEYS, "fold"])["value"].mean()
     paired = pd.DataFrame({"a": by_fold.loc[a], "b": by_fold.loc[b]}).dropna()
     if paired.empty:
-        raise ValueError(f"{a!r} and {b!r} have no fold in common on which both have a score.")
+        raise ValueError(
+            f"{a!r} and {b!r} have no fold in common with a score of both. Score both on the same folds."
+        )
     n_folds = rows["fold"].nunique()
     fraction = 1 / max(n_folds, 2) if test_fraction is None else test_fraction
     if not 0 < fraction < 1:
-        raise ValueError(f"test_fraction={test_fraction} must be between 0 and 1.")
+        raise ValueError(f"test_fraction={test_fraction} must be above 0 and below 1.")
     results: dict[Any, dict[str, float]] = {
         key: _paired(group["a"].to_numpy(), group["b"].to_numpy(), fraction, confidence)
         for key, group in paired.groupby(KEYS)
     }
-    # In the order of the table.
+    # Keep the order of the table.
     results = {key: results[key] for key in rows[KEYS].itertuples(index=False, name=None) if key in results}
     out = pd.DataFrame.from_dict(results, orient="index")
     out.index = pd.MultiIndex.from_tuples(list(results), names=KEYS)
@@ -123,13 +130,13 @@ def compare(
 
 
 def _paired(a: np.ndarray, b: np.ndarray, fraction: float, confidence: float) -> dict[str, float]:
-    """Statistics of the differences."""
+    """Means of both methods, and statistics of their differences."""
     difference, n = a - b, len(a)
     low = high = p_t = p_wilcoxon = np.nan
     if n > 1:
         error = np.sqrt(difference.var(ddof=1) * (1 / n + fraction / (1 - fraction)))
-        reach = stats.t.ppf((1 + confidence) / 2, n - 1) * error
-        low, high = difference.mean() - reach, difference.mean() + reach
+        half_width = stats.t.ppf((1 + confidence) / 2, n - 1) * error
+        low, high = difference.mean() - half_width, difference.mean() + half_width
         same = not difference.any()
         p_wilcoxon = 1.0 if same else float(stats.wilcoxon(difference).pvalue)
         t = abs(difference.mean()) / error if error > 0 else np.inf

@@ -1,4 +1,4 @@
-"""Held-out scores over folds and seeds."""
+"""Cross-validation: scores of held-out cells over folds and seeds."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ._fold_files import FoldFiles
 from ._fold_scores import HeldOutFolds
 from ._held_out import METRICS, check_metrics
 from ._registry import resolve
+from ._score import describe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ._registry import Level
 
 
+@describe
 def cross_validate(
     mdata: MuData,
     splits: int | Sequence[Split] = 10,
@@ -47,54 +49,57 @@ def cross_validate(
     n_jobs: int = 1,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Score a model and the baselines on held-out cells of every fold, for several seeds.
+    """Score models and baselines on the held-out cells of each fold, for several seeds.
 
-    The folds' models are trained together (:func:`scvi_cae.fit_many`); everything that is fitted, baselines
-    included, sees a fold's training cells only.
+    Models of several folds are trained together (:func:`scvi_cae.fit_many`). Models and baselines are fitted
+    to a fold's training cells only.
 
     Parameters
     ----------
     mdata
         MuData, set up by :meth:`scvi_cae.CoupledAE.setup_mudata`.
     splits
-        Folds, such as those of :mod:`scvi_cae.splits`, with test cells; or the number of folds.
+        Splits with test cells, such as those of :mod:`scvi_cae.splits`; or the number of folds.
     seeds
-        Seeds of each fold's models.
+        Seeds of the models of each fold.
     model_kwargs
         Arguments of :class:`scvi_cae.CoupledAE`.
     train_kwargs
-        Arguments of training, as :func:`scvi_cae.fit_many` takes them.
-    labels_key, family_key, baselines, metrics, per_feature
-        As in :func:`scvi_cae.evaluate.score`; metrics are all but those of intervals by default.
+        Arguments of the training, as in :func:`scvi_cae.fit_many`.
+    %(labels_key)s
+    %(family_key)s
+    %(baselines)s
+    %(metrics)s
+    %(per_feature)s
     n_models
-        Number of models of each seed that predict together, besides being scored one by one: with 5, seed 0 stands for
-        models 0 to 4, seed 1 for models 5 to 9.
+        Number of models per seed. Models are scored one by one and, if above 1, also as an ensemble: with 5,
+        seed 0 stands for models 0 to 4, seed 1 for models 5 to 9.
     models
-        Whether to train and score models; without, the baselines alone, for which ``model_kwargs`` say how many
-        dimensions (``n_latent``) and which pairs.
+        Whether to train and score models. If ``False``, only baselines are scored; ``model_kwargs`` then sets
+        their number of dimensions (``n_latent``) and the pairs of modalities.
     directory
-        Folder in which finished folds are kept. A later call with the same arguments goes on where an interrupted one
-        ended.
+        Folder in which the scores of finished folds are kept. A later call with the same arguments resumes an
+        interrupted one.
     n_jobs
-        Number of processes among which folds are shared out; -1 for as many as there are cores. In one process (the
-        default) each fold's models are still trained together.
+        Number of processes among which folds are divided; -1 for one per core. With one process (default),
+        the models of several folds are still trained together.
     progress
         Whether to show a progress bar.
 
     Returns
     -------
-    The rows of :func:`scvi_cae.evaluate.score` with columns ``fold`` and ``seed``; baselines, which have no seed, have
-    that of the first model. With ``n_models``, rows of method ``"Ensemble"`` have the seed, and those of
-    single models their own. :func:`compare` compares two methods.
+    The rows of :func:`scvi_cae.evaluate.score` with columns ``fold`` and ``seed``. Baselines have no seed;
+    their rows have the first. With ``n_models`` above 1, rows of method ``"Ensemble"`` have the seed, and rows
+    of single models the number of the model. :func:`compare` compares two methods.
 
     Raises
     ------
     ValueError
-        If ``n_jobs`` is 0, or several processes are to share data that are backed by a file; if a split has no test
-        cells, or tests cells that it trains on or validates with; if ``directory`` holds the folds of other arguments,
-        there is no such baseline or metric, or training is refused.
-    KeyError, ImportError
-        As :func:`scvi_cae.evaluate.score` does.
+        If ``n_jobs`` is 0; if several processes are requested for data backed by a file; if a split has no
+        test cells, or tests cells that it trains on or validates with; if ``directory`` holds folds of other
+        arguments; if a baseline or a metric is unknown; or as in :func:`scvi_cae.fit_many`.
+    KeyError
+        As in :func:`scvi_cae.evaluate.score`.
 
     Examples
     --------
@@ -114,11 +119,12 @@ def cross_validate(
     n_processes = effective_n_jobs(n_jobs)
     if n_processes > 1 and backed:
         raise ValueError(
-            f"Modality {backed[0]!r} is backed by a file, which processes cannot share: n_jobs=1, or load the data."
+            f"Modality {backed[0]!r} is backed by a file, which processes cannot share. Set n_jobs=1, or "
+            "load the data into memory."
         )
     keys: dict[Level, str | None] = {"family": family_key, "type": labels_key}
     for key in filter(None, keys.values()):
-        obs_column(mdata, key)  # before training rather than after it
+        obs_column(mdata, key)  # raises for a missing column before training instead of after it
     entries = resolve(baselines, [level for level, key in keys.items() if key is not None], 1)
     settings = {
         "folds": [[np.asarray(cells).tolist() for cells in split if cells is not None] for split in folds],
@@ -127,7 +133,7 @@ def cross_validate(
         "train_kwargs": repr(dict(train_kwargs or {})),
         "labels_key": labels_key,
         "family_key": family_key,
-        "baselines": {name: _described(entry.baseline) for name, entry in entries.items()},
+        "baselines": {name: _description(entry.baseline) for name, entry in entries.items()},
         "metrics": list(metrics),
         "per_feature": per_feature,
         "n_models": n_models,
@@ -137,7 +143,7 @@ def cross_validate(
     kept = None if directory is None else FoldFiles(directory, settings)
     finished = {} if kept is None else kept.read(len(folds))
     missing = [number for number in range(len(folds)) if number not in finished]
-    told: dict[str, Any] = {
+    score_kwargs: dict[str, Any] = {
         "labels_key": labels_key,
         "family_key": family_key,
         "metrics": metrics,
@@ -148,18 +154,19 @@ def cross_validate(
         mdata,
         folds,
         seeds,
-        dict(model_kwargs or {}),
-        train,
-        baselines,
-        list(entries),
-        n_models,
-        models,
-        told,
+        model_kwargs=dict(model_kwargs or {}),
+        train_kwargs=train,
+        baselines=baselines,
+        baseline_names=list(entries),
+        n_models=n_models,
+        models=models,
+        score_kwargs=score_kwargs,
     )
-    # As many folds at a time as are trained in one pass, so that little is lost by an interruption; and some for each
-    # process.
-    at_once = min((train.get("n_together") or 10) // len(held_out.members), -(-len(missing) // n_processes))
-    blocks = [missing[i : i + max(at_once, 1)] for i in range(0, len(missing), max(at_once, 1))]
+    # A block has as many folds as are trained in one pass, so that an interruption loses little, and at most
+    # the share of one process.
+    folds_per_pass = (train.get("n_together") or 10) // len(held_out.model_seeds)
+    size = max(min(folds_per_pass, -(-len(missing) // n_processes)), 1)
+    blocks = [missing[i : i + size] for i in range(0, len(missing), size)]
     with TemporaryDirectory() as shared:
         if blocks and n_processes > 1:
             held_out.share(Path(shared) / "mdata.h5mu")
@@ -175,26 +182,26 @@ def cross_validate(
 
 
 def _check_folds(folds: Sequence[Split], n_obs: int) -> None:
-    """Raise for folds without test cells, and for those that do not hold them out."""
+    """Raise for splits without test cells, and for splits whose test cells are not held out."""
     for number, split in enumerate(folds):
         if len(split) < 3 or split[2] is None or not len(split[2]):
-            raise ValueError(f"Split {number} has no test cells to score.")
+            raise ValueError(f"Split {number} has no test cells to score. Give splits with test cells.")
         train, validation, test = (
             np.zeros(0, dtype=int) if cells is None or not len(cells) else np.arange(n_obs)[np.asarray(cells)]
             for cells in split
         )
         if len(np.intersect1d(test, np.r_[train, validation])):
             raise ValueError(
-                f"Split {number} tests cells that it trains on or validates with; scores of them mean nothing. Take "
-                "them out of one of both."
+                f"Split {number} tests cells that it trains on or validates with, so they are not held out. "
+                "Remove these cells from one of the sets."
             )
 
 
-def _described(baseline: object) -> str:
-    """A baseline's class and arguments: what tells whether kept folds are of the same."""
-    return f"{type(baseline).__name__}({', '.join(f'{k}={_plain(v)}' for k, v in sorted(vars(baseline).items()))})"
-
-
-def _plain(value: object) -> str:
-    """An argument as text that is the same in every session."""
-    return _described(value) if hasattr(value, "predict") else repr(value)
+def _description(value: object) -> str:
+    """Text of an argument that is the same in every session: of a baseline, its class and its arguments."""
+    if not hasattr(value, "predict"):
+        return repr(value)
+    arguments = ", ".join(
+        f"{name}={_description(argument)}" for name, argument in sorted(vars(value).items())
+    )
+    return f"{type(value).__name__}({arguments})"

@@ -1,4 +1,4 @@
-"""How well each feature is predicted."""
+"""Scores of single features: coefficient of determination and correlation."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._metrics import observed_entries
+from ._metrics import describe, observed_entries
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+@describe
 def feature_r2(truth: ArrayLike, prediction: ArrayLike, mean: ArrayLike) -> np.ndarray:
-    """Coefficient of determination of each feature, against the training mean.
+    r"""Coefficient of determination of each feature, relative to the training mean.
+
+    .. math:: R_j^2 = 1 - \frac{\sum_i (y_{ij} - \hat y_{ij})^2}{\sum_i (y_{ij} - \bar y_j)^2}
+
+    over the cells :math:`i` in which feature :math:`j` is observed.
 
     Parameters
     ----------
-    truth
-        ``(n_cells, n_features)`` measured values; NaN where not measured, and then not scored.
-    prediction
-        ``(n_cells, n_features)`` predicted values. May be NaN where ``truth`` is.
-    mean
-        ``(n_features,)`` mean of the training cells.
+    %(truth)s
+    %(prediction)s
+    %(mean)s
 
     Returns
     -------
-    ``(n_features,)``, at most 1; NaN for a feature of which no value is observed, or all are the training mean. A
-    feature that varies little among the cells scored may be far below 0, and the mean over features with it; see
-    :func:`pooled_r2`.
+    ``(n_features,)`` values of at most 1; NaN for a feature without observed values, or whose observed values
+    all equal the training mean. For a feature that varies little among the cells scored, R2 may be far below
+    0, which dominates a mean over features; see :func:`pooled_r2`.
 
     Raises
     ------
@@ -48,20 +50,20 @@ def feature_r2(truth: ArrayLike, prediction: ArrayLike, mean: ArrayLike) -> np.n
     return 1 - np.divide(residual, total, out=out, where=total > 0)
 
 
+@describe
 def feature_correlation(truth: ArrayLike, prediction: ArrayLike) -> np.ndarray:
-    """Pearson correlation of measured and predicted values of each feature over cells.
+    """Pearson correlation of measured and predicted values over cells, for each feature.
+
+    Unlike R2, it is invariant to the scale and the offset of predictions.
 
     Parameters
     ----------
-    truth
-        ``(n_cells, n_features)`` measured values; NaN where not measured, and then not scored.
-    prediction
-        ``(n_cells, n_features)`` predicted values. May be NaN where ``truth`` is.
+    %(truth)s
+    %(prediction)s
 
     Returns
     -------
-    ``(n_features,)`` from -1 to 1; NaN for a feature that does not vary, in truth or prediction. Unlike R2, it
-    forgives predictions that are too large, too small or off by a constant.
+    ``(n_features,)`` values from -1 to 1; NaN for a feature that is constant in truth or prediction.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def feature_correlation(truth: ArrayLike, prediction: ArrayLike) -> np.ndarray:
     n = np.maximum(observed.sum(0), 1)
     x, y = (np.where(observed, values, 0) for values in (truth, prediction))
     x, y = (np.where(observed, values - values.sum(0) / n, 0) for values in (x, y))
-    # What is left of a constant after its mean is subtracted is rounding, not variation.
+    # A constant minus its mean is rounding error, not variation.
     deviations = [np.sqrt((values**2).sum(0) / n) for values in (x, y)]
     sizes = [np.abs(np.where(observed, values, 0)).max(0) for values in (truth, prediction)]
     varies = np.all([d > 1e-7 * size for d, size in zip(deviations, sizes, strict=True)], axis=0)

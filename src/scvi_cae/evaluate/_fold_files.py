@@ -1,4 +1,4 @@
-"""Finished folds, kept on disk."""
+"""Scores of finished folds on disk, from which an interrupted cross-validation resumes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class FoldFiles:
-    """A folder with one file for each finished fold, and one that says of what.
+    """Folder with one file for each finished fold, and one file of the settings that the folds belong to.
 
     Parameters
     ----------
     directory
-        The folder; made if need be.
+        Path of the folder; created if it does not exist.
     settings
-        What the folds belong to.
+        Settings of the cross-validation.
 
     Raises
     ------
@@ -34,25 +34,25 @@ class FoldFiles:
         self._folder = Path(directory).expanduser()
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / "settings.json"
-        now = json.loads(json.dumps(settings))
+        new = json.loads(json.dumps(settings))
         if path.is_file():
-            then = json.loads(path.read_text())
-            differing = [name for name in now if now[name] != then.get(name)]
+            old = json.loads(path.read_text())
+            differing = [name for name in new if new[name] != old.get(name)]
             if differing:
                 raise ValueError(
-                    f"{self._folder} holds the folds of a call with other {', '.join(differing)}. Give another "
-                    "directory, or delete this one."
+                    f"{self._folder} holds the folds of a call with other {', '.join(differing)}. Give "
+                    "another directory, or delete this one."
                 )
         else:
-            write_file(path, lambda new: new.write_text(json.dumps(now)))
+            write_file(path, lambda file: file.write_text(json.dumps(new)))
 
     def _path(self, fold: int) -> Path:
         return self._folder / f"fold{fold}.csv"
 
     def read(self, n_folds: int) -> dict[int, pd.DataFrame]:
-        """The finished folds, by number."""
+        """Scores of the finished folds, by number."""
         paths = {fold: self._path(fold) for fold in range(n_folds)}
-        # Numbers as text first: pandas' own reading may differ in the last digit. A feature may be called "NA".
+        # Values are read as text, since pandas' parser may differ in the last digit. "NA" may name a feature.
         tables = {
             fold: pd.read_csv(path, dtype={"value": str}, keep_default_na=False, na_values={"value": [""]})
             for fold, path in paths.items()
@@ -61,5 +61,5 @@ class FoldFiles:
         return {fold: table.assign(value=table["value"].astype(float)) for fold, table in tables.items()}
 
     def write(self, fold: int, table: pd.DataFrame) -> None:
-        """Keep a finished fold."""
-        write_file(self._path(fold), lambda new: table.to_csv(new, index=False))
+        """Write the scores of a finished fold."""
+        write_file(self._path(fold), lambda file: table.to_csv(file, index=False))

@@ -1,4 +1,4 @@
-"""Models of held-out folds, trained and scored, in this process or another."""
+"""Training and scoring of the models of folds, in this process or in others."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from scvi_cae.data import Split
 
-#: Loggers that are as quiet in other processes as in this one.
+#: Loggers whose levels are copied to other processes.
 LOGGERS = ("lightning.pytorch", "lightning.fabric", "scvi")
 
 
-class Shared(NamedTuple):
-    """What another process needs to know."""
+class ProcessState(NamedTuple):
+    """State that another process needs: file and set-up of the data, levels of loggers, warning filters."""
 
     file: Path
     registry: dict[str, Any]
@@ -37,18 +37,22 @@ class Shared(NamedTuple):
 
 @dataclass
 class HeldOutFolds:
-    """Folds whose models are trained and scored, in this process or another.
+    """Folds whose models are trained and scored, in this process or in others.
 
     Parameters
     ----------
     mdata
         MuData, set up.
-    folds, seeds, model_kwargs, train_kwargs, baselines, n_models, models
+    folds
+        Splits with test cells.
+    seeds, model_kwargs, train_kwargs, baselines, n_models, models
         As in :func:`~scvi_cae.evaluate.cross_validate`.
-    names
+    baseline_names
         Names of the baselines.
-    told
+    score_kwargs
         Further arguments of :func:`~scvi_cae.evaluate.score`.
+    shared
+        State that other processes need; ``None`` for a single process.
     """
 
     mdata: MuData
@@ -57,34 +61,33 @@ class HeldOutFolds:
     model_kwargs: Mapping[str, Any]
     train_kwargs: Mapping[str, Any]
     baselines: Any
-    names: Sequence[str]
+    baseline_names: Sequence[str]
     n_models: int
     models: bool
-    told: Mapping[str, Any]
-    #: What another process needs to know; none in this one.
-    shared: Shared | None = None
+    score_kwargs: Mapping[str, Any]
+    shared: ProcessState | None = None
 
     @property
-    def members(self) -> list[int]:
-        """Seeds of the models of each fold: without models to score, of one that says what modalities there are."""
+    def model_seeds(self) -> list[int]:
+        """Seeds of the models of each fold; only one, for the baselines, if no models are scored."""
         if not self.models:
             return list(self.seeds[:1])
         return [seed * self.n_models + i for seed in self.seeds for i in range(self.n_models)]
 
     def share(self, file: Path) -> None:
-        """Write the data to a file for other processes, since a MuData cannot be pickled."""
-        copy = self.mdata.copy()  # writing makes categories of strings
+        """Write the data to a file for other processes, because a MuData cannot be pickled."""
+        copy = self.mdata.copy()  # writing converts strings to categories
         copy.write(file)
         manager = CoupledAE._get_most_recent_anndata_manager(self.mdata, required=True)
         levels = {name: logging.getLogger(name).level for name in LOGGERS}
-        self.shared = Shared(file, manager.registry, levels, list(warnings.filters))
+        self.shared = ProcessState(file, manager.registry, levels, list(warnings.filters))
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process is told."""
+        """State without the data, which other processes read from the file."""
         return {**self.__dict__, "mdata": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """In the other process, read the data, and set them up in the same way."""
+        """Read the data in the other process, and set them up in the same way."""
         self.__dict__.update(state)
         assert self.shared is not None
         for name, level in self.shared.levels.items():
@@ -95,7 +98,7 @@ class HeldOutFolds:
         CoupledAE.setup_mudata(self.mdata, source_registry=registry, **registry["setup_args"])
 
     def score(self, numbers: Sequence[int]) -> dict[int, pd.DataFrame]:
-        """Train the models of some folds, and score them.
+        """Train and score the models of some folds.
 
         Parameters
         ----------
@@ -104,30 +107,27 @@ class HeldOutFolds:
 
         Returns
         -------
-        Scores by number of the fold.
+        Scores of each fold, by its number.
         """
         folds = [self.folds[number] for number in numbers]
-        fits = fit_many(self.mdata, folds, self.members, [self.model_kwargs], **self.train_kwargs)
+        fits = fit_many(self.mdata, folds, self.model_seeds, [self.model_kwargs], **self.train_kwargs)
         scores = {}
         for position, number in enumerate(numbers):
             test = folds[position][2]
-            of_fold = {fit.seed: fit.model for fit in fits if fit.split == position}
+            models = {fit.seed: fit.model for fit in fits if fit.split == position}
             rows = []
-            for seed, model in of_fold.items():
-                first = seed == self.members[0]
-                rows.append(
-                    score(model, test, baselines=self.baselines if first else False, **self.told).assign(
-                        seed=seed
-                    )
-                )
+            for seed, model in models.items():
+                first = seed == self.model_seeds[0]
+                baselines = self.baselines if first else False
+                rows.append(score(model, test, baselines=baselines, **self.score_kwargs).assign(seed=seed))
                 if first:
-                    rows[0].loc[rows[0]["method"].isin(self.names), "seed"] = self.seeds[0]
+                    rows[0].loc[rows[0]["method"].isin(self.baseline_names), "seed"] = self.seeds[0]
             for seed in self.seeds if self.n_models > 1 and self.models else ():
-                ensemble = Ensemble([of_fold[seed * self.n_models + i] for i in range(self.n_models)])
-                rows.append(score(ensemble, test, baselines=False, **self.told).assign(seed=seed))
+                ensemble = Ensemble([models[seed * self.n_models + i] for i in range(self.n_models)])
+                rows.append(score(ensemble, test, baselines=False, **self.score_kwargs).assign(seed=seed))
             table = pd.concat(rows, ignore_index=True)
             if not self.models:
-                table = table[table["method"].isin(self.names)]
+                table = table[table["method"].isin(self.baseline_names)]
             columns = table.columns.tolist()
             scores[number] = table.assign(fold=number)[[*columns[:-1], "fold", "seed"]]
         return scores

@@ -1,8 +1,7 @@
-"""Scores of predictions and latents of held-out cells, row by row."""
+"""Scores of predictions, latents and intervals of held-out cells, collected as rows of a table."""
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,55 +25,44 @@ if TYPE_CHECKING:
 
     from ._registry import Entry, Level
 
-#: What tells of the model's few numbers how good it is.
-MAIN = ("r2", "accuracy", "foscttm")
-_OF_VALUES = ("r2", "mean r2", "correlation", "r2 beyond family", "r2 beyond type", "accuracy")
-_OF_LATENTS = ("foscttm", "top-1", "top-10", "family knn", "family qda", "type knn", "type qda")
-#: All but those of intervals, which need validation cells.
-METRICS = (*_OF_VALUES, *_OF_LATENTS)
-_OF_INTERVALS = ("coverage", "crps")
-#: Levels of the quantiles that ``coverage`` (the outermost) and ``crps`` are computed of.
+#: Metrics of :func:`~scvi_cae.evaluate.score` by default.
+DEFAULT_METRICS = ("r2", "accuracy", "foscttm")
+#: All metrics of predictions and of latents.
+METRICS = (
+    *("r2", "mean r2", "correlation", "r2 beyond family", "r2 beyond type", "accuracy"),
+    *("foscttm", "top-1", "top-10", "family knn", "family qda", "type knn", "type qda"),
+)
+#: Metrics of predicted quantiles, which need validation cells.
+INTERVAL_METRICS = ("coverage", "crps")
+#: Levels of the quantiles from which ``crps`` and, from the outermost two, ``coverage`` are computed.
 QUANTILES = np.linspace(0.05, 0.95, 19).round(2).tolist()
+#: Separates the names of sources that a prediction combines.
+SEPARATOR = " + "
 
 
 def check_metrics(metrics: Sequence[str]) -> None:
-    """Raise for a metric that there is not.
-
-    Parameters
-    ----------
-    metrics
-        Names.
-
-    Raises
-    ------
-    ValueError
-        If one is not known.
-    """
-    known = (*METRICS, *_OF_INTERVALS)
+    """Raise a ValueError for an unknown metric."""
+    known = (*METRICS, *INTERVAL_METRICS)
     unknown = [name for name in metrics if name not in known]
     if isinstance(metrics, str) or unknown:
         raise ValueError(f"metrics={metrics!r} must be a sequence of some of {', '.join(map(repr, known))}.")
 
 
-#: Between the names of sources that a prediction is made from together.
-JOINED = " + "
-
-
 class HeldOut:
-    """Values of training and held-out cells, and the scores of methods on the latter.
+    """Values of training and held-out cells, and scores of methods on the held-out cells.
 
     Parameters
     ----------
     model
         Trained model or ensemble with its data.
     train, cells
-        Positions of training cells, and of those to score.
+        Positions of the training cells and of the cells to score.
     labels
-        Of ``"family"`` and ``"type"``, the labels of all cells, where known.
+        Labels of all cells for ``"family"`` and ``"type"``, as far as given; missing where unknown.
     metrics
         Names of metrics.
     per_feature
-        Whether each feature is scored, too.
+        Whether to score each feature as well.
     """
 
     def __init__(
@@ -95,7 +83,7 @@ class HeldOut:
         modalities = self.first.modalities
         self.values = {m: self.first.comparable_values(m, cells) for m in modalities}
         self.has = {m: ~np.isnan(x).all(1) for m, x in self.values.items()}
-        # A modality as large as a transcriptome is read once, not once for each baseline.
+        # Large modalities are read once, not once per baseline.
         self.training = {m: self.first.comparable_values(m, train) for m in modalities}
         self.moments = {m: mean_and_scale(x) for m, x in self.training.items()}
         self.rows: list[tuple[Any, ...]] = []
@@ -111,21 +99,32 @@ class HeldOut:
         n_cells: int,
         feature: str = "",
     ) -> None:
-        """Keep a score."""
+        """Add a row to the table."""
         self.rows.append((method, source, target, metric, value, int(n_cells), feature))
 
-    def told(self, level: Level, cells: np.ndarray) -> np.ndarray:
-        """Labels of cells."""
+    def labels_of(self, level: Level, cells: np.ndarray) -> np.ndarray:
+        """Labels of cells by their positions."""
         return self.labels[level].iloc[cells].to_numpy(dtype=object)
 
-    @cached_property
-    def _asked(self) -> set[str]:
-        return set(self.metrics)
-
     def score_values(
-        self, method: str, source: str, target: str, prediction: np.ndarray, told: Sequence[str] = ()
+        self,
+        method: str,
+        source: str,
+        target: str,
+        prediction: np.ndarray,
+        conditioned_on: Sequence[str] = (),
     ) -> None:
-        """Score a prediction of the cells that have source and target, made with what labels are ``told``."""
+        """Score a prediction, on the cells that have source and target.
+
+        Parameters
+        ----------
+        method, source, target
+            Names.
+        prediction
+            ``(n_cells, n_features)`` prediction of all cells to score.
+        conditioned_on
+            Label columns that the prediction uses in addition to the source.
+        """
         both = self.has[source] & self.has[target]
         n, truth, prediction = both.sum(), self.values[target][both], prediction[both]
         scores: dict[str, Callable[[], float]]
@@ -143,9 +142,9 @@ class HeldOut:
                     scores[f"r2 beyond {level}"] = lambda level=level: r2_beyond(  # type: ignore[misc]
                         truth, prediction, self._reference(target, level)[both], scale
                     )
-        source = JOINED.join([source, *told])
+        source = SEPARATOR.join([source, *conditioned_on])
         for metric, compute in scores.items():
-            if metric in self._asked:
+            if metric in self.metrics:
                 self.add(method, source, target, metric, compute() if n else np.nan, n)
         if self.per_feature and target not in self.first.labels and n:
             observed = (~np.isnan(truth)).sum(0)
@@ -159,38 +158,45 @@ class HeldOut:
                     self.add(method, source, target, metric, value, count, str(name))
 
     def _reference(self, target: str, level: Level) -> np.ndarray:
-        """What a label alone predicts: the mean of the family, or that of the type, shrunk to the former."""
+        """Prediction from the label only: the family mean, or the type mean shrunk to it."""
         if (target, level) not in self._references:
             mean = TypeMeanBaseline(SHRINKAGE if level == "type" else 0.0)
             self._references[target, level] = self.fit_predict(mean, level, target)
         return self._references[target, level]
 
     def fit_predict(self, type_mean: TypeMeanBaseline, level: Level, target: str) -> np.ndarray:
-        """The mean of a cell's label, of types beside that of the family."""
-        train, cells = ([self.told(level, c)] for c in (self.train, self.cells))
-        if type_mean.shrinkage and level == "type" and "family" in self.labels:
-            train.append(self.told("family", self.train))
-            cells.append(self.told("family", self.cells))
+        """Fit a type mean to the training cells, with families if shrunk, and predict the cells to score."""
+        train, cells = self._baseline_labels(level, with_family=type_mean.shrinkage > 0)
         type_mean.fit(train[0], self.training[target], *train[1:])
         return type_mean.predict(*cells)
 
+    def _baseline_labels(
+        self, level: Level, *, with_family: bool
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Labels of the training cells and of the cells to score, of types with their families if known."""
+        levels = [level]
+        if with_family and level == "type" and "family" in self.labels:
+            levels.append("family")
+        train, cells = ([self.labels_of(name, c) for name in levels] for c in (self.train, self.cells))
+        return train, cells
+
     def score_baseline(self, name: str, entry: Entry, source: str, target: str) -> None:
-        """Fit a baseline to the training cells and score it."""
+        """Fit a baseline to the training cells, and score it."""
         baseline = entry.baseline
         if isinstance(baseline, TypeMeanBaseline):
             assert entry.level is not None
             prediction = self.fit_predict(baseline, entry.level, target)
         else:
-            told: list[list[np.ndarray]] = [[], []]
+            train: list[np.ndarray] = []
+            cells: list[np.ndarray] = []
             if entry.level is not None:
-                levels: list[Level] = ["type", "family"] if "family" in self.labels else ["type"]
-                told = [[self.told(level, c) for level in levels] for c in (self.train, self.cells)]
-            baseline.fit(self.training[source], self.training[target], *told[0])
-            prediction = baseline.predict(self.values[source], *told[1])
+                train, cells = self._baseline_labels(entry.level, with_family=True)
+            baseline.fit(self.training[source], self.training[target], *train)
+            prediction = baseline.predict(self.values[source], *cells)
         self.score_values(name, source, target, prediction)
 
     def score_transforms(self, name: str, baseline: Any, source: str, target: str) -> None:
-        """Score the latents of a baseline that was fitted to a pair."""
+        """Score the latents of a baseline that was fitted to a pair of modalities."""
         latents = {
             m: (transform(self.training[m]), transform(self.values[m]))
             for m, transform in (
@@ -203,15 +209,15 @@ class HeldOut:
     def score_latents(
         self, method: str, a: str, b: str, latents: Mapping[str, tuple[np.ndarray, np.ndarray]]
     ) -> None:
-        """Score how latents of two modalities agree: of each, those of training and of held-out cells."""
+        """Score the agreement of two modalities' latents, each given for training and for held-out cells."""
         both = self.has[a] & self.has[b]
         enough = both.sum() >= 2
         z = {m: latents[m][1][both] for m in (a, b)}
-        if "foscttm" in self._asked:
+        if "foscttm" in self.metrics:
             self.add(method, a, b, "foscttm", foscttm(z[a], z[b]) if enough else np.nan, both.sum())
         for source, target in ((a, b), (b, a)):
             for k in (1, 10):
-                if f"top-{k}" in self._asked:
+                if f"top-{k}" in self.metrics:
                     value = top_k_accuracy(z[source], z[target], k) if enough else np.nan
                     self.add(method, source, target, f"top-{k}", value, both.sum())
             self._score_labels(method, source, target, latents)
@@ -219,15 +225,15 @@ class HeldOut:
     def _score_labels(
         self, method: str, source: str, target: str, latents: Mapping[str, tuple[np.ndarray, np.ndarray]]
     ) -> None:
-        """Score the labels that held-out cells get by their source, in the training cells' space of the target."""
+        """Score labels of held-out cells, predicted from source latents by classifiers of target latents."""
         for level in self.labels:
-            true = self.told(level, self.cells)
+            true = self.labels_of(level, self.cells)
             scored = self.has[source] & ~pd.isna(true)
             for classifier in ("knn", "qda"):
-                if f"{level} {classifier}" in self._asked:
+                if f"{level} {classifier}" in self.metrics:
                     given = transfer_labels(
                         latents[target][0],
-                        self.told(level, self.train),
+                        self.labels_of(level, self.train),
                         latents[source][1][scored],
                         classifier,
                         n_dimensions=self.first.module.n_latent,
@@ -236,27 +242,26 @@ class HeldOut:
                     self.add(method, source, target, f"{level} {classifier}", value, scored.sum())
 
     def score_intervals(self, method: str, source: str, target: str) -> None:
-        """Score the model's quantiles of the cells that have source and target."""
-        asked = [metric for metric in _OF_INTERVALS if metric in self._asked]
-        if not asked or target in self.first.labels:
+        """Score the model's predicted quantiles, on the cells that have source and target."""
+        requested = [metric for metric in INTERVAL_METRICS if metric in self.metrics]
+        if not requested or target in self.first.labels:
             return
         both = self.has[source] & self.has[target]
         truth = self.values[target][both]
         features = np.flatnonzero(~np.isnan(truth).all(0))
-        scores = dict.fromkeys(asked, np.nan)
+        scores = dict.fromkeys(requested, np.nan)
         if len(features):
             table = self.model.predict(source, target, indices=self.cells[both], quantiles=QUANTILES)
             names = table.columns.unique(0)[features]
-            of_features = interval_scores(
-                truth[:, features], table[names], self.moments[target][1][features]
-            ).mean()
-            # Twice the pinball loss of evenly spaced quantiles is about the continuous ranked probability score.
-            scores = {"coverage": of_features["coverage"], "crps": 2 * of_features["pinball"]}
-        for metric in asked:
+            scale = self.moments[target][1][features]
+            means = interval_scores(truth[:, features], table[names], scale).mean()
+            # Twice the pinball loss of evenly spaced quantiles approximates the CRPS.
+            scores = {"coverage": means["coverage"], "crps": 2 * means["pinball"]}
+        for metric in requested:
             self.add(method, source, target, metric, float(scores[metric]), both.sum())
 
 
 def _mean(values: np.ndarray) -> float:
-    """Mean of what is not NaN, if anything."""
+    """Mean of the values that are not NaN; NaN without any."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else np.nan

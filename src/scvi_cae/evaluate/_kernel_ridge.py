@@ -1,4 +1,4 @@
-"""Kernel ridge regression on principal components, and the mean of many of them."""
+"""Kernel ridge regression on principal components, and bagged kernel ridge regression."""
 
 from __future__ import annotations
 
@@ -9,34 +9,38 @@ from scipy import linalg
 from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import rbf_kernel
 
-from ._pairs import PairBaseline, patterns
+from ._pairs import PairBaseline, describe, patterns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Penalties to choose from by leave-one-out.
+#: Candidate penalties for leave-one-out.
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 class KernelRidgeBaseline(PairBaseline):
     r"""Kernel ridge regression on principal components of the source.
 
-    The standardised source is reduced to principal components, divided by the standard deviation of the first; the
-    kernel is :math:`\exp(-\gamma |u - v|^2)`. Of the targets, each feature is fitted to the cells that have it.
+    .. math:: \hat y(u) = \bar y + \sum_i \exp(-\gamma |u - u_i|^2)\, w_i, \quad
+              w = (K + \alpha I)^{-1} (y - \bar y)
+
+    with :math:`K` the kernel matrix of the training cells, :math:`u` the principal components of the
+    standardised source, divided by the standard deviation of the first component. Each target feature is
+    fitted to the cells that have it.
 
     Parameters
     ----------
     n_components
-        Number of principal components, at most.
+        Maximum number of principal components.
     gamma
-        Of the kernel.
+        :math:`\gamma` of the kernel.
     alpha
-        Penalty; or several, of which leave-one-out over the training cells chooses one for each group of features.
-        A target of which little can be predicted needs a larger one.
+        Penalty :math:`\alpha`; or several, of which leave-one-out over the training cells selects one for
+        each group of features. A target that is hard to predict needs a larger penalty.
 
     Notes
     -----
-    Time is cubic in the number of cells: for up to some thousands.
+    Time is cubic in the number of cells, which limits it to a few thousand.
 
     References
     ----------
@@ -69,7 +73,7 @@ class KernelRidgeBaseline(PairBaseline):
             (
                 columns,
                 components[cells],
-                *dual(kernel[np.ix_(cells, cells)], y[np.ix_(cells, columns)], self.alpha),
+                *dual_weights(kernel[np.ix_(cells, cells)], y[np.ix_(cells, columns)], self.alpha),
             )
             for cells, columns in patterns(~np.isnan(y) & present[:, None])
         ]
@@ -85,8 +89,10 @@ class KernelRidgeBaseline(PairBaseline):
         return y
 
 
-def dual(kernel: np.ndarray, y: np.ndarray, alpha: float | Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    r"""Weights of the training cells.
+def dual_weights(
+    kernel: np.ndarray, y: np.ndarray, alpha: float | Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Dual weights of the training cells.
 
     Parameters
     ----------
@@ -95,11 +101,11 @@ def dual(kernel: np.ndarray, y: np.ndarray, alpha: float | Sequence[float]) -> t
     y
         ``(n_cells, n_features)`` values.
     alpha
-        Penalty, or several of which the one with the least squared leave-one-out error is taken.
+        Penalty, or several, of which the one with the smallest squared leave-one-out error is used.
 
     Returns
     -------
-    ``(n_cells, n_features)`` weights :math:`(K + \alpha)^{-1} (y - \bar y)`, and the mean :math:`\bar y`.
+    ``(n_cells, n_features)`` weights :math:`(K + \alpha I)^{-1} (y - \bar y)`, and the mean :math:`\bar y`.
     """
     mean = y.mean(0)
     penalties = np.atleast_1d(alpha)
@@ -112,7 +118,7 @@ def dual(kernel: np.ndarray, y: np.ndarray, alpha: float | Sequence[float]) -> t
     for penalty in penalties:
         shrunk = np.maximum(values, 0) + penalty
         weights = vectors @ (rotated / shrunk[:, None])
-        # The residual of a cell that is left out is its weight over the diagonal of the inverse.
+        # The leave-one-out residual of a cell is its weight divided by the diagonal of the inverse.
         error = float(np.sum((weights / (vectors**2 / shrunk).sum(1)[:, None]) ** 2))
         if best is None or error < best[0]:
             best = error, weights
@@ -120,10 +126,12 @@ def dual(kernel: np.ndarray, y: np.ndarray, alpha: float | Sequence[float]) -> t
     return best[1], mean
 
 
+@describe
 class BaggedKernelRidgeBaseline(PairBaseline):
-    """Mean of many kernel ridge regressions, each on a random half of the source's features.
+    """Mean of kernel ridge regressions, each on a random half of the source features.
 
-    Each draws its number of components from 30, 50 and 80, its ``gamma`` from 0.05, 0.1 and 0.2, and its penalty.
+    Each :class:`KernelRidgeBaseline` draws its number of components from 30, 50 and 80, its ``gamma`` from
+    0.05, 0.1 and 0.2, and its penalty from ``alphas``.
 
     Parameters
     ----------
@@ -131,8 +139,7 @@ class BaggedKernelRidgeBaseline(PairBaseline):
         Number of regressions.
     alphas
         Penalties to draw from.
-    seed
-        Of the random numbers.
+    %(seed)s
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Baselines with latents: principal components and canonical correlation analysis."""
+"""Baselines with a latent space: principal components and canonical correlation analysis."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from ._baselines import RidgeBaseline
-from ._pairs import PairBaseline
+from ._pairs import PairBaseline, describe
 
-#: Close to none: latents are few and uncorrelated.
+#: A negligible ridge penalty: latents are few and uncorrelated.
 _LEAST_SQUARES = np.array([1e-6])
 
 
+@describe
 class PCABaseline(PairBaseline):
-    """Regression on principal components of the source; of a modality on itself, its reconstruction by them.
+    """Regression on principal components of the source; from a modality to itself, its PCA reconstruction.
 
-    Missing values of the source count as the training mean. How well a modality's own principal components
-    reconstruct it is what a model's latents of as many dimensions can be held against.
+    Missing values of the source are replaced by the training mean. The reconstruction of a modality from its
+    own principal components is the reference for the reconstruction from a model's latents of the same
+    dimension.
 
     Parameters
     ----------
-    n_latent
-        Number of components.
+    %(n_latent)s
 
     Examples
     --------
@@ -46,30 +47,32 @@ class PCABaseline(PairBaseline):
         return self._decoder(self._pca.transform(x))
 
 
+@describe
 class CCABaseline(PairBaseline):
     r"""Canonical correlation analysis of principal components.
 
-    Each modality, standardised, is reduced to principal components; of the cells that have both modalities, the
-    combinations of components that correlate most are the latents. With variances :math:`D_x` and :math:`D_y` of the
-    components and their covariance :math:`C`, these are the leading singular vectors of
-    :math:`(D_x + r)^{-1/2}\, C\, (D_y + r)^{-1/2}`.
+    The latents are the most correlated combinations of the principal components of the standardised source
+    and target, over the cells that have both. Their weights are derived from the leading singular vectors of
+
+    .. math:: (D_x + r)^{-1/2}\, C\, (D_y + r)^{-1/2}
+
+    with :math:`D_x` and :math:`D_y` the variances of the components, and :math:`C` their covariance.
 
     Parameters
     ----------
-    n_latent
-        Number of latent dimensions.
+    %(n_latent)s
     n_components
-        Number of principal components of each modality, at most; or those of the source and of the target.
+        Maximum number of principal components, of each modality or as a pair for source and target.
     regularisation
-        :math:`r`, in squared standard deviations of a feature; 0 is classical, the larger the more like partial least
-        squares.
+        :math:`r`, in squared standard deviations of a feature. 0 is classical CCA; larger values approach
+        partial least squares.
     decoder
-        What a target is predicted with: the least-squares map from the latents of the source (``"crossed"``,
-        default), or that from the latents of the target itself (``"own"``), applied to those of the source.
+        Least-squares map that predicts the target from the latents of the source: fitted to these latents
+        (``"crossed"``, default), or to the latents of the target itself (``"own"``).
     power
-        Latents are scaled to unit variance times their canonical correlation to this power. 0 is classical; 0.5
-        gives the expected latents of probabilistic CCA. Distances then count what both modalities see more than what
-        they hardly share. Predictions with a crossed decoder do not change.
+        The standard deviation of each latent is its canonical correlation to this power. 0 is classical CCA;
+        0.5 gives the expected latents of probabilistic CCA. With larger powers, dimensions that the
+        modalities share weigh more in distances. Predictions of a crossed decoder do not change.
 
     References
     ----------
@@ -107,14 +110,15 @@ class CCABaseline(PairBaseline):
         both = present & has_target
         if both.sum() < 2:
             raise ValueError(
-                f"{both.sum()} training cells have both modalities: nothing to correlate. Give cells that have both."
+                f"{both.sum()} training cells have both modalities, too few to correlate. Give cells that "
+                "have both."
             )
         filled = np.nan_to_num(y)
         self._pcas = [self._reduce(x[present], 0), self._reduce(filled[has_target], 1)]
         components = [pca.transform(values) for pca, values in zip(self._pcas, (x, filled), strict=True)]
         a, b = (c[both] - c[both].mean(0) for c in components)
         spreads = [np.sqrt(c.var(0) + self.regularisation) for c in (a, b)]
-        # Components of no variance, of constant features, are in no combination.
+        # Components without variance, from constant features, get weight 0.
         scales = [np.divide(1, s, out=np.zeros_like(s), where=s > 1e-9) for s in spreads]
         left, _, right = np.linalg.svd((a * scales[0]).T @ (b * scales[1]) / len(a), full_matrices=False)
         n = min(self.n_latent, left.shape[1])
@@ -122,12 +126,14 @@ class CCABaseline(PairBaseline):
         latents = [values @ w for values, w in zip((a, b), weights, strict=True)]
         deviations = [np.where(z.std(0) > 1e-9, z.std(0), 1.0) for z in latents]
         self.correlations_ = np.clip((latents[0] * latents[1]).mean(0) / np.prod(deviations, axis=0), 0, 1)
-        # Negligible ones alone would be scaled to exactly nothing, and be of no use to a decoder.
+        # Latents scaled to exactly 0 would be of no use to a decoder.
         strength = np.maximum(self.correlations_, 1e-6) ** self.power
         self._weights = [w * strength / d for w, d in zip(weights, deviations, strict=True)]
         self._centres = [c[both].mean(0) for c in components]
-        read = self._latents(x, 0) if self.decoder == "crossed" else self._latents(filled, 1)
-        self._decoder = Decoder(read, y, present if self.decoder == "crossed" else has_target)
+        if self.decoder == "crossed":
+            self._decoder = Decoder(self._latents(x, 0), y, present)
+        else:
+            self._decoder = Decoder(self._latents(filled, 1), y, has_target)
 
     def _reduce(self, values: np.ndarray, which: int) -> PCA:
         n = self.n_components[which] if isinstance(self.n_components, tuple) else self.n_components
@@ -140,34 +146,34 @@ class CCABaseline(PairBaseline):
     def _predict(self, x: np.ndarray) -> np.ndarray:
         return self._decoder(self._latents(x, 0))
 
+    @describe
     def transform_source(self, source: np.ndarray) -> np.ndarray:
-        """Latents of cells' source.
+        """Latents of the source.
 
         Parameters
         ----------
-        source
-            ``(n_cells, n_source)`` values, NaN where missing.
+        %(source)s
 
         Returns
         -------
-        ``(n_cells, n_latent)``, NaN for cells without the modality.
+        ``(n_cells, n_latent)`` latents, NaN for cells without the modality.
         """
         source = np.asarray(source, dtype=float)
         latents = self._latents(self._source.transform(source), 0)
         latents[np.isnan(source).all(1)] = np.nan
         return latents
 
+    @describe
     def transform_target(self, target: np.ndarray) -> np.ndarray:
-        """Latents of cells' target.
+        """Latents of the target.
 
         Parameters
         ----------
-        target
-            ``(n_cells, n_target)`` values, NaN where missing.
+        %(target)s
 
         Returns
         -------
-        ``(n_cells, n_latent)``, NaN for cells without the modality.
+        ``(n_cells, n_latent)`` latents, NaN for cells without the modality.
         """
         target = np.asarray(target, dtype=float)
         latents = self._latents(np.nan_to_num(self._target.transform(target)), 1)
@@ -176,16 +182,16 @@ class CCABaseline(PairBaseline):
 
 
 class Decoder:
-    """Least squares from latents to standardised features, each fitted to the cells that have it.
+    """Least-squares map from latents to standardised features, each fitted to the cells that have it.
 
     Parameters
     ----------
     latents
-        ``(n_cells, n_latent)``.
+        ``(n_cells, n_latent)`` latents.
     y
         ``(n_cells, n_features)`` standardised values, NaN where missing.
     present
-        Which cells have latents.
+        ``(n_cells,)`` mask of the cells that have latents.
     """
 
     def __init__(self, latents: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
@@ -193,5 +199,5 @@ class Decoder:
         self._ridge._fit(latents, y, present)
 
     def __call__(self, latents: np.ndarray) -> np.ndarray:
-        """Features of latents."""
+        """Standardised features predicted from latents."""
         return self._ridge._predict(latents)

@@ -1,4 +1,4 @@
-"""How well cells find themselves in the other modality."""
+"""Scores of how well latents of two modalities match cell by cell."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from scipy.spatial.distance import cdist
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-#: Rows of distances computed at once: memory stays linear in the number of samples.
+#: Rows of the distance matrix computed at once, so that memory is linear in the number of cells.
 _CHUNK = 1000
 
 
 def foscttm(a: ArrayLike, b: ArrayLike) -> float:
     r"""Fraction of samples closer than the true match (FOSCTTM).
 
-    For rows :math:`a_i` and :math:`b_i` of the same cell, how many cells of the other modality are nearer
-    to it than itself, as a fraction of all, averaged over cells and over both directions:
-
     .. math::
 
         \frac{1}{2n^2} \sum_i \Big( \#\{j : |a_i - b_j| < |a_i - b_i|\}
                                   + \#\{j : |b_i - a_j| < |b_i - a_i|\} \Big)
 
-    0 is a perfect match of every cell, about 0.5 is chance. The true match itself is never closer than
-    itself, so that the worst value is :math:`(n - 1) / n`.
+    with :math:`a_i` and :math:`b_i` the latents of cell :math:`i` in two modalities: the fraction of cells
+    whose latent in the other modality is closer than the cell's own, averaged over cells and both directions.
+    Lower is better: 0 is a perfect match of every cell, 0.5 is about chance. The true match is never closer
+    than itself, so the worst value is :math:`(n - 1) / n`.
 
     Parameters
     ----------
     a, b
-        ``(n_cells, n_latent)`` latents of the same cells in the same order, one modality each; n_cells >= 2.
+        ``(n_cells, n_latent)`` latents of the same cells in the same order, one modality each; at least 2
+        cells.
 
     Returns
     -------
-    From 0 to below 1.
+    From 0 (best) to below 1.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def foscttm(a: ArrayLike, b: ArrayLike) -> float:
     """
     a, b = matched_latents(a, b)
     chunks = [slice(start, start + _CHUNK) for start in range(0, len(a), _CHUNK)]
-    # From the same routine as below: rounded differently, a match could be closer than itself.
+    # cdist here too: with different rounding, a match could be closer than itself.
     match = np.concatenate([np.diag(cdist(a[rows], b[rows])) for rows in chunks])
     closer = 0
     for rows in chunks:
@@ -70,20 +70,21 @@ def foscttm(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def top_k_accuracy(source: ArrayLike, target: ArrayLike, k: int = 10) -> float:
-    """Fraction of cells that are among the ``k`` nearest of the other modality's cells to themselves.
+    """Fraction of cells whose own target is among the ``k`` nearest targets of their source.
+
+    Chance level is ``k / n_cells``, so values for different numbers of cells are not comparable.
 
     Parameters
     ----------
     source, target
-        ``(n_cells, n_latent)`` latents of the same cells in the same order, one modality each; n_cells >= 2. The
-        cells of ``target`` are ranked by their distance to each cell of ``source``.
+        ``(n_cells, n_latent)`` latents of the same cells in the same order, one modality each; at least 2
+        cells. The cells of ``target`` are ranked by their distance to each cell of ``source``.
     k
-        How many of the nearest count; 1 asks for the very cell. By chance it is one of them in ``k / n_cells`` of
-        the cases, so that results on different numbers of cells do not compare.
+        Number of nearest targets that count; with 1, a cell must be its own nearest neighbour.
 
     Returns
     -------
-    From 0 to 1. Cells at the same distance as the true match do not count against it.
+    From 0 to 1 (best). Cells at the same distance as the true match do not count against it.
 
     Raises
     ------
@@ -128,10 +129,12 @@ def matched_latents(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]
     a, b = (np.asarray(values, dtype=float) for values in (a, b))
     if a.ndim != 2 or a.shape != b.shape:
         raise ValueError(
-            f"a has shape {a.shape} and b {b.shape}; give the same cells by the same dimensions."
+            f"Latents have shapes {a.shape} and {b.shape}; give the same cells with the same dimensions."
         )
     if len(a) < 2:
-        raise ValueError(f"{len(a)} cells: there is nothing to mistake a cell for. Give at least 2.")
+        raise ValueError(f"Matching needs several cells, not {len(a)}. Give at least 2.")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("a or b has values that are not finite. Leave out cells that lack either modality.")
+        raise ValueError(
+            "Latents have values that are not finite. Leave out cells that lack either modality."
+        )
     return a, b

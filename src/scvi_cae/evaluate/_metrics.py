@@ -1,4 +1,4 @@
-"""How much of the values of all features together is predicted."""
+"""Coefficients of determination pooled over all features and cells."""
 
 from __future__ import annotations
 
@@ -6,36 +6,47 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scvi_cae._docstrings import insert_descriptions
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+#: Parameters that scores of predictions share.
+describe = insert_descriptions(
+    truth="""
+        ``(n_cells, n_features)`` measured values, in the units of the data; NaN where not measured. Such
+        entries are not scored.
+    """,
+    prediction="""
+        ``(n_cells, n_features)`` predicted values, in the same units. May be NaN where ``truth`` is.
+    """,
+    mean="``(n_features,)`` mean of the training cells.",
+    scale="``(n_features,)`` standard deviation of the training cells.",
+)
 
+
+@describe
 def pooled_r2(truth: ArrayLike, prediction: ArrayLike, mean: ArrayLike, scale: ArrayLike) -> float:
-    r"""Coefficient of determination over all features and cells together, against the training mean.
+    r"""Coefficient of determination pooled over all features and cells, relative to the training mean.
 
-    With :math:`y = (\mathrm{truth} - \mathrm{mean}) / \mathrm{scale}` and :math:`\hat y` likewise from the
-    prediction,
+    .. math:: R^2 = 1 - \frac{\sum (y - \hat y)^2}{\sum y^2}
 
-    .. math:: R^2 = 1 - \frac{\sum (y - \hat y)^2}{\sum y^2},
-
-    both sums over the observed entries. 1 is perfect, 0 is as good as always predicting the training mean,
-    and below 0 is worse than that. Since features are standardised first, each weighs the same, whatever its
-    unit; since sums are pooled before they are divided, features that vary little among the cells scored do
-    not blow up, as they do in a mean of R2 per feature.
+    with :math:`y = (\mathrm{truth} - \mathrm{mean}) / \mathrm{scale}`, :math:`\hat y` standardised likewise
+    from the prediction, and sums over the observed entries. 1 is a perfect prediction, 0 is as good as the
+    training mean, and values below 0 are worse than the mean. Features are standardised, so all have the same
+    weight whatever their unit. Sums are pooled before division, so features that vary little among the cells
+    scored do not dominate, as they do in a mean of R2 per feature.
 
     Parameters
     ----------
-    truth
-        ``(n_cells, n_features)`` measured values, in the data's own units; NaN where not measured, and then
-        not scored.
-    prediction
-        ``(n_cells, n_features)`` predicted values, in the same units. May be NaN where ``truth`` is.
-    mean, scale
-        ``(n_features,)`` mean and standard deviation of the training cells.
+    %(truth)s
+    %(prediction)s
+    %(mean)s
+    %(scale)s
 
     Returns
     -------
-    At most 1; NaN if every observed value is the training mean, against which nothing can be explained.
+    At most 1; NaN if every observed value equals the training mean, so that no variance can be explained.
 
     Raises
     ------
@@ -44,8 +55,8 @@ def pooled_r2(truth: ArrayLike, prediction: ArrayLike, mean: ArrayLike, scale: A
 
     References
     ----------
-    :func:`sklearn.metrics.r2_score` computes the same of the flattened entries, but against the mean of the
-    cells scored, which a prediction cannot know.
+    :func:`sklearn.metrics.r2_score` of the flattened entries is the same, except that it is relative to the
+    mean of the cells scored, which a prediction cannot know.
 
     Examples
     --------
@@ -66,31 +77,29 @@ def pooled_r2(truth: ArrayLike, prediction: ArrayLike, mean: ArrayLike, scale: A
     return r2_beyond(truth, prediction, np.broadcast_to(mean, np.shape(truth)), scale)
 
 
+@describe
 def r2_beyond(truth: ArrayLike, prediction: ArrayLike, reference: ArrayLike, scale: ArrayLike) -> float:
-    r"""Share of a reference prediction's squared error that a prediction saves.
+    r"""Relative reduction of the squared error of a reference prediction.
 
-    With everything divided by ``scale``,
+    .. math:: R^2 = 1 - \frac{\sum (y - \hat y)^2}{\sum (y - \hat y_0)^2}
 
-    .. math:: R^2 = 1 - \frac{\sum (y - \hat y)^2}{\sum (y - \hat y_0)^2},
-
-    both sums over the observed entries. With the mean of each cell's family or type among the training cells as the
-    reference :math:`\hat y_0` (:class:`TypeMeanBaseline`), it says how much of what the label leaves open is
-    predicted: 0 is as good as knowing the label and nothing else, below 0 is worse. With the training mean, it is
-    :func:`pooled_r2`.
+    with all values divided by ``scale``, the reference prediction :math:`\hat y_0`, and sums over the
+    observed entries. If the reference is the mean of the training cells of each cell's family or type
+    (:class:`TypeMeanBaseline`), this is the fraction of the variance not explained by the label that the
+    prediction explains: 0 is as good as knowing the label only, values below 0 are worse. If the reference is
+    the training mean, this is :func:`pooled_r2`.
 
     Parameters
     ----------
-    truth
-        ``(n_cells, n_features)`` measured values, in the data's own units; NaN where not measured, and then
-        not scored.
-    prediction, reference
-        ``(n_cells, n_features)`` predicted values, in the same units. May be NaN where ``truth`` is.
-    scale
-        ``(n_features,)`` standard deviation of the training cells.
+    %(truth)s
+    %(prediction)s
+    reference
+        ``(n_cells, n_features)`` values of the reference prediction, as ``prediction``.
+    %(scale)s
 
     Returns
     -------
-    At most 1; NaN if the reference is right everywhere.
+    At most 1; NaN if the reference has no error.
 
     Raises
     ------
@@ -114,13 +123,14 @@ def r2_beyond(truth: ArrayLike, prediction: ArrayLike, reference: ArrayLike, sca
     return float(1 - np.sum(((truth - prediction) / scale)[observed] ** 2) / total) if total > 0 else np.nan
 
 
+@describe
 def observed_entries(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Truth and prediction as arrays, and where the truth is observed.
+    """Truth and prediction as arrays, and a mask of the observed entries.
 
     Parameters
     ----------
-    truth, prediction
-        ``(n_cells, n_features)`` values, NaN where not measured; the prediction is not NaN elsewhere.
+    %(truth)s
+    %(prediction)s
 
     Returns
     -------
@@ -134,19 +144,19 @@ def observed_entries(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarra
     truth, prediction = (np.asarray(values, dtype=float) for values in (truth, prediction))
     if truth.ndim != 2 or truth.shape != prediction.shape:
         raise ValueError(
-            f"truth has shape {truth.shape} and prediction {prediction.shape}; give both as the same cells by "
-            "the same features."
+            f"truth has shape {truth.shape} and prediction {prediction.shape}; give both for the same cells "
+            "and features."
         )
     observed = ~np.isnan(truth)
     if not observed.any():
         raise ValueError(
-            "truth has no observed value: nothing to score. Choose cells that have this modality."
+            "truth has no observed value, so nothing can be scored. Choose cells that have this modality."
         )
     unpredicted = np.argwhere(observed & np.isnan(prediction))
     if len(unpredicted):
         row, column = unpredicted[0]
         raise ValueError(
-            f"prediction is NaN at {len(unpredicted)} entries whose truth is observed, the first at row {row}, "
-            f"column {column}. Score only cells that have the modality predicted from."
+            f"prediction is NaN at {len(unpredicted)} entries whose truth is observed, the first at row "
+            f"{row}, column {column}. Score only cells that have the source modality."
         )
     return truth, prediction, observed

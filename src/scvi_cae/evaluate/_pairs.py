@@ -1,4 +1,4 @@
-"""What baselines that predict one modality from another share: standardising, and missing values."""
+"""Base class of baselines that predict one modality from another: standardisation and missing values."""
 
 from __future__ import annotations
 
@@ -10,29 +10,48 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from scvi_cae._docstrings import insert_descriptions
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import ArrayLike
     from sklearn.pipeline import Pipeline
 
+#: Parameters that baselines share.
+describe = insert_descriptions(
+    source="``(n_cells, n_source)`` values, NaN where missing.",
+    target="``(n_cells, n_target)`` values, NaN where missing.",
+    labels="``(n_cells,)`` types, missing where unknown.",
+    families="""
+        ``(n_cells,)`` families, missing where unknown. Pass them to both ``fit`` and ``predict``, or to
+        neither.
+    """,
+    shrinkage="""
+        Number of cells that the family's mean counts for, :math:`s` in :class:`TypeMeanBaseline`. 0 (default)
+        gives the mean of the type itself; for types of a few cells each, 3 predicts better.
+    """,
+    n_latent="Number of latent dimensions.",
+    seed="Seed of the random numbers.",
+)
+
 
 class PairBaseline(ABC):
-    """A baseline from one modality to another, in standard deviations of the training cells."""
+    """Baseline from one modality to another, both in standard deviations of the training cells."""
 
     _source: Pipeline
     _target: StandardScaler
 
+    @describe
     def fit(self, source: ArrayLike, target: ArrayLike) -> Self:
-        """Fit to training cells.
+        """Fit to training cells: the same cells in ``source`` and ``target``.
+
+        Cells that lack one modality altogether still count for the mean and standard deviation of the other.
 
         Parameters
         ----------
-        source
-            ``(n_cells, n_source)`` values, NaN where missing.
-        target
-            ``(n_cells, n_target)`` values of the same cells, NaN where missing. Cells may lack either
-            modality altogether: they still count for the mean and standard deviation of the other.
+        %(source)s
+        %(target)s
 
         Returns
         -------
@@ -41,7 +60,7 @@ class PairBaseline(ABC):
         Raises
         ------
         ValueError
-            If the cells are not the same number, or a feature of the target has no observed value.
+            If the numbers of cells differ, or a feature of the target has no observed value.
         """
         source, target = (np.asarray(values, dtype=float) for values in (source, target))
         if len(source) != len(target):
@@ -49,10 +68,10 @@ class PairBaseline(ABC):
         observed = ~np.isnan(target)
         if not observed.any(0).all():
             raise ValueError(
-                f"Features of the target without a value in any training cell: columns "
+                f"Features of the target have no value in any training cell: columns "
                 f"{np.flatnonzero(~observed.any(0)).tolist()}. Leave them out."
             )
-        # StandardScaler passes NaN on; a constant feature gets scale 1.
+        # StandardScaler keeps NaN; the scale of a constant feature is 1.
         self._source = make_pipeline(
             StandardScaler(), SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
         ).fit(source)
@@ -60,13 +79,13 @@ class PairBaseline(ABC):
         self._fit(self._source.transform(source), self._target.transform(target), ~np.isnan(source).all(1))
         return self
 
+    @describe
     def predict(self, source: ArrayLike) -> np.ndarray:
         """Predict the target of any cells.
 
         Parameters
         ----------
-        source
-            ``(n_cells, n_source)`` values, NaN where missing.
+        %(source)s
 
         Returns
         -------
@@ -79,7 +98,7 @@ class PairBaseline(ABC):
 
     @abstractmethod
     def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
-        """Fit to standardised values: of the source without, of the target with NaN; cells that have the source."""
+        """Fit standardised values: ``x`` imputed, ``y`` with NaN; ``present`` masks cells with a source."""
 
     @abstractmethod
     def _predict(self, x: np.ndarray) -> np.ndarray:
@@ -87,7 +106,7 @@ class PairBaseline(ABC):
 
 
 def patterns(observed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Features that are observed in the same cells.
+    """Group features by the cells that they are observed in.
 
     Parameters
     ----------
@@ -96,7 +115,7 @@ def patterns(observed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
     Yields
     ------
-    Mask of the cells, and positions of the features; those with fewer than two cells are left out.
+    Mask of the cells, and positions of the features. Features with fewer than two cells are omitted.
     """
     unique, group = np.unique(observed, axis=1, return_inverse=True)
     for k, cells in enumerate(unique.T):

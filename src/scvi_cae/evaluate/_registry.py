@@ -1,4 +1,4 @@
-"""Baselines by name."""
+"""Registry of baselines by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ._baselines import RidgeBaseline, TypeMeanBaseline, WithTypeMean
-from ._external import CCAZooBaseline, MOFABaseline, UniVIBaseline
 from ._kernel_ridge import PENALTIES, BaggedKernelRidgeBaseline, KernelRidgeBaseline
 from ._latent import CCABaseline, PCABaseline
 from ._sparse import SparseReducedRankBaseline
@@ -15,7 +14,7 @@ from ._sparse import SparseReducedRankBaseline
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-#: Cells that the family's mean counts for in a shrunk type mean.
+#: Number of cells that the family's mean counts for in a shrunk type mean.
 SHRINKAGE = 3.0
 
 Level = Literal["family", "type"]
@@ -29,9 +28,9 @@ class Entry(NamedTuple):
     baseline
         The baseline, not fitted.
     level
-        Labels that it is told, if any.
+        Labels that it uses; ``None`` for none.
     within
-        Whether it reconstructs each modality from itself, rather than predict one from another.
+        Whether it reconstructs each modality from itself instead of predicting one from another.
     """
 
     baseline: Any
@@ -39,7 +38,7 @@ class Entry(NamedTuple):
     within: bool = False
 
 
-#: Of each name, what makes the baseline for a number of latent dimensions.
+#: Name of each baseline, and a function from the number of latent dimensions to the baseline.
 BASELINES: dict[str, Callable[[int], Entry]] = {
     "ridge": lambda n: Entry(RidgeBaseline()),
     "kernel ridge": lambda n: Entry(KernelRidgeBaseline()),
@@ -60,9 +59,6 @@ BASELINES: dict[str, Callable[[int], Entry]] = {
     "bagged kernel ridge + type mean": lambda n: Entry(
         WithTypeMean(BaggedKernelRidgeBaseline(), SHRINKAGE), "type"
     ),
-    "mofa": lambda n: Entry(MOFABaseline()),
-    "cca-zoo": lambda n: Entry(CCAZooBaseline(n)),
-    "univi": lambda n: Entry(UniVIBaseline(n)),
 }
 
 
@@ -74,11 +70,12 @@ def resolve(
     Parameters
     ----------
     baselines
-        Names, objects, or objects by name; ``True`` for ridge regression and, if there are types, their mean.
+        Names, objects, or a dictionary of either by name; ``True`` for ridge regression and, given types,
+        their mean.
     levels
-        Labels that there are.
+        Available labels.
     n_latent
-        Number of dimensions of those that have latents.
+        Number of dimensions of baselines with latents.
 
     Returns
     -------
@@ -87,7 +84,7 @@ def resolve(
     Raises
     ------
     ValueError
-        If there is no such name, two have the same, or one needs labels that there are not.
+        If a name is unknown or used twice, or a baseline needs labels that are not available.
     """
     if isinstance(baselines, bool):
         baselines = (["ridge"] + ["type mean"] * ("type" in levels)) if baselines else []
@@ -102,13 +99,13 @@ def resolve(
     for name, baseline in named:
         if name in entries:
             raise ValueError(
-                f"Two baselines are called {name!r}; give them names: baselines={{name: baseline}}."
+                f"Two baselines are called {name!r}; give each its own name: baselines={{name: baseline}}."
             )
         if isinstance(baseline, str):
             if baseline not in BASELINES:
                 raise ValueError(
-                    f"There is no baseline {baseline!r}; there are {', '.join(map(repr, BASELINES))}, and any object "
-                    "with fit(source, target) and predict(source)."
+                    f"There is no baseline {baseline!r}. Give one of {', '.join(map(repr, BASELINES))}, or "
+                    "any object with fit(source, target) and predict(source)."
                 )
             entry = BASELINES[baseline](n_latent)
         else:
@@ -118,6 +115,6 @@ def resolve(
             )
         if entry.level is not None and entry.level not in levels:
             key = "labels_key" if entry.level == "type" else "family_key"
-            raise ValueError(f"Baseline {name!r} is told each cell's {entry.level}: give {key}.")
+            raise ValueError(f"Baseline {name!r} needs each cell's {entry.level}: give {key}.")
         entries[name] = entry
     return entries

@@ -1,4 +1,4 @@
-"""A model beside the baselines, on cells that it was not trained on."""
+"""Scores of one trained model or ensemble, and of baselines, on held-out cells."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scvi_cae._docstrings import insert_descriptions
 from scvi_cae.data import obs_column
 from scvi_cae.model import Ensemble
 
-from ._held_out import MAIN, HeldOut, check_metrics
+from ._held_out import DEFAULT_METRICS, HeldOut, check_metrics
 from ._registry import resolve
 
 if TYPE_CHECKING:
@@ -24,7 +25,51 @@ if TYPE_CHECKING:
 
 COLUMNS = ["method", "source", "target", "metric", "value", "n_cells"]
 
+#: Parameters that ``score`` and ``cross_validate`` share.
+describe = insert_descriptions(
+    labels_key="""
+        Column of the cells' types, in ``mdata.obs`` or a modality's ``.obs``. ``None`` (default) omits the
+        metrics and baselines that need types. If types were assigned from one of the modalities, the type
+        mean uses information from the held-out cells' own values in it; the other methods do not.
+    """,
+    family_key="""
+        Column of the cells' families, each a group of types. ``None`` (default) omits the metrics and
+        baselines that need families.
+    """,
+    baselines="""
+        Baselines to fit and score. ``True`` (default): ridge regression and, with ``labels_key``, the type
+        mean. ``False``: none. Or a list of names and of objects with ``fit(source, target)`` and
+        ``predict(source)``, such as scikit-learn's regressors, or a dictionary of such by name. Objects
+        receive NaN where values are missing. Names:
 
+        ``"ridge"``, ``"kernel ridge"``, ``"tuned kernel ridge"``, ``"bagged kernel ridge"``, ``"srrr"``
+            Regressions: :class:`RidgeBaseline`; :class:`KernelRidgeBaseline` with a fixed penalty, or one
+            selected by leave-one-out; :class:`BaggedKernelRidgeBaseline`; :class:`SparseReducedRankBaseline`.
+        ``"cca"``, ``"rcca"``, ``"weighted cca"``, ``"cca own decoder"``, ``"rcca own decoder"``
+            :class:`CCABaseline` with as many dimensions as the model: without regularisation, with
+            regularisation (0.3), with latents weighted by their squared correlations, and with the target's
+            own decoder. Their latents are scored as well.
+        ``"pca"``
+            :class:`PCABaseline`: reconstruction of each modality from as many principal components.
+        ``"family mean"``, ``"type mean"``, ``"shrunk type mean"``
+            :class:`TypeMeanBaseline` of the cell's family or type, the last with a shrinkage of 3 cells
+            towards the family.
+        ``"ridge + type mean"``, ``"kernel ridge + type mean"``, ``"bagged kernel ridge + type mean"``
+            :class:`WithTypeMean`: the mean of a regression and the shrunk type mean.
+    """,
+    metrics="""
+        Names of the metrics to compute, described under Returns of :func:`score`. By default ``"r2"``,
+        ``"accuracy"`` and ``"foscttm"`` in :func:`score`, and in :func:`cross_validate` :data:`METRICS`: all
+        except those of intervals.
+    """,
+    per_feature="""
+        Whether to score each feature as well: rows with its name in the column ``feature`` and the metrics
+        ``"feature r2"`` (:func:`feature_r2`) and ``"feature correlation"`` (:func:`feature_correlation`).
+    """,
+)
+
+
+@describe
 def score(
     model: CoupledAE | Ensemble,
     indices: Sequence[int] | np.ndarray | None = None,
@@ -32,59 +77,31 @@ def score(
     baselines: bool | Sequence[Any] | Mapping[str, Any] = True,
     *,
     family_key: str | None = None,
-    metrics: Sequence[str] = MAIN,
+    metrics: Sequence[str] = DEFAULT_METRICS,
     per_feature: bool = False,
 ) -> pd.DataFrame:
-    """Score a trained model and the baselines on the same held-out cells.
+    """Score a trained model and baselines on the same held-out cells.
 
-    For each modality, how well the model reconstructs it; for each coupled pair and direction, how well the
-    model and the baselines predict one from the other, over the same values (counts at equal library size; for
-    labels, the fraction that is right); where the model knows labels, how well it predicts from a modality together
-    with them; for each coupled pair, how well latents agree. The baselines are fitted to
-    the training cells of the model; mean and standard deviation in the R2 are those of the training cells, too.
+    Scores are of reconstructions of each modality, of predictions of one modality from another for each
+    coupled pair and direction, of predictions from a modality and the cell's labels if the model has labels,
+    and of the agreement of the latents of each coupled pair. All methods are scored on the same values
+    (counts at equal library size; for labels, the fraction predicted correctly). Baselines are fitted to the
+    training cells of the model, which also define the mean and standard deviation in R2.
 
     Parameters
     ----------
     model
-        Trained model, or ensemble of such, with the data that it was trained on. The training cells of an ensemble
-        are those of any of its models.
+        Trained model or ensemble, with the data that it was trained on. The training cells of an ensemble are
+        those of any of its models.
     indices
         Positions of the cells to score. By default the test cells of the last training, or its validation
-        cells if it had no test cells; these chose the best epoch, so that scores on them are a little kind
-        to the model.
-    labels_key
-        Column of cells' types, in ``mdata.obs`` or a modality's ``.obs``. ``None`` (default) leaves out what needs
-        them. Types that were assigned from one of the modalities tell the type mean something of the held-out cells'
-        own values in it; the other methods are not told.
-    baselines
-        Baselines to fit and to score. ``True`` (default): ridge regression and, with ``labels_key``, the type mean;
-        ``False``: none. Or a list of names and of objects with ``fit(source, target)`` and ``predict(source)``, such
-        as scikit-learn's regressors, or a dictionary of such by name. Values are NaN where missing. Names:
-
-        ``"ridge"``, ``"kernel ridge"``, ``"tuned kernel ridge"``, ``"bagged kernel ridge"``, ``"srrr"``
-            Regressions: :class:`RidgeBaseline`; :class:`KernelRidgeBaseline` with a fixed penalty, or one chosen by
-            leave-one-out; :class:`BaggedKernelRidgeBaseline`; :class:`SparseReducedRankBaseline`.
-        ``"cca"``, ``"rcca"``, ``"weighted cca"``, ``"cca own decoder"``, ``"rcca own decoder"``
-            :class:`CCABaseline` with as many dimensions as the model: without and with regularisation (0.3), with
-            latents that are weighted by their squared correlations, and with the target's own decoder. Their latents
-            are scored, too.
-        ``"pca"``
-            Each modality's reconstruction by as many principal components.
-        ``"family mean"``, ``"type mean"``, ``"shrunk type mean"``
-            :class:`TypeMeanBaseline` of the family or the type that the cell is said to have, the last with a
-            shrinkage of 3 cells towards the family.
-        ``"ridge + type mean"``, ``"kernel ridge + type mean"``, ``"bagged kernel ridge + type mean"``
-            :class:`WithTypeMean`: the mean of a regression and the shrunk type mean.
-        ``"mofa"``, ``"cca-zoo"``, ``"univi"``
-            Of other packages: :class:`MOFABaseline`, :class:`CCAZooBaseline`, :class:`UniVIBaseline`.
-    family_key
-        Column of cells' families, each a group of types.
-    metrics
-        What to score; by default ``"r2"``, ``"accuracy"`` and ``"foscttm"``. :data:`METRICS` is all but those of
-        intervals.
-    per_feature
-        Whether to score each feature, too: rows with a name in a column ``feature``, ``"feature r2"``
-        (:func:`feature_r2`) and ``"feature correlation"`` (:func:`feature_correlation`).
+        cells if it had no test cells. Scores on validation cells are slightly optimistic, since these cells
+        selected the best epoch.
+    %(labels_key)s
+    %(baselines)s
+    %(family_key)s
+    %(metrics)s
+    %(per_feature)s
 
     Returns
     -------
@@ -93,43 +110,45 @@ def score(
     ``method``
         Name of the model's class, or of the baseline.
     ``source``, ``target``
-        Modalities. The type mean needs no source: its rows say with which source's it compares. A prediction that is
-        made from labels, too, has them in its source: ``"rna + cell_type"``.
+        Modalities. The type mean has no source; its rows name the source whose cells it is scored on. If a
+        prediction is conditioned on labels, the source includes them: ``"rna + cell_type"``.
     ``metric``
-        The higher the better, 1 at best, but for ``"foscttm"`` and ``"crps"`` (the lower, 0 at best):
+        Lower is better, and 0 best, for ``"foscttm"`` and ``"crps"`` only. For the others, higher is better
+        and 1 best, except for ``"coverage"``, which should be 0.9:
 
         ``"r2"``, ``"mean r2"``, ``"correlation"``
-            :func:`pooled_r2`, and the means over features of :func:`feature_r2` and :func:`feature_correlation`.
+            :func:`pooled_r2`, and the means over features of :func:`feature_r2` and
+            :func:`feature_correlation`.
         ``"r2 beyond family"``, ``"r2 beyond type"``
-            :func:`r2_beyond` the mean of the cell's family, or the shrunk mean of its type, among the training cells.
+            :func:`r2_beyond` the mean of the cell's family, or the shrunk mean of its type, among the
+            training cells.
         ``"accuracy"``
-            Of labels as a modality, the fraction that is right.
+            For labels as a modality, the fraction predicted correctly.
         ``"foscttm"``, ``"top-1"``, ``"top-10"``
             :func:`foscttm`; :func:`top_k_accuracy` of a cell's source among all targets.
         ``"family knn"``, ``"family qda"``, ``"type knn"``, ``"type qda"``
-            Fraction of labels that are right if latents of the held-out cells' source are labelled by the nearest, or
-            by the normal distributions, of training cells' latents of the target (:func:`transfer_labels`).
+            Label transfer (:func:`transfer_labels`): accuracy of labels predicted from the source latents of
+            held-out cells, by nearest neighbours or by a normal distribution per label, fitted to the target
+            latents of training cells.
         ``"coverage"``, ``"crps"``
-            Of the model's quantiles from 5 to 95 %: the fraction of values within, 0.9 if they are right, and the
-            continuous ranked probability score, in standard deviations (:func:`interval_scores`). The model needs
-            validation cells for them.
+            For the model's quantiles from 5 to 95 %: the fraction of values between the outermost two, and
+            the continuous ranked probability score in standard deviations (:func:`interval_scores`). Both
+            need a model with validation cells.
     ``value``
-        NaN where no cell can be scored (or fewer than two, for ``"foscttm"``).
+        Score. NaN if no cell can be scored (``"foscttm"``: fewer than two cells).
     ``n_cells``
-        Number of cells scored: those that have both source and target; of label transfer, source and label.
+        Number of cells scored: cells with source and target, or with source and label for label transfer.
 
     Raises
     ------
     RuntimeError
         If the model is not trained.
     ValueError
-        If the model has no data, or was trained on others (published weights); if ``indices`` are not positions in it,
-        or none are given and the training had neither test nor validation cells; if there is no such baseline or
-        metric, or labels for it.
+        If the model has no data, or was trained on other data (published weights); if ``indices`` are not
+        positions in the data, or are not given and the training had neither test nor validation cells; if a
+        baseline or a metric is unknown, or a baseline lacks its labels.
     KeyError
-        If there is no column ``labels_key`` or ``family_key``.
-    ImportError
-        If a baseline's package is not installed.
+        If no column ``labels_key`` or ``family_key`` exists.
 
     Examples
     --------
@@ -163,9 +182,10 @@ def score(
                 held_out.score_baseline(method, entry, m, m)
 
     for source, target in permutations(first.measured, 2):
-        told = [label for label in first.labels if label in first.module.sources[target]]
-        if told and source in first.module.sources[target]:
-            held_out.score_values(name, source, target, predicted([source, *told], target), told)
+        labels_used = [label for label in first.labels if label in first.module.sources[target]]
+        if labels_used and source in first.module.sources[target]:
+            prediction = predicted([source, *labels_used], target)
+            held_out.score_values(name, source, target, prediction, conditioned_on=labels_used)
 
     pairs = [pair for pair in first.module.coupling if not {*pair} & {*first.labels}]
     for source, target in permutations(first.modalities, 2):
@@ -188,10 +208,10 @@ def score(
     for a, b in pairs:
         held_out.score_latents(name, a, b, latents)
     table = pd.DataFrame(held_out.rows, columns=[*COLUMNS, "feature"])
-    # Method by method, whatever the order in which things were computed.
-    place = {method: number for number, method in enumerate([name, *entries])}
+    # Rows were added in the order of computation; group them by method.
+    order = {method: number for number, method in enumerate([name, *entries])}
     table = table.sort_values(
-        "method", key=lambda column: column.map(place), kind="stable", ignore_index=True
+        "method", key=lambda column: column.map(order), kind="stable", ignore_index=True
     )
     return table if per_feature else table[COLUMNS]
 
@@ -204,28 +224,28 @@ def _members(model: CoupledAE | Ensemble) -> list[CoupledAE]:
 def _cells(
     model: CoupledAE | Ensemble, indices: Sequence[int] | np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the training cells, and of those to score."""
+    """Positions of the training cells and of the cells to score."""
     members = _members(model)
     for member in members:
         if not member.is_trained or member.train_indices is None:
-            raise RuntimeError(
-                "The model is not trained: there is nothing to score. Call model.train() first."
-            )
+            raise RuntimeError("The model is not trained, so it cannot be scored. Call model.train() first.")
         if member.adata is None:
             raise ValueError(
-                "The model has no data: load it with those it was trained on, CoupledAE.load(folder, adata=mdata)."
+                "The model has no data. Load it with the data that it was trained on: "
+                "CoupledAE.load(folder, adata=mdata)."
             )
     train = reduce(np.union1d, [np.asarray(member.train_indices) for member in members])
     if not len(train):
         raise ValueError(
-            "The model was not trained on these data: the baselines have no training cells, and R2 no mean to beat."
+            "The model was not trained on these data, so baselines and R2 have no training cells. Score it "
+            "with the data that it was trained on."
         )
     if indices is not None:
         cells = np.asarray(indices)
         cells = np.flatnonzero(cells) if cells.dtype == bool else cells
     else:
         first = members[0]
-        # What another model of the ensemble was trained on is not held out.
+        # Training cells of any model of the ensemble are not held out.
         held_out = (
             np.setdiff1d(
                 [] if x is None else x, train if len(members) > 1 else [], assume_unique=True
@@ -235,13 +255,13 @@ def _cells(
         cells = next((x for x in held_out if len(x)), np.array([], dtype=int))
     if not len(cells):
         raise ValueError(
-            "No held-out cells: the training had no test and no validation cells. Train with train_size < 1, or "
-            "name cells: score(model, indices=...)."
+            "No held-out cells: the training had no test and no validation cells. Train with train_size < 1, "
+            "or give the cells to score: score(model, indices=...)."
         )
     n_obs = members[0].adata.n_obs
     if min(cells.min(), train.min()) < 0 or max(cells.max(), train.max()) >= n_obs:
         raise ValueError(
-            f"Positions of training cells or of indices lie outside the {n_obs} cells of the data. Give the model "
-            "the data that it was trained on, and positions in them."
+            f"Positions of training cells or indices are outside the {n_obs} cells of the data. Give the "
+            "model the data that it was trained on, and indices of its cells."
         )
     return train, cells

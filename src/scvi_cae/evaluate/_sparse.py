@@ -13,35 +13,38 @@ from ._pairs import PairBaseline
 
 
 class SparseReducedRankBaseline(PairBaseline):
-    r"""Sparse reduced-rank regression: few features of the source, through few dimensions.
+    r"""Sparse reduced-rank regression: linear prediction from few source features through few dimensions.
 
-    Minimises :math:`\frac{1}{2n} |Y - X W V^\top|^2 + \alpha \big(\rho \sum_j |w_j|
-    + \frac{1 - \rho}{2} |W|^2\big)` over :math:`W` and orthonormal :math:`V`, in turn: for given :math:`V`, an
-    elastic net with all targets; for given :math:`W`, a singular value decomposition. Features of the source of which
-    the row :math:`w_j` is 0 are left out of the prediction altogether.
+    .. math:: \min_{W, V} \frac{1}{2n} |Y - X W V^\top|^2
+              + \alpha \Big(\rho \sum_j |w_j| + \frac{1 - \rho}{2} |W|^2\Big)
+
+    with orthonormal :math:`V`, by alternating an elastic net with all targets for given :math:`V` and a
+    singular value decomposition for given :math:`W`. Source features whose row :math:`w_j` is 0 do not enter
+    the prediction.
 
     Parameters
     ----------
     rank
-        Number of dimensions; ``None`` (default) as many as the modalities have.
+        Number of dimensions; by default (``None``) the largest possible, the number of features of the
+        narrower modality.
     alpha
-        Penalty: the larger, the fewer features.
+        Penalty :math:`\alpha`; a larger one selects fewer features.
     l1_ratio
         :math:`\rho`, from just above 0 (ridge) to 1 (sparse).
     relaxed
-        Whether to fit the chosen features once more by ridge regression of the same rank, whose penalty leave-one-out
-        chooses, instead of keeping their shrunk weights.
+        Whether to refit the selected features by ridge regression of the same rank, with a penalty selected
+        by leave-one-out, instead of keeping their shrunk weights.
     max_iter
-        Largest number of turns.
+        Maximum number of alternations.
 
     Notes
     -----
-    Missing values of the target are filled in with what is predicted of them, in every turn anew.
+    Missing values of the target are imputed by their prediction after each alternation.
 
     References
     ----------
-    Kobak, Bernaerts, Weis, Scala, Tolias and Berens, "Sparse reduced-rank regression for exploratory visualisation of
-    paired multivariate data", Journal of the Royal Statistical Society C 2021.
+    Kobak, Bernaerts, Weis, Scala, Tolias and Berens, "Sparse reduced-rank regression for exploratory
+    visualisation of paired multivariate data", Journal of the Royal Statistical Society C 2021.
 
     Examples
     --------
@@ -77,10 +80,10 @@ class SparseReducedRankBaseline(PairBaseline):
         missing = np.isnan(y)
         self._mean = np.nan_to_num(np.nanmean(np.where(missing.all(0), 0.0, y), axis=0))
         y = np.where(missing, 0.0, y - self._mean)
-        most = min(x.shape[1], y.shape[1])
-        rank = most if self.rank is None else min(self.rank, most)
-        # At full rank, with all targets there, the penalty does not depend on the rotation: one turn is enough.
-        n_turns = 1 if rank == y.shape[1] and not missing.any() else self.max_iter
+        max_rank = min(x.shape[1], y.shape[1])
+        rank = max_rank if self.rank is None else min(self.rank, max_rank)
+        # At full rank without missing targets, the penalty does not depend on V: one alternation suffices.
+        n_iter = 1 if rank == y.shape[1] and not missing.any() else self.max_iter
         rotation = np.linalg.svd(x.T @ y, full_matrices=False)[2][:rank].T
         net = MultiTaskElasticNet(
             alpha=self.alpha,
@@ -91,9 +94,9 @@ class SparseReducedRankBaseline(PairBaseline):
             tol=1e-3,
         )
         before = np.full_like(y, np.inf)
-        for _ in range(n_turns):
+        for _ in range(n_iter):
             with warnings.catch_warnings():
-                # The next turn starts where this one ended.
+                # The next alternation starts from these weights.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 weights = net.fit(x, y @ rotation).coef_.T
             left, _, right = np.linalg.svd(y.T @ (x @ weights), full_matrices=False)

@@ -1,4 +1,4 @@
-"""Labels of cells by their latents in one modality, learnt from another's."""
+"""Label transfer: labels of cells from their latents in one modality, learnt in another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ._baselines import Labels
 
-#: Shrinks the covariance of a class towards the identity: some classes have hardly more cells than dimensions.
+#: Shrinkage of each class covariance towards the identity: some classes have few more cells than dimensions.
 REGULARISATION = 0.05
 
 
@@ -29,26 +29,27 @@ def transfer_labels(
     n_neighbors: int = 1,
     n_dimensions: int = 10,
 ) -> np.ndarray:
-    """Label cells by the labels of other cells, in a latent space.
+    """Classify cells by their latents, with a classifier fitted to the latents of labelled cells.
 
-    With training cells' latents in one modality and held-out cells' latents in another, how many labels are right says
-    whether the modalities agree on what a cell is.
+    If the labelled cells are training cells in one modality and the query cells are held-out cells in
+    another, the accuracy (:func:`label_accuracy`) measures whether the modalities agree on cell identity.
 
     Parameters
     ----------
     latents
-        ``(n_cells, n_latent)`` latents of labelled cells; cells with NaN, or without label, are left out.
+        ``(n_cells, n_latent)`` latents of labelled cells; cells with NaN or without label are left out.
     labels
-        ``(n_cells,)`` their labels, missing where unknown.
+        ``(n_cells,)`` labels of these cells, missing where unknown.
     query
-        ``(n_query, n_latent)`` finite latents of the cells to label.
+        ``(n_query, n_latent)`` finite latents of the cells to classify.
     classifier
-        ``"knn"``: nearest neighbours. ``"qda"``: quadratic discriminant analysis, a normal distribution for each label
-        with as many cells as it takes; labels with at most one cell more than there are dimensions are never given.
+        ``"knn"``: nearest neighbours. ``"qda"``: quadratic discriminant analysis, one normal distribution per
+        label. Labels with at most as many cells as dimensions plus one are never predicted.
     n_neighbors
-        Of ``"knn"``.
+        Number of neighbours of ``"knn"``.
     n_dimensions
-        Most dimensions of ``"qda"``: of more, such as those of an ensemble, the first principal components.
+        Maximum number of dimensions of ``"qda"``. Latents with more, such as those of an ensemble, are
+        reduced to principal components.
 
     Returns
     -------
@@ -57,7 +58,7 @@ def transfer_labels(
     Raises
     ------
     ValueError
-        If there is no such classifier, or numbers of cells or dimensions differ.
+        If the classifier is unknown, or numbers of cells or dimensions differ.
 
     See Also
     --------
@@ -74,7 +75,7 @@ def transfer_labels(
     if len(z) != len(given) or z.shape[1:] != query.shape[1:]:
         raise ValueError(
             f"latents have shape {z.shape}, labels {given.shape} and query {query.shape}; give one label for "
-            "each cell, and latents of the same dimensions."
+            "each cell, and latents with the same dimensions."
         )
     if classifier not in ("knn", "qda"):
         raise ValueError(f"classifier={classifier!r} must be 'knn' or 'qda'.")
@@ -97,7 +98,7 @@ def transfer_labels(
 
 
 def label_accuracy(labels: Labels, given: np.ndarray) -> float:
-    """Fraction of labels that are right.
+    """Fraction of labels that are correct.
 
     Parameters
     ----------
@@ -108,8 +109,8 @@ def label_accuracy(labels: Labels, given: np.ndarray) -> float:
 
     Returns
     -------
-    From 0 to 1; NaN if no cell has a true label. A label that none of the labelled cells had cannot be given, and
-    counts as wrong.
+    From 0 to 1 (best); NaN if no cell has a true label. A true label that no labelled cell had cannot be
+    predicted, and counts as an error.
 
     Examples
     --------

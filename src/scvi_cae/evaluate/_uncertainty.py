@@ -1,4 +1,4 @@
-"""Whether predicted quantiles are true, and whether they tell cells that are well predicted from others."""
+"""Scores of predicted quantiles, and of predictions as uncertain cells are set aside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ._metrics import pooled_r2
+from ._metrics import describe, pooled_r2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,32 +15,35 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+@describe
 def interval_scores(truth: ArrayLike, intervals: pd.DataFrame, scale: ArrayLike) -> pd.DataFrame:
-    r"""Score predicted quantiles feature by feature.
+    r"""Score predicted quantiles of each feature.
+
+    The pinball loss of a predicted quantile :math:`q_\tau` is
+
+    .. math:: \max\{\tau (y - q_\tau),\ (\tau - 1) (y - q_\tau)\}.
 
     Parameters
     ----------
-    truth
-        ``(n_cells, n_features)`` measured values, in the data's own units; NaN where not measured, and then not
-        scored.
+    %(truth)s
     intervals
-        Predictions of the same cells, as ``predict(..., quantiles=...)`` gives them: columns by feature and quantile.
-    scale
-        ``(n_features,)`` standard deviation of the training cells.
+        Predictions of the same cells, as returned by ``predict(..., quantiles=...)``: columns by feature and
+        quantile.
+    %(scale)s
 
     Returns
     -------
-    A row for each feature; ``.mean()`` for all of them alike.
+    A row for each feature; ``.mean()`` gives all features the same weight.
 
     ``n_cells``
         Number of cells scored: those with truth and prediction.
     ``coverage``
-        Fraction of cells whose value lies between the lowest and the highest quantile, or on one of them.
+        Fraction of cells whose value is between the lowest and the highest quantile, bounds included.
     ``width``
-        Mean distance of these two, in standard deviations.
+        Mean distance of these two quantiles, in standard deviations.
     ``pinball``
-        Mean pinball loss of all quantiles, in standard deviations: the lower the better, for true quantiles as near to
-        the value as can be. Of quantiles that are evenly spaced, twice this is about the continuous ranked
+        Mean pinball loss of all quantiles, in standard deviations. Lower is better: correct quantiles as
+        close to the value as possible. For evenly spaced quantiles, twice this is about the continuous ranked
         probability score.
 
     Raises
@@ -50,7 +53,7 @@ def interval_scores(truth: ArrayLike, intervals: pd.DataFrame, scale: ArrayLike)
 
     See Also
     --------
-    sklearn.metrics.mean_pinball_loss : The same loss of a single quantile, without missing values.
+    sklearn.metrics.mean_pinball_loss : The same loss for a single quantile, without missing values.
 
     Examples
     --------
@@ -67,14 +70,14 @@ def interval_scores(truth: ArrayLike, intervals: pd.DataFrame, scale: ArrayLike)
     truth, scale = np.asarray(truth, dtype=float), np.asarray(scale, dtype=float)
     if truth.shape != values.shape[:2] or scale.shape != truth.shape[1:]:
         raise ValueError(
-            f"truth has shape {truth.shape}, scale {scale.shape}, and the intervals are of {values.shape[0]} cells by "
-            f"{values.shape[1]} features; give the same cells and features."
+            f"truth has shape {truth.shape}, scale {scale.shape}, and the intervals are of {values.shape[0]} "
+            f"cells by {values.shape[1]} features; give the same cells and features."
         )
     scored = ~np.isnan(truth) & ~np.isnan(values[..., 0])
     n = scored.sum(0)
     if not n.all():
         raise ValueError(
-            f"No cell has both truth and prediction of {features[n == 0].tolist()}. Leave them out."
+            f"No cell has both truth and prediction of {features[n == 0].tolist()}. Leave these features out."
         )
     low, high = values[..., quantiles.argmin()], values[..., quantiles.argmax()]
     error = truth[..., None] - values
@@ -84,20 +87,20 @@ def interval_scores(truth: ArrayLike, intervals: pd.DataFrame, scale: ArrayLike)
     return pd.DataFrame({"n_cells": n, **means}, index=features)
 
 
+@describe
 def interval_width(intervals: pd.DataFrame, scale: ArrayLike) -> pd.Series:
-    """How uncertain a prediction of each cell is: the mean width of its intervals.
+    """Mean width of the intervals of each cell, a measure of the uncertainty of its prediction.
 
     Parameters
     ----------
     intervals
-        Predictions as ``predict(..., quantiles=...)`` gives them: columns by feature and quantile.
-    scale
-        ``(n_features,)`` standard deviation of the training cells.
+        Predictions as returned by ``predict(..., quantiles=...)``: columns by feature and quantile.
+    %(scale)s
 
     Returns
     -------
-    ``(n_cells,)`` mean over features of the distance of the lowest and the highest quantile, in standard deviations;
-    NaN for cells without a prediction.
+    ``(n_cells,)`` mean over features of the distance between the lowest and the highest quantile, in standard
+    deviations; NaN for cells without a prediction.
 
     Raises
     ------
@@ -113,12 +116,11 @@ def interval_width(intervals: pd.DataFrame, scale: ArrayLike) -> pd.Series:
     [1.0, 2.0]
     """
     _, quantiles, values = _by_quantile(intervals)
-    width = (values[..., quantiles.argmax()] - values[..., quantiles.argmin()]) / np.asarray(
-        scale, dtype=float
-    )
-    return pd.Series(width.mean(1), index=intervals.index)
+    width = values[..., quantiles.argmax()] - values[..., quantiles.argmin()]
+    return pd.Series((width / np.asarray(scale, dtype=float)).mean(1), index=intervals.index)
 
 
+@describe
 def abstention(
     truth: ArrayLike,
     prediction: ArrayLike,
@@ -127,32 +129,31 @@ def abstention(
     scale: ArrayLike,
     set_aside: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
 ) -> pd.DataFrame:
-    """How much better predictions are if the least certain cells are set aside.
+    """Scores of the predictions that remain after the most uncertain cells are set aside.
 
     Parameters
     ----------
-    truth
-        ``(n_cells, n_features)`` measured values, in the data's own units; NaN where not measured, and then not
-        scored.
-    prediction
-        ``(n_cells, n_features)`` predicted values, in the same units. May be NaN where ``truth`` is.
+    %(truth)s
+    %(prediction)s
     uncertainty
-        ``(n_cells,)`` what orders cells, the least certain last, such as :func:`interval_width`.
-    mean, scale
-        ``(n_features,)`` mean and standard deviation of the training cells.
+        ``(n_cells,)`` uncertainty of each cell, such as :func:`interval_width`; the largest are set aside
+        first.
+    %(mean)s
+    %(scale)s
     set_aside
-        Fractions of cells that are not predicted.
+        Fractions of cells to set aside.
 
     Returns
     -------
-    A row for each fraction: number of cells left (``n_cells``), mean squared error in squared standard deviations
-    (``mse``) and :func:`pooled_r2` (``r2``) of these. The latter also falls if cells far from the mean, of which there is
-    most to explain, are set aside.
+    A row for each fraction: number of remaining cells (``n_cells``), their mean squared error in squared
+    standard deviations (``mse``) and their :func:`pooled_r2` (``r2``). R2 also falls if the cells set aside
+    are far from the mean, since these have most of the variance.
 
     Raises
     ------
     ValueError
-        If shapes differ, an uncertainty is NaN, a fraction is not at least 0 and below 1, or as for :func:`pooled_r2`.
+        If shapes differ, an uncertainty is NaN, a fraction is not at least 0 and below 1, or as in
+        :func:`pooled_r2`.
 
     Examples
     --------
@@ -170,7 +171,8 @@ def abstention(
     uncertainty, fractions = np.asarray(uncertainty, dtype=float), np.asarray(set_aside, dtype=float)
     if truth.shape[:1] != uncertainty.shape or np.isnan(uncertainty).any():
         raise ValueError(
-            f"uncertainty must be one number for each of the {len(truth)} cells; leave out cells without a prediction."
+            f"uncertainty must be one number for each of the {len(truth)} cells. Leave out cells without a "
+            "prediction."
         )
     if not ((fractions >= 0) & (fractions < 1)).all():
         raise ValueError(f"set_aside={list(set_aside)} must be fractions of at least 0 and below 1.")
@@ -186,11 +188,11 @@ def abstention(
 
 
 def _by_quantile(intervals: pd.DataFrame) -> tuple[pd.Index, np.ndarray, np.ndarray]:
-    """Features, quantiles, and ``(n_cells, n_features, n_quantiles)`` values."""
+    """Features, quantiles and ``(n_cells, n_features, n_quantiles)`` values of predicted intervals."""
     columns = intervals.columns
     if columns.nlevels != 2 or len(columns.unique(1)) < 2:
         raise ValueError(
-            "intervals must have columns by feature and quantile, with two quantiles or more: "
+            "intervals must have columns by feature and quantile, with two quantiles or more, as returned by "
             "predict(..., quantiles=[0.05, 0.95])."
         )
     features, quantiles = columns.unique(0), columns.unique(1)

@@ -1,4 +1,7 @@
-"""Methods of other packages as baselines: installed by ``pip install scvi-cae[benchmark]``."""
+"""Methods of other packages as baselines: MOFA+, ridge CCA and UniVI.
+
+The packages are those of the dependency group ``benchmark``: ``pip install --group benchmark``.
+"""
 
 from __future__ import annotations
 
@@ -11,43 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._latent import Decoder
-from ._pairs import PairBaseline
+from scvi_cae.evaluate._latent import Decoder
+from scvi_cae.evaluate._pairs import PairBaseline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 def require(module: str, package: str) -> Any:
-    """A module of an optional package.
-
-    Parameters
-    ----------
-    module
-        Name of the module.
-    package
-        Name under which it is installed.
-
-    Returns
-    -------
-    The module.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
+    """Import a module, or raise an ImportError that says how to install its package."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
-            f"This baseline needs {package}, which is not installed. Get it by pip install scvi-cae[benchmark]."
+            f"This baseline needs {package}, which is not installed. Install it with "
+            "pip install --group benchmark."
         ) from error
 
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Without what another package prints, logs or warns of."""
+    """Suppress prints, logs and warnings of another package."""
     sink, disabled = io.StringIO(), logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -59,29 +46,24 @@ def quietly() -> Iterator[None]:
 
 
 class MOFABaseline(PairBaseline):
-    """Multi-omics factor analysis (MOFA+): factors of both modalities by variational Bayes, of package mofapy2.
+    """Multi-omics factor analysis (MOFA+), of package mofapy2: factors by variational Bayes.
 
-    mofapy2 has no way to place new cells. Factors of a new cell are their posterior mean given its source and the
-    fitted weights and noise, so that, unlike if test cells took part in the fit, nothing is learnt from them.
+    mofapy2 cannot project new cells. The factors of a new cell are their posterior mean given its source and
+    the fitted weights and noise, so test cells do not take part in the fit.
 
     Parameters
     ----------
     n_latent
-        Number of factors to begin with; those that explain nothing are shrunk away.
+        Initial number of factors; factors that explain no variance are shrunk to zero.
     n_iterations
-        Largest number of iterations.
+        Maximum number of iterations.
     seed
-        Of the random numbers.
+        Seed of the random numbers.
 
     References
     ----------
-    Argelaguet et al., "MOFA+: a statistical framework for comprehensive integration of multi-modal single-cell data",
-    Genome Biology 2020.
-
-    Examples
-    --------
-    >>> from scvi_cae.evaluate import MOFABaseline
-    >>> MOFABaseline().fit(x_train, y_train).predict(x_test)  # doctest: +SKIP
+    Argelaguet et al., "MOFA+: a statistical framework for comprehensive integration of multi-modal
+    single-cell data", Genome Biology 2020.
     """
 
     def __init__(self, n_latent: int = 15, n_iterations: int = 150, seed: int = 0) -> None:
@@ -92,7 +74,7 @@ class MOFABaseline(PairBaseline):
     def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
         entry_point = require("mofapy2.run.entry_point", "mofapy2").entry_point
         source = np.where(present[:, None], x, np.nan)
-        # Cells with neither modality say nothing, and features that never vary have no noise to fit.
+        # Cells with neither modality carry no information; constant features have no noise to fit.
         cells = present | ~np.isnan(y).all(1)
         self._varies = x[present].std(0) > 0
         with quietly():
@@ -111,7 +93,7 @@ class MOFABaseline(PairBaseline):
             nodes = run.model.nodes
             weights = [np.asarray(w) for w in nodes["W"].getExpectation()]
             noise = np.asarray(nodes["Tau"].getExpectation()[0])
-        # mofapy2 centres each feature by its mean, and gives the noise of each cell or of all.
+        # mofapy2 centres each feature by its mean; its noise has one row for all cells or one per cell.
         self._centre = x[present][:, self._varies].mean(0)
         self._mean = np.nan_to_num(np.nanmean(y, axis=0))
         precision = weights[0] * (noise[0] if noise.ndim > 1 else noise)[:, None]
@@ -126,20 +108,15 @@ class MOFABaseline(PairBaseline):
 class CCAZooBaseline(PairBaseline):
     """Ridge-regularised canonical correlation analysis of all features, of package cca-zoo.
 
-    The target is predicted by least squares from the latents of the source. :class:`CCABaseline` is the same idea on
-    principal components.
+    The target is predicted by least squares from the latents of the source.
+    :class:`scvi_cae.evaluate.CCABaseline` does the same on principal components.
 
     Parameters
     ----------
     n_latent
         Number of latent dimensions.
     shrinkage
-        Of the source's and the target's covariance, from 0 (none) to 1 (partial least squares).
-
-    Examples
-    --------
-    >>> from scvi_cae.evaluate import CCAZooBaseline
-    >>> CCAZooBaseline(n_latent=5).fit(x_train, y_train).predict(x_test)  # doctest: +SKIP
+        Shrinkage of the covariance of source and target, from 0 (none) to 1 (partial least squares).
     """
 
     def __init__(self, n_latent: int = 10, shrinkage: tuple[float, float] = (0.5, 0.1)) -> None:
@@ -166,9 +143,10 @@ class CCAZooBaseline(PairBaseline):
 
 
 class UniVIBaseline(PairBaseline):
-    """Mixture-of-experts variational autoencoder, of package univi, on cells that have both modalities.
+    """Mixture-of-experts variational autoencoder of package univi, on cells that have both modalities.
 
-    A tenth of the training cells chooses the best epoch. Missing values of the target count as the training mean.
+    A tenth of the training cells selects the best epoch. Missing values of the target are replaced by the
+    training mean.
 
     Parameters
     ----------
@@ -177,12 +155,7 @@ class UniVIBaseline(PairBaseline):
     n_epochs
         Number of epochs.
     seed
-        Of the random numbers.
-
-    Examples
-    --------
-    >>> from scvi_cae.evaluate import UniVIBaseline
-    >>> UniVIBaseline(n_epochs=50).fit(x_train, y_train).predict(x_test)  # doctest: +SKIP
+        Seed of the random numbers.
     """
 
     def __init__(self, n_latent: int = 10, n_epochs: int = 150, seed: int = 0) -> None:

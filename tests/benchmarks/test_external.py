@@ -1,4 +1,4 @@
-"""Methods of other packages, where these are installed."""
+"""Adapters of other packages, where these are installed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from importlib import util
 
 import numpy as np
 import pytest
-
-from scvi_cae.evaluate import CCAZooBaseline, MOFABaseline, UniVIBaseline
-from scvi_cae.evaluate._external import require
+from external import CCAZooBaseline, MOFABaseline, UniVIBaseline, require
 
 PACKAGES = {"mofapy2": MOFABaseline(), "cca_zoo": CCAZooBaseline(2), "univi": UniVIBaseline(2, n_epochs=60)}
 
@@ -17,7 +15,7 @@ PACKAGES = {"mofapy2": MOFABaseline(), "cca_zoo": CCAZooBaseline(2), "univi": Un
 @pytest.mark.parametrize("package", PACKAGES)
 def test_it_learns_a_linear_relation_in_natural_units(package):
     if util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed: pip install scvi-cae[benchmark]")
+        pytest.skip(f"{package} is not installed: pip install --group benchmark")
     rng = np.random.default_rng(0)
     z = rng.normal(size=(400, 2))
     x = 5 + 3 * (z @ rng.normal(size=(2, 20)) + 0.3 * rng.normal(size=(400, 20)))
@@ -30,6 +28,8 @@ def test_it_learns_a_linear_relation_in_natural_units(package):
     assert r2 > 0.5
 
 
-def test_what_is_missing_is_named_with_what_installs_it():
-    with pytest.raises(ImportError, match=r"needs mofapy, which is not installed.*scvi-cae\[benchmark\]"):
+def test_a_missing_package_is_named_with_the_command_that_installs_it():
+    with pytest.raises(
+        ImportError, match="needs mofapy, which is not installed.*pip install --group benchmark"
+    ):
         require("mofapy_that_is_not_there", "mofapy")
