@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_cae.model import Ensemble
 from scvi_cae.module import mean_and_scale
 
 from ._baselines import TypeMeanBaseline
@@ -21,7 +20,8 @@ from ._uncertainty import interval_scores
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from scvi_cae.model import CoupledAE
+    from scvi_cae.data import AlignedData
+    from scvi_cae.model import CoupledAE, Ensemble
 
     from ._registry import Entry, Level
 
@@ -54,7 +54,9 @@ class HeldOut:
     Parameters
     ----------
     model
-        Trained model or ensemble with its data.
+        Trained model or ensemble.
+    data
+        Its data.
     train, cells
         Positions of the training cells and of the cells to score.
     labels
@@ -68,23 +70,23 @@ class HeldOut:
     def __init__(
         self,
         model: CoupledAE | Ensemble,
+        data: AlignedData,
         train: np.ndarray,
         cells: np.ndarray,
         labels: Mapping[Level, pd.Series],
         metrics: Sequence[str],
         per_feature: bool,
     ) -> None:
-        self.model = model
-        self.first = model.models[0] if isinstance(model, Ensemble) else model
+        self.model, self.data = model, data
         self.train, self.cells = train, cells
         self.labels = dict(labels)
         self.metrics = metrics
         self.per_feature = per_feature
-        modalities = self.first.modalities
-        self.values = {m: self.first.comparable_values(m, cells) for m in modalities}
+        arms = [*model.modalities, *model.labels]
+        self.values = {m: model.measured_values(m, data, cells) for m in arms}
         self.has = {m: ~np.isnan(x).all(1) for m, x in self.values.items()}
         # Large modalities are read once, not once per baseline.
-        self.training = {m: self.first.comparable_values(m, train) for m in modalities}
+        self.training = {m: model.measured_values(m, data, train) for m in arms}
         self.moments = {m: mean_and_scale(x) for m, x in self.training.items()}
         self.rows: list[tuple[Any, ...]] = []
         self._references: dict[tuple[str, Level], np.ndarray] = {}
@@ -128,7 +130,7 @@ class HeldOut:
         both = self.has[source] & self.has[target]
         n, truth, prediction = both.sum(), self.values[target][both], prediction[both]
         scores: dict[str, Callable[[], float]]
-        if target in self.first.labels:
+        if target in self.model.labels:
             scores = {"accuracy": lambda: float(np.mean(truth.argmax(1) == prediction.argmax(1)))}
         else:
             mean, scale = self.moments[target]
@@ -146,14 +148,14 @@ class HeldOut:
         for metric, compute in scores.items():
             if metric in self.metrics:
                 self.add(method, source, target, metric, compute() if n else np.nan, n)
-        if self.per_feature and target not in self.first.labels and n:
+        if self.per_feature and target not in self.model.labels and n:
             observed = (~np.isnan(truth)).sum(0)
             for metric, values in (
                 ("feature r2", feature_r2(truth, prediction, mean)),
                 ("feature correlation", feature_correlation(truth, prediction)),
             ):
                 for name, value, count in zip(
-                    self.first.get_var_names()[target], values, observed, strict=True
+                    self.model.get_var_names()[target], values, observed, strict=True
                 ):
                     self.add(method, source, target, metric, value, count, str(name))
 
@@ -236,7 +238,7 @@ class HeldOut:
                         self.labels_of(level, self.train),
                         latents[source][1][scored],
                         classifier,
-                        n_dimensions=self.first.module.n_latent,
+                        n_dimensions=self.model.models[0].module.n_latent,
                     )
                     value = label_accuracy(true[scored], given)
                     self.add(method, source, target, f"{level} {classifier}", value, scored.sum())
@@ -244,14 +246,14 @@ class HeldOut:
     def score_intervals(self, method: str, source: str, target: str) -> None:
         """Score the model's predicted quantiles, on the cells that have source and target."""
         requested = [metric for metric in INTERVAL_METRICS if metric in self.metrics]
-        if not requested or target in self.first.labels:
+        if not requested or target in self.model.labels:
             return
         both = self.has[source] & self.has[target]
         truth = self.values[target][both]
         features = np.flatnonzero(~np.isnan(truth).all(0))
         scores = dict.fromkeys(requested, np.nan)
         if len(features):
-            table = self.model.predict(source, target, indices=self.cells[both], quantiles=QUANTILES)
+            table = self.model.predict(source, target, self.data, self.cells[both], quantiles=QUANTILES)
             names = table.columns.unique(0)[features]
             scale = self.moments[target][1][features]
             means = interval_scores(truth[:, features], table[names], scale).mean()

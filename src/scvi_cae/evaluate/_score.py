@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_cae._docstrings import insert_descriptions
-from scvi_cae.data import obs_column
-from scvi_cae.model import Ensemble
+from scvi_cae.data import held_out, obs_column, positions
 
 from ._held_out import DEFAULT_METRICS, HeldOut, check_metrics
 from ._registry import resolve
@@ -19,7 +17,8 @@ from ._registry import resolve
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scvi_cae.model import CoupledAE
+    from scvi_cae.data import AlignedData
+    from scvi_cae.model import CoupledAE, Ensemble
 
     from ._registry import Level
 
@@ -165,49 +164,58 @@ def score(
     ['CoupledAE', 'kernel ridge', 'cca']
     """
     check_metrics(metrics)
-    train, cells = _cells(model, indices)
-    first, name = _members(model)[0], type(model).__name__
+    first, name = model.models[0], type(model).__name__
+    if first.fitted is None:
+        raise RuntimeError("The model is not trained, so it cannot be scored. Call model.train() first.")
+    if first.adata is None:
+        raise ValueError(
+            "The model has no data. Load it with the data that it was trained on: "
+            "CoupledAE.load(folder, adata=mdata)."
+        )
+    data = model.align()
+    train, cells = _cells(model, data, indices)
     keys: dict[Level, str | None] = {"family": family_key, "type": labels_key}
-    labels = {level: obs_column(first.adata, key) for level, key in keys.items() if key is not None}
+    labels = {level: obs_column(data.mdata, key) for level, key in keys.items() if key is not None}
     entries = resolve(baselines, list(labels), first.module.n_latent)
-    held_out = HeldOut(model, train, cells, labels, metrics, per_feature)
+    scorer = HeldOut(model, data, train, cells, labels, metrics, per_feature)
+    sources = first.module.sources
 
     def predicted(source: str | list[str], target: str) -> np.ndarray:
-        return first.comparable(target, model.predict(source, target, indices=cells).to_numpy())
+        return model.predict(source, target, data, cells).to_numpy()
 
-    for m in first.measured:
-        held_out.score_values(name, m, m, predicted(m, m))
+    for m in model.modalities:
+        scorer.score_values(name, m, m, predicted(m, m))
         for method, entry in entries.items():
             if entry.within:
-                held_out.score_baseline(method, entry, m, m)
+                scorer.score_baseline(method, entry, m, m)
 
-    for source, target in permutations(first.measured, 2):
-        labels_used = [label for label in first.labels if label in first.module.sources[target]]
-        if labels_used and source in first.module.sources[target]:
+    for source, target in permutations(model.modalities, 2):
+        labels_used = [label for label in model.labels if label in sources[target]]
+        if labels_used and source in sources[target]:
             prediction = predicted([source, *labels_used], target)
-            held_out.score_values(name, source, target, prediction, conditioned_on=labels_used)
+            scorer.score_values(name, source, target, prediction, conditioned_on=labels_used)
 
-    pairs = [pair for pair in first.module.coupling if not {*pair} & {*first.labels}]
-    for source, target in permutations(first.modalities, 2):
-        if source not in first.module.sources[target]:
+    pairs = [pair for pair in first.module.coupling if not {*pair} & {*model.labels}]
+    for source, target in permutations([*model.modalities, *model.labels], 2):
+        if source not in sources[target]:
             continue
-        held_out.score_values(name, source, target, predicted(source, target))
-        held_out.score_intervals(name, source, target)
+        scorer.score_values(name, source, target, predicted(source, target))
+        scorer.score_intervals(name, source, target)
         for method, entry in entries.items():
-            if entry.within or (entry.level is not None and target in first.labels):
+            if entry.within or (entry.level is not None and target in model.labels):
                 continue
-            held_out.score_baseline(method, entry, source, target)
+            scorer.score_baseline(method, entry, source, target)
             if (source, target) in pairs and hasattr(entry.baseline, "transform_target"):
-                held_out.score_transforms(method, entry.baseline, source, target)
+                scorer.score_transforms(method, entry.baseline, source, target)
 
     def embedded(modality: str, which: np.ndarray) -> np.ndarray:
-        return model.get_latent_representation(modality=modality, indices=which)
+        return model.get_latent_representation(data, modality, which)
 
     coupled = dict.fromkeys(m for pair in pairs for m in pair)
     latents = {m: (embedded(m, train), embedded(m, cells)) for m in coupled}
     for a, b in pairs:
-        held_out.score_latents(name, a, b, latents)
-    table = pd.DataFrame(held_out.rows, columns=[*COLUMNS, "feature"])
+        scorer.score_latents(name, a, b, latents)
+    table = pd.DataFrame(scorer.rows, columns=[*COLUMNS, "feature"])
     # Rows were added in the order of computation; group them by method.
     order = {method: number for number, method in enumerate([name, *entries])}
     table = table.sort_values(
@@ -216,52 +224,21 @@ def score(
     return table if per_feature else table[COLUMNS]
 
 
-def _members(model: CoupledAE | Ensemble) -> list[CoupledAE]:
-    """The models of an ensemble, or the one model."""
-    return model.models if isinstance(model, Ensemble) else [model]
-
-
 def _cells(
-    model: CoupledAE | Ensemble, indices: Sequence[int] | np.ndarray | None
+    model: CoupledAE | Ensemble, data: AlignedData, indices: Sequence[int] | np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions of the training cells and of the cells to score."""
-    members = _members(model)
-    for member in members:
-        if not member.is_trained or member.train_indices is None:
-            raise RuntimeError("The model is not trained, so it cannot be scored. Call model.train() first.")
-        if member.adata is None:
-            raise ValueError(
-                "The model has no data. Load it with the data that it was trained on: "
-                "CoupledAE.load(folder, adata=mdata)."
-            )
-    train = reduce(np.union1d, [np.asarray(member.train_indices) for member in members])
+    sets = model.set_membership(data).to_numpy(dtype=object)
+    train = np.flatnonzero(sets == "training")
     if not len(train):
         raise ValueError(
             "The model was not trained on these data, so baselines and R2 have no training cells. Score it "
             "with the data that it was trained on."
         )
-    if indices is not None:
-        cells = np.asarray(indices)
-        cells = np.flatnonzero(cells) if cells.dtype == bool else cells
-    else:
-        first = members[0]
-        # Training cells of any model of the ensemble are not held out.
-        held_out = (
-            np.setdiff1d(
-                [] if x is None else x, train if len(members) > 1 else [], assume_unique=True
-            ).astype(int)
-            for x in (first.test_indices, first.validation_indices)
-        )
-        cells = next((x for x in held_out if len(x)), np.array([], dtype=int))
+    cells = np.flatnonzero(held_out(sets)) if indices is None else positions(indices, data.n_cells)
     if not len(cells):
         raise ValueError(
             "No held-out cells: the training had no test and no validation cells. Train with train_size < 1, "
             "or give the cells to score: score(model, indices=...)."
-        )
-    n_obs = members[0].adata.n_obs
-    if min(cells.min(), train.min()) < 0 or max(cells.max(), train.max()) >= n_obs:
-        raise ValueError(
-            f"Positions of training cells or indices are outside the {n_obs} cells of the data. Give the "
-            "model the data that it was trained on, and indices of its cells."
         )
     return train, cells

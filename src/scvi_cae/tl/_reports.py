@@ -149,7 +149,7 @@ def type_means(
     if scale not in (None, "standard", "max"):
         raise ValueError(f"scale={scale!r} must be None, 'standard' or 'max'.")
     held = _Predicted(model, source, target, mdata, cells)
-    labels = labels_of(held.mdata, labels_key).iloc[held.cells].to_numpy(dtype=object)
+    labels = labels_of(held.data.mdata, labels_key).iloc[held.cells].to_numpy(dtype=object)
     known = ~pd.isna(labels)
     if not known.any():
         raise ValueError(
