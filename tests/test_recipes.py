@@ -63,8 +63,8 @@ def test_the_published_arms():
         "error_over": "all",
         "weight": 1.0,
         "cross_weight": 1.0,
-        "pull": 0.0,
-        "translate": False,
+        "cross_gradient": 0.0,
+        "cross_map": False,
     }
     rna = ArmConfig(hidden=(50,) * 4, dropout=0.5, noise=0.0, nonnegative=True, **shared)
     ephys = ArmConfig(

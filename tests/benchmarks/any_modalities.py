@@ -67,25 +67,23 @@ def has(mdata: mudata.MuData, *modalities: str) -> np.ndarray:
 
 def r2(model: scvi_cae.CoupledAE, target: str, cells: np.ndarray, prediction: np.ndarray) -> float:
     """Held-out R2 against the training mean."""
-    training = model.comparable_values(target, model.train_indices)
+    training = model.measured_values(target, model.train_indices)
     mean, spread = np.nanmean(training, axis=0), np.nanstd(training, axis=0)
     spread = np.where(spread == 0, 1.0, spread)
-    return pooled_r2(model.comparable_values(target, cells), prediction, mean, spread)
+    return pooled_r2(model.measured_values(target, cells), prediction, mean, spread)
 
 
 def score(model: scvi_cae.CoupledAE, source: str | list[str], target: str, cells: np.ndarray) -> float:
     """Held-out R2 of a model's prediction."""
     prediction = model.predict(source, target, indices=cells).to_numpy()
-    return r2(model, target, cells, model.comparable(target, prediction))
+    return r2(model, target, cells, model.prediction_scale(target, prediction))
 
 
 def ridge(model: scvi_cae.CoupledAE, sources: list[str], target: str, cells: np.ndarray) -> float:
     """Held-out R2 of ridge regression on the same inputs."""
     train = model.train_indices[has(model.adata, *sources, target)[model.train_indices]]
-    inputs = [
-        np.concatenate([model.comparable_values(s, x) for s in sources], axis=1) for x in (train, cells)
-    ]
-    fitted = RidgeBaseline().fit(inputs[0], model.comparable_values(target, train))
+    inputs = [np.concatenate([model.measured_values(s, x) for s in sources], axis=1) for x in (train, cells)]
+    fitted = RidgeBaseline().fit(inputs[0], model.measured_values(target, train))
     return r2(model, target, cells, fitted.predict(inputs[1]))
 
 

@@ -59,7 +59,7 @@ def main() -> None:
         for name, x in aligned.items():
             module.arm(name).fit(lambda x=x: [x.values(split.train)])
         data = ResidentData(aligned, {name: module.arm(name).observe for name in aligned})
-        batches = CoupledDataSplitter(data, split, np.zeros(mdata.n_obs, int), 200).train_batches()
+        batches = CoupledDataSplitter(data, split, np.zeros(mdata.n_obs, int), 200).train_minibatches()
         validation = data.batch(torch.from_numpy(split.validation))
         optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2, weight_decay=0.05, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(

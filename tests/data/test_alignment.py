@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from conftest import make_mdata
-from scvi_cae.data import AlignedModality
-from scvi_cae.data._alignment import measured_rows
+from scvi_cae.data import AlignedMatrix
+from scvi_cae.data._matrix import measured_rows
 
 
 def expected(mdata: mudata.MuData, modality: str, features: list[str]) -> np.ndarray:
@@ -25,7 +25,7 @@ def test_values_are_matched_by_cell_and_feature_name(seed, as_sparse, shuffle):
         mdata["rna"].X = sparse.csr_matrix(mdata["rna"].X)
     if shuffle:
         features = list(np.random.default_rng(seed).permutation(features))
-    aligned = AlignedModality(mdata, "rna", None, features)
+    aligned = AlignedMatrix(mdata, "rna", None, features)
     cells = np.random.default_rng(seed).permutation(mdata.n_obs)[:15]
     np.testing.assert_array_equal(aligned.values(cells), expected(mdata, "rna", features)[cells])
     np.testing.assert_array_equal(aligned.present, mdata.obs_names.isin(mdata["rna"].obs_names))
@@ -45,14 +45,14 @@ def test_a_layer_is_read():
     mdata["rna"].layers["twice"] = 2 * mdata["rna"].X
     features = list(mdata["rna"].var_names)
     twice, once = (
-        AlignedModality(mdata, "rna", layer, features).values(np.arange(20)) for layer in ("twice", None)
+        AlignedMatrix(mdata, "rna", layer, features).values(np.arange(20)) for layer in ("twice", None)
     )
     np.testing.assert_array_equal(twice, 2 * once)
 
 
 def test_an_absent_modality_is_missing_everywhere():
     mdata = make_mdata(30)
-    aligned = AlignedModality(mdata, "morph", None, ["a", "b"])
+    aligned = AlignedMatrix(mdata, "morph", None, ["a", "b"])
     assert not aligned.present.any()
     assert np.isnan(aligned.values(np.arange(5))).all()
 
@@ -61,7 +61,7 @@ def test_modality_without_cells():
     mdata = make_mdata(30)
     query = mudata.MuData({"rna": mdata["rna"].copy(), "ephys": mdata["ephys"][:0].copy()})
     assert np.isnan(
-        AlignedModality(query, "ephys", None, list(mdata["ephys"].var_names)).values(np.arange(3))
+        AlignedMatrix(query, "ephys", None, list(mdata["ephys"].var_names)).values(np.arange(3))
     ).all()
 
 
@@ -75,4 +75,4 @@ def test_modality_without_cells():
 )
 def test_missing_and_unknown_features_are_named(features, message):
     with pytest.raises(ValueError, match=message):
-        AlignedModality(make_mdata(30), "rna", None, features)
+        AlignedMatrix(make_mdata(30), "rna", None, features)

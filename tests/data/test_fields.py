@@ -46,7 +46,7 @@ def test_a_modality_named_batch_and_a_batch():
     mdata = make_mdata(60, {"batch": 5, "labels": 6})
     CoupledAE.setup_mudata(mdata, batch_key="kind", labels_key="kind")
     model = CoupledAE(mdata, n_latent=2)
-    assert model.measured == ["batch", "labels"]
+    assert model.modalities == ["batch", "labels"]
     assert model.modalities == ["batch", "labels", "kind"]
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import make_mdata
-from scvi_cae.data import AlignedModality, ResidentData, StackedData
+from scvi_cae.data import AlignedMatrix, ResidentData, StackedData
 from scvi_cae.module import Arm, ArmConfig
 
 
@@ -15,7 +15,7 @@ def arm(aligned):
 
 
 def resident(mdata):
-    aligned = {name: AlignedModality(mdata, name, None, list(mdata[name].var_names)) for name in mdata.mod}
+    aligned = {name: AlignedMatrix(mdata, name, None, list(mdata[name].var_names)) for name in mdata.mod}
     return aligned, ResidentData(aligned, {name: arm(x).observe for name, x in aligned.items()})
 
 

@@ -85,7 +85,7 @@ def test_no_read_is_of_more_rows_than_allowed(stored, monkeypatch):
     found = scan(matrix)
     assert max(read) <= 32
     assert sum(read) == 300
-    assert found.measured.all()
+    assert found.modalities.all()
 
 
 def test_chunks_are_all_rows(stored, monkeypatch):
@@ -110,7 +110,7 @@ def test_a_scan_tells_what_the_matrix_holds(kind, tmp_path_factory, seed, most_r
         patch.setattr(_rows, "MOST_ROWS", most_rows)
         found = scan(matrix)
         np.testing.assert_array_equal(measured_rows(matrix), ~np.isnan(values).all(1))
-    np.testing.assert_array_equal(found.measured, ~np.isnan(values).all(1))
+    np.testing.assert_array_equal(found.modalities, ~np.isnan(values).all(1))
     np.testing.assert_array_equal(found.low, np.fmin.reduce(values.astype(np.float32)))
     np.testing.assert_array_equal(found.high, np.fmax.reduce(values.astype(np.float32)))
     infinite = np.argwhere(np.isinf(values))

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from conftest import make_mdata
-from scvi_cae.data import AlignedModality, ResidentData, Split, StreamedData, presence_pattern, training_data
+from scvi_cae.data import AlignedMatrix, ResidentData, Split, StreamedData, presence_pattern, training_data
 from scvi_cae.module import Arm, ArmConfig
 from scvi_cae.train import CoupledDataSplitter
 
 
 def both(mdata, **kwargs):
     """The same data on the device and streamed."""
-    aligned = {name: AlignedModality(mdata, name, None, list(mdata[name].var_names)) for name in mdata.mod}
+    aligned = {name: AlignedMatrix(mdata, name, None, list(mdata[name].var_names)) for name in mdata.mod}
     arms = {name: Arm(x.n_features, 2, ArmConfig()) for name, x in aligned.items()}
     standardise = {name: arm.observe for name, arm in arms.items()}
     for name, x in aligned.items():
@@ -63,8 +63,8 @@ def test_an_epoch_has_every_cell_once_and_pairs_in_every_batch(batch_size):
     patterns = presence_pattern(present)
     cells = np.arange(mdata.n_obs)
     splitter = CoupledDataSplitter(data, Split(cells, cells[:40], cells[:0]), patterns, batch_size)
-    batches = splitter.train_batches()
-    dealt = [x.numpy() for x in batches.deal()]
+    batches = splitter.train_minibatches()
+    dealt = [x.numpy() for x in batches.draw()]
     np.testing.assert_array_equal(np.sort(np.concatenate(dealt)), cells)
     n_pairs = [(present["rna"] & present["ephys"])[x].sum() for x in dealt]
     assert max(n_pairs) - min(n_pairs) <= 1
@@ -80,8 +80,8 @@ def test_order_is_new_in_each_epoch_and_repeats_with_the_seed():
 
     def epochs(seed):
         stream = torch.Generator().manual_seed(seed)
-        batches = CoupledDataSplitter(data, split, patterns, 20, stream=stream).train_batches()
-        return [torch.cat(batches.deal()) for _ in range(2)]
+        batches = CoupledDataSplitter(data, split, patterns, 20, stream=stream).train_minibatches()
+        return [torch.cat(batches.draw()) for _ in range(2)]
 
     first, again = epochs(0), epochs(0)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
@@ -103,10 +103,8 @@ def test_small_modalities_lie_on_the_device():
 def test_cells_of_rare_patterns_are_read_once(monkeypatch):
     mdata = make_mdata(300, fraction={"rna": 1, "ephys": 0}, seed=1)
     read = []
-    before = AlignedModality.read
-    monkeypatch.setattr(
-        AlignedModality, "read", lambda self, cells: read.append(cells) or before(self, cells)
-    )
+    before = AlignedMatrix.read
+    monkeypatch.setattr(AlignedMatrix, "read", lambda self, cells: read.append(cells) or before(self, cells))
     _, data, aligned = both(mdata, resident_gb=5e-6, buffer_size=120)
     assert list(data._streamed) == ["rna"]
     pairs = np.flatnonzero(aligned["ephys"].present)

@@ -215,7 +215,7 @@ LABELS = {"labels_key": "cell_type", "family_key": "family"}
 def parts(model, modality):
     """Values and latents of a modality for training and test cells, NaN for cells without it."""
     cells = {"train": model.train_indices, "test": model.test_indices}
-    values = {k: model.comparable_values(modality, c) for k, c in cells.items()}
+    values = {k: model.measured_values(modality, c) for k, c in cells.items()}
     latents = {k: model.get_latent_representation(modality=modality, indices=c) for k, c in cells.items()}
     return values, latents
 

@@ -34,14 +34,14 @@ def weights(model, name):
 
 def test_it_starts_from_the_reference(reference):
     query = make_mdata(300)
-    model = CoupledAE.load_query(query, reference)
+    model = CoupledAE.load_query_data(query, reference)
     assert model.adata is query
     np.testing.assert_array_equal(model.predict("rna", "ephys"), reference.predict("rna", "ephys"))
 
 
 def test_only_the_named_arms_learn_and_the_reference_stays(reference):
     before = weights(reference, "ephys"), weights(reference, "rna")
-    model = CoupledAE.load_query(other_lab(), reference, arms=["ephys"])
+    model = CoupledAE.load_query_data(other_lab(), reference, arms=["ephys"])
     model.train(max_epochs=5, **QUIET)
     assert all(torch.equal(x, before[1][key]) for key, x in weights(model, "rna").items())
     assert all(torch.equal(x, before[0][key]) for key, x in weights(reference, "ephys").items())
@@ -52,7 +52,7 @@ def test_only_the_named_arms_learn_and_the_reference_stays(reference):
         "decoder.last.weight",
         "decoder.last.bias",
     }
-    everything = CoupledAE.load_query(other_lab(), reference, arms="ephys", layers="all")
+    everything = CoupledAE.load_query_data(other_lab(), reference, arms="ephys", layers="all")
     everything.train(max_epochs=5, **QUIET)
     changed = {key for key, x in weights(everything, "ephys").items() if not torch.equal(x, before[0][key])}
     assert "decoder.layers.0.weight" in changed
@@ -66,7 +66,7 @@ def test_fine_tuning_makes_up_for_another_set_up(reference):
     test = paired[::3]
     errors = {}
     for epochs in (0, 60):
-        model = CoupledAE.load_query(query, reference, arms=["ephys"])
+        model = CoupledAE.load_query_data(query, reference, arms=["ephys"])
         if epochs:
             scvi.settings.seed = 0
             split = (np.setdiff1d(cells, test), None, test)
@@ -79,14 +79,14 @@ def test_fine_tuning_makes_up_for_another_set_up(reference):
 def test_a_query_without_pairs_can_be_learnt_from(reference):
     ephys = other_lab()["ephys"].copy()
     query = mudata.MuData({"ephys": ephys})
-    model = CoupledAE.load_query(query, reference)
+    model = CoupledAE.load_query_data(query, reference)
     model.train(max_epochs=3, **QUIET)
     assert model.predict("ephys", "rna").notna().all(axis=None)
 
 
 def test_an_adapted_model_is_saved_with_what_learns(reference, tmp_path):
     query = other_lab()
-    model = CoupledAE.load_query(query, reference, arms=["ephys"])
+    model = CoupledAE.load_query_data(query, reference, arms=["ephys"])
     model.train(max_epochs=2, **QUIET)
     model.save(tmp_path / "adapted")
     loaded = CoupledAE.load(tmp_path / "adapted", adata=query.copy())
@@ -97,7 +97,7 @@ def test_an_adapted_model_is_saved_with_what_learns(reference, tmp_path):
 
 def test_a_reference_in_a_folder(reference, tmp_path):
     reference.save(tmp_path / "reference")
-    model = CoupledAE.load_query(make_mdata(300), tmp_path / "reference")
+    model = CoupledAE.load_query_data(make_mdata(300), tmp_path / "reference")
     np.testing.assert_allclose(model.predict("rna", "ephys"), reference.predict("rna", "ephys"))
 
 
@@ -111,15 +111,15 @@ def test_a_reference_in_a_folder(reference, tmp_path):
 )
 def test_bad_arguments(reference, arguments, message):
     with pytest.raises(ValueError, match=message):
-        CoupledAE.load_query(make_mdata(), reference, **arguments)
+        CoupledAE.load_query_data(make_mdata(), reference, **arguments)
 
 
 def test_an_arm_without_data_cannot_learn(reference):
     query = mudata.MuData({"ephys": make_mdata()["ephys"].copy()})
     with pytest.raises(ValueError, match="the data lack 'rna'"):
-        CoupledAE.load_query(query, reference, arms=["rna"])
+        CoupledAE.load_query_data(query, reference, arms=["rna"])
     with pytest.raises(ValueError, match="none of the model's modalities"):
-        CoupledAE.load_query(mudata.MuData({"x": make_mdata()["ephys"].copy()}), reference)
+        CoupledAE.load_query_data(mudata.MuData({"x": make_mdata()["ephys"].copy()}), reference)
 
 
 def test_a_query_need_not_have_labels_or_batches(tmp_path):
@@ -129,6 +129,6 @@ def test_a_query_need_not_have_labels_or_batches(tmp_path):
     model = fit(mdata)
     query = make_mdata()
     del query.obs["kind"]
-    adapted = CoupledAE.load_query(query, model)
+    adapted = CoupledAE.load_query_data(query, model)
     adapted.train(max_epochs=2, **QUIET)
     assert adapted.predict("rna", "kind").shape == (query.n_obs, 2)

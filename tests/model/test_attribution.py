@@ -64,7 +64,7 @@ def linear(trained_mdata):
 def test_is_the_product_of_the_matrices_of_a_linear_model(linear, source, target):
     encoder, decoder = linear.module.arm(source), linear.module.arm(target)
     norm = torch.rsqrt(encoder.latent_norm.running_var + encoder.latent_norm.eps)
-    translation = torch.eye(3) + (source != target) * decoder.translations[0].difference.weight
+    translation = torch.eye(3) + (source != target) * decoder.cross_maps[0].difference.weight
     product = decoder.decoder.last.weight @ translation @ torch.diag(norm) @ encoder.encoder.first.weight
     np.testing.assert_allclose(
         linear.attribute(source, target), product.detach().numpy().T, rtol=1e-4, atol=1e-6
@@ -175,7 +175,7 @@ def through_the_arms(model, source, target, feature, link):
     with torch.inference_mode():
         latents = [arm.embed(inputs + by, cells) for by in (-step, step)]
         below, above = (
-            link(model.module.arm(target).eval().decode(model.module.translate(z, source, target)))
+            link(model.module.arm(target).eval().decode(model.module.map_latent(z, source, target)))
             for z in latents
         )
     return ((above - below) / 0.2).mean(0).numpy()
@@ -203,7 +203,7 @@ def test_counts_and_labels(counts, feature):
 
 def test_log_odds_do_not_saturate(counts):
     output = torch.tensor([[80.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    odds = counts.module.arm("kind").likelihood.additive(output)
+    odds = counts.module.arm("kind").likelihood.link_scale(output)
     assert odds[0].tolist() == pytest.approx([80 - np.log(2), -80, -80])
     np.testing.assert_allclose(odds[1], torch.logit(output[1].softmax(0)), rtol=1e-5)
 

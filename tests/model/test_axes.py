@@ -137,7 +137,7 @@ def test_an_adapted_model_stays_in_its_reference_s(mdata):
     model.train(max_epochs=2, **QUIET)
     other = make_mdata()
     query = CoupledAE.prepare_query_mudata(other, model)
-    adapted = CoupledAE.load_query(query, model, arms=["ephys"])
+    adapted = CoupledAE.load_query_data(query, model, arms=["ephys"])
     adapted.train(max_epochs=2, **QUIET)
     np.testing.assert_array_equal(adapted.axes_[1], model.axes_[1])
     np.testing.assert_array_equal(

@@ -161,7 +161,7 @@ def test_no_more_rows_than_allowed_are_in_memory(tmp_path, monkeypatch):
     mdata.write_h5mu(tmp_path / "x.h5mu")
     disk = mudata.read_h5mu(tmp_path / "x.h5mu", backed="r")
     monkeypatch.setattr(_rows, "MOST_ROWS", 64)
-    monkeypatch.setattr("scvi_cae.data._alignment.MOST_ROWS", 64)
+    monkeypatch.setattr("scvi_cae.data._matrix.MOST_ROWS", 64)
     slices, buffers = [], []
     read_slice, read = _rows.read_slice, StreamedData._read
     monkeypatch.setattr(_rows, "read_slice", lambda x, a, b: slices.append(b - a) or read_slice(x, a, b))

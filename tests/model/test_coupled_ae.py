@@ -297,7 +297,7 @@ def test_latents_say_which_cells_are_held_out(tmp_path):
     query["rna"].obs_names = [*query["rna"].obs_names[:6], "new1", "new2"]
     query.update()
     model.save(tmp_path / "model")
-    sets = CoupledAE.load(tmp_path / "model", adata=False).cell_sets(query)
+    sets = CoupledAE.load(tmp_path / "model", adata=False).set_membership(query)
     assert sets["new1"] == "test"
     pd.testing.assert_series_equal(sets[:6], mdata.obs["X_cae_set"][sets.index[:6]], check_names=False)
 
@@ -346,7 +346,7 @@ def shape_of_latents(coupling_loss: str, latent_norm: bool) -> tuple[float, floa
         mdata,
         n_latent=3,
         arms={
-            name: {"latent_norm": latent_norm, "weight": 1.0, "pull": 0.0, "translate": False}
+            name: {"latent_norm": latent_norm, "weight": 1.0, "cross_gradient": 0.0, "cross_map": False}
             for name in ("rna", "ephys")
         },
         coupling=100.0,

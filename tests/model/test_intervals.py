@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scvi_cae.model import _intervals
-from scvi_cae.model._intervals import check_quantiles, least_residuals, places, pooled_quantiles
+from scvi_cae.model._intervals import check_quantiles, min_residuals, places, pooled_quantiles
 
 
 @given(st.integers(1, 400), st.integers(1, 99))
@@ -23,7 +23,7 @@ def test_places_are_those_of_the_definition(n, percent):
     else:
         assert low + high == n - 1
     inside = 0 <= low and high < n
-    assert inside == (n >= least_residuals(np.array([percent / 100])))
+    assert inside == (n >= min_residuals(np.array([percent / 100])))
 
 
 @given(st.integers(1, 200), st.integers(0, 1000))
@@ -31,7 +31,7 @@ def test_places_are_those_of_the_definition(n, percent):
 def test_a_single_predictor_gives_the_quantiles_of_its_residuals(n, seed):
     rng = np.random.default_rng(seed)
     quantiles = np.array([0.9, 0.5, 0.1])
-    n += least_residuals(quantiles)
+    n += min_residuals(quantiles)
     residuals = rng.normal(size=(n, 2))
     centre, scale = rng.normal(size=(4, 2)), rng.uniform(0.5, 2, size=(4, 2))
     found = pooled_quantiles([centre], [scale], [residuals], quantiles)
@@ -117,7 +117,7 @@ def test_coverage_of_cross_validated_predictors():
 def test_quantiles_do_not_cross(percents, seed):
     rng = np.random.default_rng(seed)
     quantiles = np.array(percents) / 100
-    n = least_residuals(quantiles)
+    n = min_residuals(quantiles)
     residuals = [rng.normal(size=(n, 1)), rng.normal(size=(7, 1))]
     centres, scales = rng.normal(size=(2, 6, 1)), rng.uniform(0.1, 2, size=(2, 6, 1))
     found = pooled_quantiles(centres, scales, residuals, quantiles)

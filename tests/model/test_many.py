@@ -185,8 +185,8 @@ def test_ensemble(data, tmp_path):
 def test_a_cell_that_one_member_trained_on_is_not_held_out(data):
     folds = splits.k_fold(data, 3)
     ensemble = scvi_cae.Ensemble([fit.model for fit in fit_many(data, folds[:2], max_epochs=1)])
-    assert (ensemble.cell_sets() == "training").all()  # the test cells of one fold train in the other
-    alone = scvi_cae.Ensemble(ensemble.models[:1]).cell_sets()
+    assert (ensemble.set_membership() == "training").all()  # the test cells of one fold train in the other
+    alone = scvi_cae.Ensemble(ensemble.models[:1]).set_membership()
     assert set(np.flatnonzero(alone == "test")) == set(folds[0].test)
 
 

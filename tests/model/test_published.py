@@ -63,7 +63,7 @@ def test_fixture_is_what_the_formulas_give():
 
 def test_outputs(case):
     fixture, path = case
-    model = CoupledAE.from_published_weights(path, to_mdata(fixture))
+    model = recipes.load_published_weights(path, to_mdata(fixture))
     outputs = {
         "zT": model.get_latent_representation(modality="rna"),
         "zE": model.get_latent_representation(modality="ephys"),
@@ -78,7 +78,7 @@ def test_outputs(case):
 
 def test_losses(case):
     fixture, path = case
-    model = CoupledAE.from_published_weights(path, to_mdata(fixture))
+    model = recipes.load_published_weights(path, to_mdata(fixture))
     cells = np.arange(model.adata.n_obs)
     batch = {
         name: model.module.arm(name).observe(torch.from_numpy(aligned.values(cells)))
@@ -107,7 +107,7 @@ def test_coupling_and_its_gradients(case, weighted):
 
 def test_published_number_of_parameters(case):
     fixture, path = case
-    model = CoupledAE.from_published_weights(path, to_mdata(fixture))
+    model = recipes.load_published_weights(path, to_mdata(fixture))
     expected = 157_826 if fixture["XT"].shape[1] == 1252 else 864
     assert sum(p.numel() for p in model.module.parameters()) == expected
 
@@ -115,7 +115,7 @@ def test_published_number_of_parameters(case):
 def test_it_saves_and_loads_like_any_other(small, tmp_path):
     fixture, path = small
     mdata = to_mdata(fixture)
-    model = CoupledAE.from_published_weights(path, mdata)
+    model = recipes.load_published_weights(path, mdata)
     model.save(tmp_path / "model")
     loaded = CoupledAE.load(tmp_path / "model", adata=False)
     pd.testing.assert_frame_equal(
@@ -129,7 +129,7 @@ def test_it_embeds_cells_whose_genes_do_not_vary(small):
     fixture, path = small
     cells = {**fixture, "XT": fixture["XT"].copy()}
     cells["XT"][:, 3] = 0.0
-    model = CoupledAE.from_published_weights(path, to_mdata(cells))
+    model = recipes.load_published_weights(path, to_mdata(cells))
     model.write_latent()
     assert np.isfinite(model.adata.obsm["X_cae"]).all()
     assert model.adata.obs["X_cae_set"].isna().all()  # nobody knows
@@ -137,7 +137,7 @@ def test_it_embeds_cells_whose_genes_do_not_vary(small):
 
 def test_it_trains_further_with_noise_scaled_by_the_data(small):
     fixture, path = small
-    model = CoupledAE.from_published_weights(path, to_mdata(fixture))
+    model = recipes.load_published_weights(path, to_mdata(fixture))
     np.testing.assert_allclose(
         model.module.arm("ephys").augmentation.noise_sd, 0.05 * np.nanvar(fixture["XE"], axis=0), rtol=1e-5
     )
@@ -148,7 +148,7 @@ def test_it_trains_further_with_noise_scaled_by_the_data(small):
 
 def test_there_is_nothing_to_score_it_against(small):
     fixture, path = small
-    model = CoupledAE.from_published_weights(path, to_mdata(fixture))
+    model = recipes.load_published_weights(path, to_mdata(fixture))
     with pytest.raises(ValueError, match="not trained on these data"):
         score(model, indices=[0, 1])
 
@@ -156,7 +156,7 @@ def test_there_is_nothing_to_score_it_against(small):
 def test_later_weights_without_the_latent_s_bias(small, tmp_path):
     fixture, _ = small
     write_weights(tmp_path / "weights.h5", fixture, latent_bias=False)
-    model = CoupledAE.from_published_weights(tmp_path / "weights.h5", to_mdata(fixture))
+    model = recipes.load_published_weights(tmp_path / "weights.h5", to_mdata(fixture))
     assert sum(p.numel() for p in model.module.parameters()) == 864 - 6
 
 
@@ -164,7 +164,7 @@ def test_modalities_may_have_other_names(small):
     fixture, path = small
     mdata = to_mdata(fixture)
     renamed = mudata.MuData({"extra": make_mdata(20)["rna"], "E": mdata["ephys"], "T": mdata["rna"]})
-    model = CoupledAE.from_published_weights(path, renamed, modalities=("T", "E"))
+    model = recipes.load_published_weights(path, renamed, modalities=("T", "E"))
     found = model.predict("T", "E").loc[mdata.obs_names]
     np.testing.assert_allclose(found, fixture["XrE_from_XT"], atol=1e-4)
 
@@ -173,19 +173,17 @@ def test_it_says_what_does_not_fit(small, tmp_path):
     fixture, path = small
     mdata = to_mdata(fixture)
     with pytest.raises(FileNotFoundError, match="There is no file"):
-        CoupledAE.from_published_weights(tmp_path / "nothing.h5", mdata)
+        recipes.load_published_weights(tmp_path / "nothing.h5", mdata)
     (tmp_path / "text.h5").write_text("no weights")
     with pytest.raises(ValueError, match="not an HDF5 file"):
-        CoupledAE.from_published_weights(tmp_path / "text.h5", mdata)
+        recipes.load_published_weights(tmp_path / "text.h5", mdata)
     with pytest.raises(ValueError, match="No modality 'ephys'"):
-        CoupledAE.from_published_weights(
-            path, mudata.MuData({"rna": mdata["rna"], "b": mdata["ephys"].copy()})
-        )
+        recipes.load_published_weights(path, mudata.MuData({"rna": mdata["rna"], "b": mdata["ephys"].copy()}))
     with pytest.raises(ValueError, match="must name two modalities"):
-        CoupledAE.from_published_weights(path, mdata, modalities="rna")
+        recipes.load_published_weights(path, mdata, modalities="rna")
     fewer = mudata.MuData({"rna": mdata["rna"][:, :11].copy(), "ephys": mdata["ephys"]})
     with pytest.raises(ValueError, match="'rna' has 11 features, but the published networks read 12"):
-        CoupledAE.from_published_weights(path, fewer)
+        recipes.load_published_weights(path, fewer)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +206,7 @@ def test_an_incomplete_file(small, tmp_path, missing, message):
     with h5py.File(damaged, "a") as file:
         del file[missing]
     with pytest.raises(ValueError, match=message):
-        CoupledAE.from_published_weights(damaged, to_mdata(fixture))
+        recipes.load_published_weights(damaged, to_mdata(fixture))
 
 
 def test_a_file_of_another_model(small, tmp_path):
@@ -217,4 +215,4 @@ def test_a_file_of_another_model(small, tmp_path):
         for name in ("Encoder_T", "Decoder_T", "Encoder_E", "Decoder_E"):
             file[f"{name}/dense_1/kernel:0"] = np.zeros((3, 3))
     with pytest.raises(ValueError, match="unknown layer 'dense_1/kernel:0'"):
-        CoupledAE.from_published_weights(tmp_path / "other.h5", to_mdata(fixture))
+        recipes.load_published_weights(tmp_path / "other.h5", to_mdata(fixture))

@@ -34,7 +34,7 @@ def test_labels_are_one_more_modality():
     mdata.obs.loc[mdata.obs_names[::4], "kind"] = None
     CoupledAE.setup_mudata(mdata, labels_key="kind")
     model = train(mdata, 40)
-    assert model.measured == ["rna", "ephys"]
+    assert model.modalities == ["rna", "ephys"]
     assert model.labels == ["kind"]
     table = model.predict(source="rna", target="kind")
     assert table.columns.tolist() == ["a", "b"]
@@ -201,7 +201,7 @@ def test_fits_together_are_those_one_by_one(likelihood):
         torch.testing.assert_close(fits[1].model.module.state_dict()[name], x, rtol=1e-3, atol=1e-4, msg=name)
 
 
-# Batches
+# Minibatches
 
 
 def shifted(n_cells=400, seed=0):
@@ -219,7 +219,7 @@ def test_what_a_batch_does_is_not_in_the_latent():
         mdata = shifted()
         CoupledAE.setup_mudata(mdata, batch_key=batch_key)
         # Encoders that learn to predict the other modality would ignore the batch by themselves.
-        model = train(mdata, 150, arms={"ephys": {"pull": 0.0}}, latent_axes="network")
+        model = train(mdata, 150, arms={"ephys": {"cross_gradient": 0.0}}, latent_axes="network")
         z = model.get_latent_representation(modality="rna")
         lab = mdata["rna"].obs["lab"].reindex(mdata.obs_names)
         gap = z[(lab == "x").to_numpy()].mean(0) - z[(lab == "y").to_numpy()].mean(0)
@@ -256,7 +256,7 @@ def test_a_query_of_an_unknown_batch_counts_as_one_of_all():
     shares = (
         mdata["rna"].obs["lab"].reindex(mdata.obs_names[model.train_indices]).value_counts(normalize=True)
     )
-    np.testing.assert_allclose(model.module.arm("rna").batch_weights, shares[["x", "y"]], rtol=1e-4)
+    np.testing.assert_allclose(model.module.arm("rna").batch_shares, shares[["x", "y"]], rtol=1e-4)
 
 
 def test_one_batch_key_is_for_all_modalities(tmp_path):
@@ -283,7 +283,7 @@ def test_several_sources_predict_from_the_mean_of_their_latents():
     cells = np.flatnonzero(both.notna().all(axis=1))
     with torch.inference_mode():
         latents = [
-            model.module.translate(model._encode(mdata, name, cells, None), name, "ephys")
+            model.module.map_latent(model._encode(mdata, name, cells, None), name, "ephys")
             for name in ("rna", "morph")
         ]
         expected = model.module.arm("ephys").decode(torch.nanmean(torch.stack(latents), dim=0))
@@ -387,7 +387,7 @@ def test_counts_of_a_cell_with_missing_genes_are_on_the_same_scale():
     CoupledAE.setup_mudata(mdata, likelihoods={"rna": "negative_binomial"})
     model = train(mdata)
     cells = mdata.obs_names.get_indexer(mdata["rna"].obs_names)
-    values = np.delete(model.comparable_values("rna", cells), top, axis=1)
+    values = np.delete(model.measured_values("rna", cells), top, axis=1)
     assert values[gaps].mean() == pytest.approx(values[~gaps].mean(), rel=0.05)
     inputs = model.module.arm("rna").likelihood.inputs(
         model.module.arm("rna").observe(torch.from_numpy(counts))

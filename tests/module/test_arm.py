@@ -14,7 +14,7 @@ def observe(values: np.ndarray) -> Observation:
 
 
 def own_loss(arm: Arm, z: torch.Tensor, observation: Observation, cells: torch.Tensor) -> torch.Tensor:
-    features = arm.decoder.features(z).unsqueeze(0)
+    features = arm.decoder.hidden(z).unsqueeze(0)
     return arm.reconstruction_losses(features, observation, cells.unsqueeze(0))[0]
 
 
@@ -43,7 +43,7 @@ def test_losses_without_the_output_are_those_with_it(n_features):
     variables = (z, *arm.decoder.parameters())
     losses, gradients = [], []
     for observation in (by_cell, by_value):
-        errors = arm.reconstruction_losses(arm.decoder.features(z), observation, cells)
+        errors = arm.reconstruction_losses(arm.decoder.hidden(z), observation, cells)
         losses.append(errors.detach())
         gradients.append(torch.autograd.grad((errors * torch.tensor([1.0, 2.0])).sum(), variables))
     torch.testing.assert_close(*losses)

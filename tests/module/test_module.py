@@ -47,14 +47,14 @@ def test_sources_share_the_weight_of_cross_modal_predictions():
         assert weights == pytest.approx(expected[name])
 
 
-@pytest.mark.parametrize("pull", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("cross_gradient", [0.0, 0.5, 1.0])
 def test_other_encoders_learn_from_a_prediction_by_its_pull(pull):
     """The gradient of an encoder is that of its own terms, plus ``pull`` times that of what it predicts."""
     batch = make_batch()
     found = {}
     for value in (0.0, 1.0, pull):
         arms = dict.fromkeys(N_FEATURES, ArmConfig(hidden=(4,), dropout=0.0))
-        arms["keys.of"] = ArmConfig(hidden=(4,), dropout=0.0, pull=value)
+        arms["keys.of"] = ArmConfig(hidden=(4,), dropout=0.0, cross_gradient=value)
         torch.manual_seed(0)
         module = CoupledModule(N_FEATURES, 2, arms, PAIRS)
         found[value] = module(batch)[2].loss, gradients(module, module(batch)[2].loss)
@@ -92,7 +92,7 @@ def test_loss_is_the_documented_sum():
 
 
 def test_cross_modal_losses_do_not_reach_the_encoders_without_a_pull():
-    module, batch = make_module(pull=0.0), make_batch()
+    module, batch = make_module(cross_gradient=0.0), make_batch()
     _, features, _ = module(batch)
     cells = torch.stack([batch[source].present for source in ("a", *module.sources["a"])])
     cross = module.arm("a").reconstruction_losses(features["a"], batch["a"], cells)[1:].sum()
@@ -108,19 +108,19 @@ def test_a_decoder_reads_other_latents_through_a_translation():
     z = module.inference(batch)
     for target in N_FEATURES:
         for source in N_FEATURES:
-            torch.testing.assert_close(module.translate(z[source], source, target), z[source])
-    for x in module.arm("a").translations:
+            torch.testing.assert_close(module.map_latent(z[source], source, target), z[source])
+    for x in module.arm("a").cross_maps:
         torch.nn.init.normal_(x.difference.weight)
-    moved = {source: module.translate(z[source], source, "a") - z[source] for source in N_FEATURES}
+    moved = {source: module.map_latent(z[source], source, "a") - z[source] for source in N_FEATURES}
     assert not moved["a"].any()
     assert moved["b"].abs().sum() > 0
     again = module.generative(z, dict.fromkeys(N_FEATURES))["a"]
     for k, source in enumerate(("a", *module.sources["a"])):
-        expected = module.arm("a").decoder.features(module.translate(z[source], source, "a"))
+        expected = module.arm("a").decoder.hidden(module.map_latent(z[source], source, "a"))
         torch.testing.assert_close(again[k], expected)
-    plain = make_module(translate=False)
+    plain = make_module(cross_map=False)
     assert not [name for name, _ in plain.named_parameters() if "translations" in name]
-    torch.testing.assert_close(plain.translate(z["b"], "b", "a"), z["b"])
+    torch.testing.assert_close(plain.map_latent(z["b"], "b", "a"), z["b"])
 
 
 def test_uncoupled_pairs_do_not_exist():

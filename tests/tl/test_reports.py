@@ -68,7 +68,7 @@ def test_held_out_cells_of_an_ensemble_are_so_of_all_models(model):
     mdata = model.adata
     fits = scvi_cae.fit_many(mdata, scvi_cae.splits.k_fold(mdata, 3)[:2], max_epochs=2)
     ensemble = scvi_cae.Ensemble([fit.model for fit in fits])
-    assert (ensemble.cell_sets() == "training").all()
+    assert (ensemble.set_membership() == "training").all()
     with pytest.raises(ValueError, match="no held-out cells"):
         prediction_report(ensemble, "rna", "ephys")
     of_one = prediction_report(fits[0].model, "rna", "ephys")

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from scvi_cae.data import ResidentData, Split
 from scvi_cae.train import CoupledDataSplitter
-from scvi_cae.train._batches import Batches, BootstrapBatches
+from scvi_cae.train._minibatches import BootstrapMinibatches, Minibatches
 
 
 class FakeData:
-    """Batches that are the positions themselves."""
+    """Minibatches that are the positions themselves."""
 
     device = torch.device("cpu")
 
@@ -28,7 +28,7 @@ def test_an_epoch_has_every_cell_once_in_even_batches(n, batch_size, n_patterns,
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     cells, patterns = rng.permutation(1000)[:n], rng.integers(n_patterns, size=n)
-    batches = Batches(FakeData(), cells, patterns, batch_size, shuffle=True)
+    batches = Minibatches(FakeData(), cells, patterns, batch_size, shuffle=True)
     epoch = [batch.numpy() for batch in batches]
     assert len(epoch) == len(batches)
     np.testing.assert_array_equal(np.sort(np.concatenate(epoch)), np.sort(cells))
@@ -42,7 +42,7 @@ def test_an_epoch_has_every_cell_once_in_even_batches(n, batch_size, n_patterns,
 
 
 def test_order_is_new_in_each_epoch_and_repeats_with_the_seed():
-    batches = Batches(FakeData(), np.arange(100), np.zeros(100, int), 10, shuffle=True)
+    batches = Minibatches(FakeData(), np.arange(100), np.zeros(100, int), 10, shuffle=True)
     torch.manual_seed(0)
     first, second = (torch.cat(list(batches)) for _ in range(2))
     torch.manual_seed(0)
@@ -53,7 +53,7 @@ def test_order_is_new_in_each_epoch_and_repeats_with_the_seed():
 @given(st.integers(1, 100), st.integers(1, 40), st.integers(0, 100))
 def test_validation_batches_are_even_and_the_same_each_time(n, batch_size, seed):
     patterns = np.sort(np.random.default_rng(seed).integers(3, size=n))
-    batches = Batches(FakeData(), np.arange(n), patterns, batch_size, shuffle=False)
+    batches = Minibatches(FakeData(), np.arange(n), patterns, batch_size, shuffle=False)
     epoch = [batch.numpy() for batch in batches]
     np.testing.assert_array_equal(np.sort(np.concatenate(epoch)), np.arange(n))
     assert max(map(len, epoch)) <= batch_size
@@ -74,7 +74,7 @@ def test_splitter_says_what_scvi_asks():
 def test_bootstrap_batches_are_drawn_with_replacement():
     torch.manual_seed(0)
     cells = np.arange(100, 130)
-    batches = BootstrapBatches(FakeData(), cells, batch_size=50, n_batches=40)
+    batches = BootstrapMinibatches(FakeData(), cells, batch_size=50, n_batches=40)
     epoch = [batch.numpy() for batch in batches]
     assert [len(batch) for batch in epoch] == [50] * 40 == [50] * len(batches)
     counts = np.unique(np.concatenate(epoch), return_counts=True)
@@ -97,7 +97,7 @@ def test_few_pairs_come_several_times_so_that_no_batch_is_without(n_paired, n_ot
     torch.manual_seed(seed)
     n = n_paired + n_others
     paired = np.random.default_rng(seed).permutation(n) < n_paired
-    batches = Batches(
+    batches = Minibatches(
         FakeData(),
         np.arange(n),
         paired.astype(int),
@@ -123,7 +123,7 @@ def test_few_pairs_come_several_times_so_that_no_batch_is_without(n_paired, n_ot
 @pytest.mark.parametrize("fraction", [-0.1, 1, "half"])
 def test_paired_fraction_is_checked(fraction):
     with pytest.raises(ValueError, match="paired_fraction=.* must be a number of at least 0 and below 1"):
-        Batches(
+        Minibatches(
             FakeData(),
             np.arange(9),
             np.zeros(9),

@@ -13,7 +13,7 @@ def test_loss_is_the_cross_entropy_of_the_cells_with_a_label():
     values = torch.nn.functional.one_hot(codes, 3).float()
     values[3] = torch.nan
     z = torch.randn(1, 5, 2)
-    loss = arm.reconstruction_losses(arm.decoder.features(z), arm.observe(values), torch.ones(1, 5))
+    loss = arm.reconstruction_losses(arm.decoder.hidden(z), arm.observe(values), torch.ones(1, 5))
     keep = [0, 1, 2, 4]
     expected = torch.nn.functional.cross_entropy(arm.decoder(z[0])[keep], codes[keep])
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)

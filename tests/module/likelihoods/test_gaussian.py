@@ -13,7 +13,7 @@ def test_loss_is_twice_the_negative_log_likelihood_but_for_its_constant():
     values = torch.randn(9, 3)
     observation = arm.observe(values)
     z = torch.randn(2, 9, 2)
-    found = arm.reconstruction_losses(arm.decoder.features(z), observation, torch.ones(2, 9))
+    found = arm.reconstruction_losses(arm.decoder.hidden(z), observation, torch.ones(2, 9))
     for source in range(2):
         sd = arm.likelihood.log_variance[source].mul(0.5).exp()
         log_likelihood = torch.distributions.Normal(arm.decoder(z[source]), sd).log_prob(values)
@@ -33,7 +33,7 @@ def test_variances_are_those_of_the_errors_of_each_source():
     for _ in range(600):
         optimiser.zero_grad()
         arm.reconstruction_losses(
-            arm.decoder.features(sources), observation, torch.ones(2, 2000)
+            arm.decoder.hidden(sources), observation, torch.ones(2, 2000)
         ).sum().backward()
         optimiser.step()
     np.testing.assert_allclose(arm.likelihood.spread(0), [1, 5], rtol=0.1)
@@ -48,9 +48,7 @@ def test_a_feature_that_is_predicted_perfectly_does_not_run_away():
     optimiser = torch.optim.Adam(arm.parameters(), lr=0.1)
     for _ in range(500):
         optimiser.zero_grad()
-        loss = arm.reconstruction_losses(
-            arm.decoder.features(z[None]), arm.observe(z), torch.ones(1, 50)
-        ).sum()
+        loss = arm.reconstruction_losses(arm.decoder.hidden(z[None]), arm.observe(z), torch.ones(1, 50)).sum()
         loss.backward()
         optimiser.step()
     assert loss.isfinite()

@@ -43,7 +43,7 @@ def test_what_is_missing_has_no_part_in_the_loss_nor_in_the_latent(likelihood, s
     assert torch.equal(observation.present > 0, present)
     cells = torch.stack([torch.ones(21), (torch.arange(21) % 2).float()])
     z = torch.randn(2, 21, 2)
-    features = arm.decoder.features(z)
+    features = arm.decoder.hidden(z)
     losses = arm.reconstruction_losses(features, observation, cells)
     assert losses.shape == (2,)
     assert losses.isfinite().all()
@@ -60,7 +60,7 @@ def test_a_batch_without_the_modality_has_no_loss_and_finite_gradients(likelihoo
     arm = make_arm(likelihood, values).train()
     nobody = arm.observe(torch.full((4, 6), torch.nan))
     z = torch.randn(2, 4, 2, requires_grad=True)
-    losses = arm.reconstruction_losses(arm.decoder.features(z), nobody, torch.ones(2, 4))
+    losses = arm.reconstruction_losses(arm.decoder.hidden(z), nobody, torch.ones(2, 4))
     assert (losses == 0).all()
     losses.sum().backward()
     assert (z.grad == 0).all()
@@ -78,7 +78,7 @@ def test_training_fits_the_values(likelihood):
     optimiser = torch.optim.Adam([z, *arm.parameters()], lr=0.05)
     losses = []
     for _ in range(200):
-        loss = arm.reconstruction_losses(arm.decoder.features(z), observation, torch.ones(1, 30)).sum()
+        loss = arm.reconstruction_losses(arm.decoder.hidden(z), observation, torch.ones(1, 30)).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

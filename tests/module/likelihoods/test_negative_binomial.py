@@ -24,7 +24,7 @@ def test_loss_is_that_of_scipy(counts):
     arm.likelihood.log_theta.data = torch.randn(6)
     z = torch.randn(1, 25, 2)
     loss = arm.reconstruction_losses(
-        arm.decoder.features(z), arm.observe(torch.from_numpy(counts)), torch.ones(1, 25)
+        arm.decoder.hidden(z), arm.observe(torch.from_numpy(counts)), torch.ones(1, 25)
     )
     rates = torch.softmax(arm.decoder(z[0]), dim=1).detach().numpy()
     mean = counts.sum(1, keepdims=True) * rates
@@ -58,7 +58,7 @@ def test_missing_counts_are_in_no_library(counts):
     some[:, 2] = np.nan
     observation = arm.observe(torch.from_numpy(some))
     z = torch.randn(1, 25, 2)
-    loss = arm.reconstruction_losses(arm.decoder.features(z), observation, torch.ones(1, 25))
+    loss = arm.reconstruction_losses(arm.decoder.hidden(z), observation, torch.ones(1, 25))
     keep = [0, 1, 3, 4, 5]
     rates = torch.softmax(arm.decoder(z[0])[:, keep], dim=1).detach().numpy()
     mean = counts[:, keep].sum(1, keepdims=True) * rates
@@ -73,6 +73,6 @@ def test_a_cell_without_counts_is_finite(counts):
     observation = arm.observe(torch.from_numpy(counts))
     assert arm.encode(observation).isfinite().all()
     loss = arm.reconstruction_losses(
-        arm.decoder.features(torch.randn(1, 25, 2)), observation, torch.ones(1, 25)
+        arm.decoder.hidden(torch.randn(1, 25, 2)), observation, torch.ones(1, 25)
     )
     assert loss.isfinite()
