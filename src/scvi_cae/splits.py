@@ -121,7 +121,7 @@ def _grouped(
     kinds = pd.MultiIndex.from_arrays([pd.Index(column[together]).astype(str) for column in strata])
     codes = pd.factorize(kinds)[0]
     if np.bincount(codes).max() < n_folds:
-        # scikit-learn refuses strata if each has fewer cells than there are folds. Without, only sizes balance.
+        # scikit-learn requires a stratum with at least one cell per fold; otherwise, balance sizes only.
         codes = np.zeros_like(codes)
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=rng)
     with warnings.catch_warnings():
@@ -168,8 +168,8 @@ def within(
 ) -> list[Split]:
     """Divide a split's training cells into folds, each of which validates a model trained on the others.
 
-    Every training cell is a validation cell of exactly one model, which has not trained on it. Intervals of an
-    :class:`scvi_cae.Ensemble` of these models are calibrated on these cells. Train with ``monitor=None``, so
+    Every training cell is a validation cell of exactly one model, which has not trained on it. Intervals of
+    an :class:`scvi_cae.Ensemble` of these models are calibrated on these cells. Train with ``monitor=None``, so
     that they do not choose the epoch either.
 
     Parameters
