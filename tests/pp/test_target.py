@@ -138,11 +138,15 @@ def test_what_cannot_be_worked_on_is_named(call):
         call(make_adata(), layer="counts")
     adata = make_adata()
     adata.X[3, 2] = np.inf
-    with pytest.raises(ValueError, match="The AnnData has 1 infinite values; the first: cell 'c3', feature 'x2'.*NaN"):
+    with pytest.raises(
+        ValueError, match="The AnnData has 1 infinite values; the first: cell 'c3', feature 'x2'.*NaN"
+    ):
         call(adata)
     adata = make_adata()
     adata.layers["other"] = adata.layers["other"].astype(complex)
-    with pytest.raises(TypeError, match=r"\(layer 'other'\) must hold real numbers, not complex.*adata.layers\['other'\] ="):
+    with pytest.raises(
+        TypeError, match=r"\(layer 'other'\) must hold real numbers, not complex.*adata.layers\['other'\] ="
+    ):
         call(adata, layer="other")
     adata = make_adata()
     adata.layers["other"] = np.ma.masked_less(adata.layers["other"], 1)
