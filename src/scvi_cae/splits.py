@@ -114,11 +114,15 @@ def _grouped(
             "another column."
         )
     fold = np.empty(len(groups), dtype=np.int64)
-    alone = np.flatnonzero(groups < 0)
-    order = alone[strata_order([column[alone] for column in strata], rng)] if len(alone) else alone
+    ungrouped = np.flatnonzero(groups < 0)
+    order = (
+        ungrouped[strata_order([column[ungrouped] for column in strata], rng)]
+        if len(ungrouped)
+        else ungrouped
+    )
     fold[order] = np.arange(len(order)) % n_folds
-    together = np.flatnonzero(groups >= 0)
-    kinds = pd.MultiIndex.from_arrays([pd.Index(column[together]).astype(str) for column in strata])
+    grouped = np.flatnonzero(groups >= 0)
+    kinds = pd.MultiIndex.from_arrays([pd.Index(column[grouped]).astype(str) for column in strata])
     codes = pd.factorize(kinds)[0]
     if np.bincount(codes).max() < n_folds:
         # scikit-learn requires a stratum with at least one cell per fold; otherwise, balance sizes only.
@@ -127,8 +131,8 @@ def _grouped(
     with warnings.catch_warnings():
         # A stratum with fewer cells than there are folds cannot be in all of them.
         warnings.filterwarnings("ignore", message="The least populated class")
-        for number, (_, test) in enumerate(folds.split(together, codes, groups=groups[together])):
-            fold[together[test]] = number
+        for number, (_, test) in enumerate(folds.split(grouped, codes, groups=groups[grouped])):
+            fold[grouped[test]] = number
     return [np.flatnonzero(fold == number) for number in range(n_folds)]
 
 
@@ -142,24 +146,24 @@ def _validation(
     """Draw a fraction of the cells: whole groups, and cells without a group."""
     if not size:
         return NO_CELLS
-    alone = cells if groups is None else cells[groups[cells] < 0]
-    drawn = draw_split([column[alone] for column in strata], 1 - size, None, rng).validation
-    chosen = [alone[drawn]] if len(alone) else [NO_CELLS]
+    ungrouped = cells if groups is None else cells[groups[cells] < 0]
+    drawn = draw_split([column[ungrouped] for column in strata], 1 - size, None, rng).validation
+    chosen = [ungrouped[drawn]] if len(ungrouped) else [NO_CELLS]
     if groups is not None:
-        together = cells[groups[cells] >= 0]
-        names, sizes = np.unique(groups[together], return_counts=True)
+        grouped = cells[groups[cells] >= 0]
+        names, sizes = np.unique(groups[grouped], return_counts=True)
         if len(names) < 2:
             raise ValueError(
                 "A fold leaves a single group to train and validate on. Use more folds, or no validation "
                 "cells: validation_size=0."
             )
         # In random order, take each group that still fits into the quota; the smallest group if none fits.
-        quota, taken = size * len(together), []
+        quota, taken = size * len(grouped), []
         for i in rng.permutation(len(names)):
             if sizes[i] <= quota:
                 taken.append(names[i])
                 quota -= sizes[i]
-        chosen.append(together[np.isin(groups[together], taken or names[[sizes.argmin()]])])
+        chosen.append(grouped[np.isin(groups[grouped], taken or names[[sizes.argmin()]])])
     return np.sort(np.concatenate(chosen))
 
 
@@ -169,8 +173,8 @@ def within(
     """Divide a split's training cells into folds, each of which validates a model trained on the others.
 
     Every training cell is a validation cell of exactly one model, which has not trained on it. Intervals of
-    an :class:`scvi_cae.Ensemble` of these models are calibrated on these cells. Train with ``monitor=None``, so
-    that they do not choose the epoch either.
+    an :class:`scvi_cae.Ensemble` of these models are calibrated on these cells. Train with ``monitor=None``,
+    so that they do not choose the epoch either.
 
     Parameters
     ----------

@@ -188,7 +188,7 @@ def test_results_survive_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"min_score": 0.3, "n_top": 2}, "Give one of them"),
+        ({"min_score": 0.3, "n_top": 2}, "Use one of them"),
         ({"min_value": -1}, "min_value=-1 must be at least 0"),
         ({"min_value": np.nan}, "min_value=nan"),
         ({"n_top": 0}, "n_top=0 must be a whole number from 1 to 5"),

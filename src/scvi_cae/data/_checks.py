@@ -1,7 +1,7 @@
 """Conditions that a MuData or an AnnData must meet; each message names the place and the fix.
 
-Functions take the key of the modality that messages name: ``"rna"`` becomes "Modality 'rna'", and ``None`` becomes
-"The AnnData", for an AnnData outside a MuData.
+Functions take the key of the modality that messages name: ``"rna"`` becomes "Modality 'rna'", and ``None``
+becomes "The AnnData", for an AnnData outside a MuData.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ._scan import Scan
 
-#: From here on, integers only are taken for counts rather than, say, numbers of branches.
+#: Least maximum of whole numbers that are taken for counts rather than, for example, numbers of branches.
 _COUNTS_MAX = 50
 
 
@@ -120,8 +120,8 @@ def check_modalities(
     Raises
     ------
     ValueError
-        If there are fewer than two modalities, labels included, or none that is a matrix; if a key is unknown or named
-        twice.
+        If modalities and labels are fewer than two, or none is a matrix; if a key is unknown
+        or named twice.
     """
     available = list(mdata.mod)
     check_known(mdata, modalities)
@@ -218,8 +218,8 @@ def check_in_memory(matrix: Any, modality: str | None, layer: str | None) -> Non
         isinstance(matrix, np.ndarray) or sparse.issparse(matrix)
     ):
         raise TypeError(
-            f"{describe(modality, layer)} is a {type(matrix).__name__}. Make it a numpy array with NaN for missing "
-            "values, or a scipy sparse matrix."
+            f"{describe(modality, layer)} is a {type(matrix).__name__}. Make it a numpy array with NaN for "
+            "missing values, or a scipy sparse matrix."
         )
 
 
@@ -228,7 +228,7 @@ def check_numbers(matrix: Any, modality: str | None, layer: str | None = None) -
     name = describe(modality, layer)
     if type(matrix).__module__.partition(".")[0] == "dask":
         raise TypeError(
-            f"{name} is a dask array. Give the array on disk itself: "
+            f"{name} is a dask array. Use the array on disk itself: "
             "AnnData(anndata.io.sparse_dataset(group['X']), obs=..., var=...), or group['X'] if it is dense."
         )
     dtype = getattr(matrix, "dtype", None)
@@ -285,7 +285,7 @@ def check_features_vary(scan: Scan, modality: str, var_names: pd.Index) -> None:
         if which.any():
             raise ValueError(
                 f"Modality {modality!r}: {which.sum()} of {len(var_names)} features are {problem}: "
-                f"{shorten(var_names[which])}. They carry nothing to learn; remove them, "
+                f"{shorten(var_names[which])}. They are uninformative; remove them, "
                 f"for example mdata.mod[{modality!r}] = mdata[{modality!r}][:, keep].copy(); mdata.update()."
             )
 
@@ -294,8 +294,8 @@ def warn_if_unmeasured(measured: np.ndarray, modality: str, obs_names: pd.Index)
     """Warn of cells that are listed in a modality but have no value in it."""
     if not measured.all():
         warnings.warn(
-            f"Modality {modality!r}: {np.sum(~measured)} cells have no value (all NaN) and are taken to lack it: "
-            f"{shorten(obs_names[~measured])}.",
+            f"Modality {modality!r}: {np.sum(~measured)} cells have no value (all NaN) and are treated "
+            f"as lacking it: {shorten(obs_names[~measured])}.",
             UserWarning,
             stacklevel=2,
         )
@@ -308,8 +308,8 @@ def check_counts(scan: Scan, modality: str, layer: str | None) -> None:
         what = f"negative values (down to {lowest:g})" if lowest < 0 else "values that are not whole numbers"
         raise ValueError(
             f"Modality {modality!r}: likelihood 'negative_binomial' is for raw counts, but "
-            f"{'X' if layer is None else f'layer {layer!r}'} has {what}. Name the layer that holds the counts: "
-            f"layers={{{modality!r}: 'counts'}}."
+            f"{'X' if layer is None else f'layer {layer!r}'} has {what}. Name the layer that holds the "
+            f"counts: layers={{{modality!r}: 'counts'}}."
         )
 
 
@@ -317,10 +317,10 @@ def warn_if_counts(scan: Scan, modality: str) -> None:
     """Warn where log-transformed values are expected and the matrix holds counts."""
     if scan.whole and not scan.gaps and np.min(scan.low) >= 0 and np.max(scan.high) >= _COUNTS_MAX:
         warnings.warn(
-            f"Modality {modality!r} looks like raw counts (whole numbers from 0 to {np.max(scan.high):g}), but the "
-            "model fits standardised values by squared error. Normalise first: sc.pp.normalize_total(adata, "
-            "target_sum=1e6); sc.pp.log1p(adata). Or fit the counts: setup_mudata(mdata, "
-            f"likelihoods={{{modality!r}: 'negative_binomial'}}).",
+            f"Modality {modality!r} looks like raw counts (whole numbers from 0 to {np.max(scan.high):g}), "
+            "but the model fits standardised values by squared error. Normalise first: "
+            "sc.pp.normalize_total(adata, target_sum=1e6); sc.pp.log1p(adata). Or fit the counts: "
+            f"setup_mudata(mdata, likelihoods={{{modality!r}: 'negative_binomial'}}).",
             UserWarning,
             stacklevel=2,
         )
@@ -337,8 +337,8 @@ def check_paired(present: Mapping[str, np.ndarray]) -> None:
     for name, mask in present.items():
         if not any((mask & other).any() for key, other in present.items() if key != name):
             raise ValueError(
-                f"No cell of modality {name!r} has another modality: nothing couples it to the others. Cells are "
-                "matched by obs_names; check that modalities use the same ones, for example "
+                f"No cell of modality {name!r} has another modality: nothing couples it to the others. Cells "
+                "are matched by obs_names; check that modalities use the same ones, for example "
                 f"{shorten(list(present))} in mdata[...].obs_names."
             )
     unpaired = [pair for pair in combinations(present, 2) if not (present[pair[0]] & present[pair[1]]).any()]

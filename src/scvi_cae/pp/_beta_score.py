@@ -91,7 +91,7 @@ def beta_score(
     Raises
     ------
     KeyError
-        If there is no column ``groupby``.
+        If column ``groupby`` does not exist.
     ValueError
         If the cells have fewer than two types, a value is missing or infinite, no gene is selected, or a key
         to be written exists.
@@ -119,7 +119,7 @@ def beta_score(
     ['marker']
     """
     if min_score is not None and n_top is not None:
-        raise ValueError("min_score and n_top are alternative ways to select genes. Give one of them.")
+        raise ValueError("min_score and n_top are alternative ways to select genes. Use one of them.")
     if not min_value >= 0:
         raise ValueError(
             f"min_value={min_value} must be at least 0, which is the value of a gene that was not detected."

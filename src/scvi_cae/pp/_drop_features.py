@@ -39,7 +39,7 @@ def drop_features(
     """Drop features that are missing in many cells or whose names contain a pattern.
 
     Gala et al. (2021) drop electrophysiological features that are missing in at least 10 % of the cells, and
-    those with ``ramp``, ``mean`` or ``fi_`` in their names. To give other cells the same features, select
+    those with ``ramp``, ``mean`` or ``fi_`` in their names. For the same features of other cells, select
     them by name: ``test = test[:, train.var_names].copy()``.
 
     The matrix holds cells by features, dense, with NaN for missing values. Features are dropped from ``X``

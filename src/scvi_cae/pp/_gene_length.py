@@ -63,7 +63,7 @@ def normalize_gene_length(
     Raises
     ------
     KeyError
-        If there is no column ``lengths``.
+        If column ``lengths`` does not exist.
     TypeError
         If lengths are not numbers.
     ValueError
@@ -141,6 +141,6 @@ def _kilobases(lengths: pd.Series, genes: pd.Index, name: str) -> np.ndarray:
     if wrong.any():
         raise ValueError(
             f"{name}: the length of {wrong.sum()} of {len(genes)} genes is missing or not above 0: "
-            f"{shorten(genes[wrong])}. Give their lengths, or leave the genes out."
+            f"{shorten(genes[wrong])}. Add their lengths, or leave the genes out."
         )
     return base_pairs / 1000

@@ -147,7 +147,7 @@ def predictive_features(
 
 
 def _group_lasso(x: np.ndarray, y: np.ndarray, n_top: int) -> np.ndarray:
-    """``(n_features,)`` norms of coefficients: of the first solution with ``n_top`` features, else of the last."""
+    """``(n_features,)`` norms of the first solution with ``n_top`` features, else of the last one."""
     largest = np.linalg.norm(x.T @ y, axis=1).max() / len(x)  # the lowest penalty that includes no feature
     norms = np.zeros(x.shape[1])
     if largest == 0:

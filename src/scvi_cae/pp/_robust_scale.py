@@ -75,7 +75,7 @@ def robust_scale(
     Raises
     ------
     KeyError
-        If there is no column ``mask_var``.
+        If column ``mask_var`` does not exist.
     TypeError
         If the matrix is sparse, or the mask is not Boolean.
     ValueError

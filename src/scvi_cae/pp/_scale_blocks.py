@@ -69,7 +69,7 @@ def scale_blocks(
     Raises
     ------
     KeyError
-        If there is no column ``blocks``.
+        If column ``blocks`` does not exist.
     TypeError
         If the matrix is sparse.
     ValueError
