@@ -1,4 +1,4 @@
-"""The demonstration, and that its results are what they say."""
+"""The demonstration writes complete files, with scores that the saved model reproduces."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check(out, result, keys) -> None:
         assert image[..., :3].std() > 0.05  # not blank
 
     mdata = mudata.read_h5mu(out / "latent.h5mu")
-    assert set(mdata.obs["split"]) == {"train", "validation", "test"}
+    assert set(mdata.obs["X_cae_set"]) == {"training", "validation", "test"}
     for adata in mdata.mod.values():
         assert np.isfinite(adata.obsm["X_cae"]).all()
         assert np.isfinite(adata.obsm["X_umap"]).all()
@@ -37,7 +37,7 @@ def check(out, result, keys) -> None:
     model = CoupledAE.load(out / "model", adata=mdata)
     np.testing.assert_allclose(model.get_latent_representation(), mdata.obsm["X_cae"], rtol=1e-4, atol=1e-5)
     scores = pd.read_csv(out / "scores.csv")
-    test = np.flatnonzero(mdata.obs["split"] == "test")
+    test = np.flatnonzero(mdata.obs["X_cae_set"] == "test")
     pd.testing.assert_frame_equal(
         scores, score(model, test, labels_key=keys), check_exact=False, rtol=1e-4, check_dtype=False
     )

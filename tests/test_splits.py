@@ -81,7 +81,7 @@ def test_groups_are_spread_evenly():
     assert max(shares) - min(shares) < 0.1
 
 
-def test_cells_without_a_group_are_dealt_out_singly():
+def test_cells_without_a_group_are_distributed_one_by_one():
     mdata = annotated(unlabelled=0.5)
     alone = mdata.obs["cell_type"].isna().to_numpy()
     counts = [alone[fold.test].sum() for fold in splits.k_fold(mdata, 4, group_by="cell_type")]
@@ -239,5 +239,5 @@ def test_folds_within_a_split_of_training_cells_only():
 
 @pytest.mark.parametrize("n_folds", [1, 10, 2.0])
 def test_folds_within_too_few_cells(n_folds):
-    with pytest.raises(ValueError, match=r"n_folds=.*from 2 to the number of training cells, 9"):
+    with pytest.raises(ValueError, match=r"n_folds=.*from 2 to 9, the number of training cells"):
         splits.within((np.arange(9),), n_folds)

@@ -1,12 +1,12 @@
-"""What the command ``scvi-cae demo`` does, from data to figures."""
+"""Steps of the command ``scvi-cae demo``, from data to figures."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import anndata
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import scanpy as sc
 import scvi
 import torch
@@ -23,23 +23,24 @@ from scvi_cae.model import CoupledAE
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
     from mudata import MuData
 
-#: A tenth of the cells chooses the best epoch, a tenth is for the scores.
+#: Fractions of training and validation cells. The rest, a tenth, is the test set.
 TRAIN_SIZE, VALIDATION_SIZE = 0.8, 0.1
 N_GENES = 2000
 KEY = "X_cae"
 
 
 class Keys(NamedTuple):
-    """Columns of cells' annotations: for the type mean, and for the colours, which must be few."""
+    """Columns of ``.obs``: for the baseline "type mean", and for colours, which need few categories."""
 
     type: str
     colour: str
 
 
 def load(name: str, seed: int) -> tuple[MuData, Keys, Split]:
-    """A data set of two modalities, and which of its cells train; genes are chosen by these."""
+    """A data set with two modalities, and its split. Genes are selected on the training cells."""
     if name == "simulated":
         mdata, keys = simulate_patchseq(n_morph=0), Keys("cell_type", "family")
         return mdata, keys, split_cells(mdata, keys, seed)
@@ -56,7 +57,7 @@ def load(name: str, seed: int) -> tuple[MuData, Keys, Split]:
 
 
 def split_cells(mdata: MuData, keys: Keys, seed: int) -> Split:
-    """Training, validation and test cells, with each type and each combination of modalities in proportion."""
+    """Split of the cells, stratified by type and by combination of modalities."""
     present = {name: mdata.obs_names.isin(mdata[name].obs_names) for name in mdata.mod}
     strata = [presence_pattern(present), mdata.obs[keys.type]]
     return draw_split(strata, TRAIN_SIZE, VALIDATION_SIZE, np.random.RandomState(seed))
@@ -64,8 +65,8 @@ def split_cells(mdata: MuData, keys: Keys, seed: int) -> Split:
 
 def make_model(mdata: MuData, keys: Keys, seed: int) -> CoupledAE:
     """An untrained model."""
-    # numba, with which scanpy normalises, sets the number of threads of the whole process; the matrices of so
-    # small a network are too small to share out.
+    # numba, which scanpy uses to normalise, sets the number of threads of the whole process. The matrices of
+    # this small network are too small for several threads.
     torch.set_num_threads(1)
     scvi.settings.seed = seed
     CoupledAE.setup_mudata(mdata)
@@ -73,18 +74,17 @@ def make_model(mdata: MuData, keys: Keys, seed: int) -> CoupledAE:
 
 
 def score_model(model: CoupledAE, keys: Keys) -> pd.DataFrame:
-    """Scores on the test cells."""
+    """Scores of the model and of baselines on the test cells."""
     return score(model, labels_key=keys.type)
 
 
 def write_results(folder: Path, model: CoupledAE, scores: pd.DataFrame, keys: Keys, seed: int) -> None:
-    """Everything that the demonstration leaves behind."""
+    """Write all files of the demonstration."""
     mdata = model.adata
     model.write_latent(key=KEY)
-    mdata.obs["split"] = _split(model)
     points = joint_umap(mdata, keys.colour, seed)
     for name in mdata.mod:
-        # One point per cell and modality: a paired cell has two.
+        # One point per cell and modality: a paired cell has two points.
         mdata[name].obsm["X_umap"] = points[points.obs["modality"] == name].obsm["X_umap"]
     plot_umap(points, keys.colour, folder / "umap.png")
     plot_training(model, folder / "training.png")
@@ -93,47 +93,31 @@ def write_results(folder: Path, model: CoupledAE, scores: pd.DataFrame, keys: Ke
     mdata.write_h5mu(folder / "latent.h5mu")
 
 
-def _split(model: CoupledAE) -> pd.Series:
-    split = np.full(model.adata.n_obs, "train", dtype=object)
-    split[model.validation_indices] = "validation"
-    split[model.test_indices] = "test"
-    return pd.Series(split, index=model.adata.obs_names, dtype="category")
-
-
 def joint_umap(mdata: MuData, colour: str, seed: int) -> AnnData:
-    """UMAP of the latents of all modalities together; an observation is a cell in one modality."""
-    parts = {name: adata.obsm[KEY] for name, adata in mdata.mod.items()}
-    cells = np.concatenate([mdata[name].obs_names for name in parts])
-    modality = np.repeat(list(parts), [len(z) for z in parts.values()])
-    obs = pd.DataFrame(
-        {
-            colour: mdata.obs[colour].reindex(cells).to_numpy(),
-            "modality": pd.Categorical(modality, list(parts)),
-        },
-        index=[f"{cell} {name}" for cell, name in zip(cells, modality, strict=True)],
-    )
-    obs[colour] = pd.Categorical(obs[colour], mdata.obs[colour].cat.categories)
-    points = AnnData(obs=obs, obsm={KEY: np.concatenate(list(parts.values()))})
+    """Joint UMAP of the latents of all modalities; an observation is a cell in one modality."""
+    parts = {
+        name: AnnData(obs=mdata.obs.loc[adata.obs_names, [colour]], obsm={KEY: adata.obsm[KEY]})
+        for name, adata in mdata.mod.items()
+    }
+    points = anndata.concat(parts, label="modality", index_unique=" ")
     sc.pp.neighbors(points, use_rep=KEY, random_state=seed)
     sc.tl.umap(points, random_state=seed)
     return points
 
 
 def plot_umap(points: AnnData, colour: str, path: Path) -> None:
-    """Two panels: what the cells are, and which modality a point comes from."""
+    """Plot the joint UMAP in two panels, coloured by annotation and by modality."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
-    # In a random order, or the modality drawn last would hide the other.
+    # In random order, so that no modality hides the other.
     shuffled = points[np.random.default_rng(0).permutation(points.n_obs)].copy()
-    for axis, key, title in zip(
-        axes, (colour, "modality"), (colour.replace("_", " "), "modality"), strict=True
-    ):
-        sc.pl.umap(shuffled, color=key, ax=axis, show=False, title=title, size=14)
+    for axis, key in zip(axes, (colour, "modality"), strict=True):
+        sc.pl.umap(shuffled, color=key, ax=axis, show=False, title=key.replace("_", " "), size=14)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
 
 def plot_training(model: CoupledAE, path: Path) -> None:
-    """Reconstruction loss of training and validation cells by epoch, and the epoch whose weights were kept."""
+    """Plot reconstruction losses by epoch, and mark the epoch whose weights are kept."""
     figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
     curves = {
         name: model.history[f"reconstruction_loss_{name}"].iloc[:, 0] for name in ("train", "validation")
@@ -150,7 +134,7 @@ def plot_training(model: CoupledAE, path: Path) -> None:
 
 
 def print_scores(scores: pd.DataFrame) -> None:
-    """The scores as a table on stdout, methods beside each other."""
+    """Print the scores as a table on stdout, with one column per method."""
     table = Table(
         title="Scores on held-out cells",
         caption="R2: 1 is perfect, 0 the training mean.\nFOSCTTM: 0 is perfect, 0.5 chance.",

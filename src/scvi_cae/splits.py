@@ -1,4 +1,4 @@
-"""Splits of cells into folds, as :meth:`scvi_cae.CoupledAE.train` takes them."""
+"""Splits of cells for cross-validation, in the form that :meth:`scvi_cae.CoupledAE.train` accepts."""
 
 from __future__ import annotations
 
@@ -9,16 +9,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from scvi_cae._arguments import shorten
+from scvi_cae._arguments import check_whole, shorten
 
-from .data import (
-    Split,
-    check_mudata,
-    draw_split,
-    obs_column,
-    presence_pattern,
-    strata_order,
-)
+from .data import Split, check_mudata, draw_split, obs_column, presence_pattern, strata_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Split", "gala2021", "k_fold", "within"]
 
-NOBODY = np.empty(0, dtype=np.int64)
+NO_CELLS = np.empty(0, dtype=np.int64)
 
 
 def k_fold(
@@ -39,10 +32,11 @@ def k_fold(
     validation_size: float = 0.0,
     seed: int = 0,
 ) -> list[Split]:
-    """Folds in which every cell is a test cell exactly once.
+    """Splits of a k-fold cross-validation, in which every cell is a test cell exactly once.
 
-    Every fold has its share of each combination of modalities that cells have, and of each category of
-    ``stratify_by``, up to one cell; with groups, as nearly as whole groups allow.
+    Folds are stratified by the combination of modalities that a cell has and by ``stratify_by``: they contain
+    equal numbers of cells of each stratum, up to one cell. With groups, the numbers are as equal as whole
+    groups allow.
 
     Parameters
     ----------
@@ -51,28 +45,30 @@ def k_fold(
     n_folds
         Number of folds, at least 2.
     stratify_by
-        Columns of cells' annotations, in ``mdata.obs`` or a modality's ``.obs``, whose proportions every fold has. A
+        Columns of ``mdata.obs`` or of a modality's ``.obs`` whose proportions are equal in all folds. A
         missing value is a category of its own.
     group_by
-        Column of groups that stay together: a mouse, a donor or a sequencing batch, to test across them; cell types,
-        to test on types that were never seen. Cells without a group are groups of their own.
+        Column of groups that are not divided between sets: mice, donors or sequencing batches, to test on new
+        ones; cell types, to test on types that are absent from training. A cell without a group is a group of
+        its own.
     validation_size
-        Fraction of the cells outside a fold that choose the best epoch rather than train: with groups, whole ones of
-        about as many cells, but at least one. None by default.
+        Fraction of the cells outside a fold that form the validation set, which chooses the best epoch. With
+        ``group_by``, the validation set consists of whole groups, at least one, with about this fraction of
+        the cells. 0 by default.
     seed
-        Of the random numbers.
+        Seed of the random numbers.
 
     Returns
     -------
-    A split for each fold, for ``model.train(external_indexing=split)``.
+    One split per fold, for ``model.train(external_indexing=split)``.
 
     Raises
     ------
     ValueError
-        If there are fewer cells or groups than folds, ``validation_size`` is not a fraction below 1, or there are
-        too few groups to validate on some.
+        If ``n_folds`` exceeds the number of cells or groups, ``validation_size`` is not at least 0 and below
+        1, or the groups are too few for a validation set.
     KeyError
-        If no table has a named column.
+        If a column does not exist.
 
     Examples
     --------
@@ -84,10 +80,7 @@ def k_fold(
     >>> held_out_types = scvi_cae.splits.k_fold(mdata, 3, group_by="cell_type")
     """
     check_mudata(mdata)
-    if not isinstance(n_folds, (int, np.integer)) or not 2 <= n_folds <= mdata.n_obs:
-        raise ValueError(
-            f"n_folds={n_folds!r} must be a whole number from 2 to the number of cells, {mdata.n_obs}."
-        )
+    check_whole(n_folds, "n_folds", 2, mdata.n_obs, "the number of cells")
     if not 0 <= validation_size < 1:
         raise ValueError(f"validation_size={validation_size} must be at least 0 and below 1.")
     present = {name: mdata.obs_names.isin(adata.obs_names) for name, adata in mdata.mod.items()}
@@ -113,26 +106,33 @@ def k_fold(
 def _grouped(
     strata: Sequence[np.ndarray], groups: np.ndarray, n_folds: int, rng: np.random.RandomState, name: str
 ) -> list[np.ndarray]:
-    """Folds of whole groups; cells without one (-1) are dealt out singly."""
+    """Folds of whole groups; cells without a group (-1) are distributed one by one."""
     n_groups = groups.max() + 1
     if n_groups < n_folds:
-        raise ValueError(f"{name!r} has {n_groups} groups, too few for {n_folds} folds.")
+        raise ValueError(
+            f"Column {name!r} has {n_groups} groups, too few for {n_folds} folds. Lower n_folds, or group by "
+            "another column."
+        )
     fold = np.empty(len(groups), dtype=np.int64)
-    alone = np.flatnonzero(groups < 0)
-    order = alone[strata_order([column[alone] for column in strata], rng)] if len(alone) else alone
+    ungrouped = np.flatnonzero(groups < 0)
+    order = (
+        ungrouped[strata_order([column[ungrouped] for column in strata], rng)]
+        if len(ungrouped)
+        else ungrouped
+    )
     fold[order] = np.arange(len(order)) % n_folds
-    together = np.flatnonzero(groups >= 0)
-    kinds = pd.MultiIndex.from_arrays([pd.Index(column[together]).astype(str) for column in strata])
+    grouped = np.flatnonzero(groups >= 0)
+    kinds = pd.MultiIndex.from_arrays([pd.Index(column[grouped]).astype(str) for column in strata])
     codes = pd.factorize(kinds)[0]
     if np.bincount(codes).max() < n_folds:
-        # scikit-learn refuses to stratify if every category is rarer than that; then sizes alone are balanced.
+        # scikit-learn requires a stratum with at least one cell per fold; otherwise, balance sizes only.
         codes = np.zeros_like(codes)
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=rng)
     with warnings.catch_warnings():
-        # A category with fewer cells than there are folds is in some of them only; that cannot be helped.
+        # A stratum with fewer cells than there are folds cannot be in all of them.
         warnings.filterwarnings("ignore", message="The least populated class")
-        for number, (_, test) in enumerate(folds.split(together, codes, groups=groups[together])):
-            fold[together[test]] = number
+        for number, (_, test) in enumerate(folds.split(grouped, codes, groups=groups[grouped])):
+            fold[grouped[test]] = number
     return [np.flatnonzero(fold == number) for number in range(n_folds)]
 
 
@@ -143,57 +143,57 @@ def _validation(
     size: float,
     rng: np.random.RandomState,
 ) -> np.ndarray:
-    """A fraction of the cells: of whole groups, and of those without a group."""
+    """Draw a fraction of the cells: whole groups, and cells without a group."""
     if not size:
-        return NOBODY
-    alone = cells if groups is None else cells[groups[cells] < 0]
-    drawn = draw_split([column[alone] for column in strata], 1 - size, None, rng).validation
-    chosen = [alone[drawn]] if len(alone) else [NOBODY]
+        return NO_CELLS
+    ungrouped = cells if groups is None else cells[groups[cells] < 0]
+    drawn = draw_split([column[ungrouped] for column in strata], 1 - size, None, rng).validation
+    chosen = [ungrouped[drawn]] if len(ungrouped) else [NO_CELLS]
     if groups is not None:
-        together = cells[groups[cells] >= 0]
-        names, sizes = np.unique(groups[together], return_counts=True)
+        grouped = cells[groups[cells] >= 0]
+        names, sizes = np.unique(groups[grouped], return_counts=True)
         if len(names) < 2:
             raise ValueError(
-                "A fold leaves a single group to train and validate on. Take fewer cells at a time (more folds) or no "
-                "validation cells: validation_size=0."
+                "A fold leaves a single group to train and validate on. Use more folds, or no validation "
+                "cells: validation_size=0."
             )
-        # In random order, each group that still fits; the smallest one if none does.
-        quota, taken = size * len(together), []
+        # In random order, take each group that still fits into the quota; the smallest group if none fits.
+        quota, taken = size * len(grouped), []
         for i in rng.permutation(len(names)):
             if sizes[i] <= quota:
                 taken.append(names[i])
                 quota -= sizes[i]
-        chosen.append(together[np.isin(groups[together], taken or names[[sizes.argmin()]])])
+        chosen.append(grouped[np.isin(groups[grouped], taken or names[[sizes.argmin()]])])
     return np.sort(np.concatenate(chosen))
 
 
 def within(
     split: Sequence[np.ndarray | Sequence[int] | None], n_folds: int = 5, seed: int = 0
 ) -> list[Split]:
-    """Folds of a split's training cells, each of which validates the model that the others train.
+    """Divide a split's training cells into folds, each of which validates a model trained on the others.
 
-    The models of all folds together have validated on every training cell, without having trained on it: what
-    intervals of an :class:`scvi_cae.Ensemble` are calibrated on. Train them with ``monitor=None``, so that these cells
-    do not choose the epoch either.
+    Every training cell is a validation cell of exactly one model, which has not trained on it. Intervals of
+    an :class:`scvi_cae.Ensemble` of these models are calibrated on these cells. Train with ``monitor=None``,
+    so that they do not choose the epoch either.
 
     Parameters
     ----------
     split
-        Training, validation and test cells, the last two optional.
+        Training, validation and test cells; the last two are optional.
     n_folds
         Number of folds, at least 2.
     seed
-        Of the random numbers.
+        Seed of the random numbers.
 
     Returns
     -------
-    A split for each fold, of random cells. Test cells are those of ``split`` and its validation cells, so that nothing
-    is fitted to either.
+    One split per fold, of random cells. The test cells are the test and validation cells of ``split``, so
+    that nothing is fitted to either.
 
     Raises
     ------
     ValueError
-        If there are fewer training cells than folds.
+        If ``n_folds`` exceeds the number of training cells.
 
     Examples
     --------
@@ -203,23 +203,20 @@ def within(
     >>> [len(fold.validation) for fold in scvi_cae.splits.within(split, 4)]
     [40, 40, 40, 40]
     """
-    sets = [np.asarray(NOBODY if cells is None else cells) for cells in split]
+    sets = [np.asarray(NO_CELLS if cells is None else cells) for cells in split]
     train, *others = (np.flatnonzero(cells) if cells.dtype == bool else cells for cells in sets)
-    if not isinstance(n_folds, (int, np.integer)) or not 2 <= n_folds <= len(train):
-        raise ValueError(
-            f"n_folds={n_folds!r} must be a whole number from 2 to the number of training cells, {len(train)}."
-        )
+    check_whole(n_folds, "n_folds", 2, len(train), "the number of training cells")
     order = np.random.RandomState(seed).permutation(train)
-    test = np.sort(np.concatenate([NOBODY, *others]).astype(np.int64))
+    test = np.sort(np.concatenate([NO_CELLS, *others]).astype(np.int64))
     folds = [np.sort(order[fold::n_folds]) for fold in range(n_folds)]
     return [Split(np.setdiff1d(train, fold), fold, test) for fold in folds]
 
 
 def gala2021(mdata: MuData, n_folds: int = 50, labels_key: str = "cluster") -> list[Split]:
-    """The splits of Gala et al. 2021, index for index.
+    """Splits of Gala et al. (2021), identical to the published indices.
 
-    They stratify by cell type with scikit-learn's generator at seed 0, so that they depend on the order of cells:
-    that of the published file, which :func:`scvi_cae.datasets.gala2021` keeps.
+    The folds are stratified by cell type with scikit-learn's generator at seed 0. They depend on the order of
+    cells, which must be that of the published file; :func:`scvi_cae.datasets.gala2021` preserves it.
 
     Parameters
     ----------
@@ -227,28 +224,29 @@ def gala2021(mdata: MuData, n_folds: int = 50, labels_key: str = "cluster") -> l
         MuData of the published cells in the published order.
     n_folds
         50
-            The paper's cross-validation: folds 45 to 49 together are the test cells of all splits, and folds 1 to
-            44 validate in turn; fold 0 always trains.
+            Cross-validation of the paper: folds 45 to 49 are the test set of all splits, each of folds 1 to
+            44 is a validation set, and fold 0 is always in the training set.
         20
-            The later re-run with one validation fold each and no test cells (the published ``train.py``).
+            Later run (the published ``train.py``): each fold is a validation set, without test cells.
         40
-            Likewise; of the minimal example.
+            Minimal example: likewise.
         5
-            The paper's clustering: each fold is the test cells of a split. It used the first one, 80 to 20 %, and
-            looked at the same cells for validation.
+            Clustering of the paper: each fold is the test set of a split. The paper used the first split, 80
+            to 20 %, and validated on the same cells.
     labels_key
         Column of cell types, in ``mdata.obs`` or a modality's ``.obs``.
 
     Returns
     -------
-    The splits: 44, 20, 40 or 5.
+    The splits: 44 for 50 folds, otherwise ``n_folds``.
 
     Raises
     ------
     ValueError
-        If ``n_folds`` is another number, a cell has no label, or every label has fewer cells than there are folds.
+        If ``n_folds`` is another number, a cell has no label, or every label has fewer cells than there are
+        folds.
     KeyError
-        If no table has the column.
+        If the column does not exist.
 
     Examples
     --------
@@ -257,25 +255,26 @@ def gala2021(mdata: MuData, n_folds: int = 50, labels_key: str = "cluster") -> l
     >>> splits = scvi_cae.splits.gala2021(mdata)  # doctest: +SKIP
     """
     if n_folds not in (50, 40, 20, 5):
-        raise ValueError(f"n_folds={n_folds!r}: the published splits have 50, 40, 20 or 5 folds.")
+        raise ValueError(f"n_folds={n_folds!r} must be 50, 40, 20 or 5, as in the published splits.")
     check_mudata(mdata)
     labels = obs_column(mdata, labels_key)
     if labels.isna().any():
         raise ValueError(
             f"Column {labels_key!r} is missing for {labels.isna().sum()} cells, such as "
-            f"{shorten(mdata.obs_names[labels.isna()], 1)}; the published cells all have a label."
+            f"{shorten(mdata.obs_names[labels.isna()], 1)}. All published cells have a label; name their "
+            "column: labels_key=..."
         )
     cells = np.arange(mdata.n_obs)
     with warnings.catch_warnings():
-        # As published: rare types are not in every fold.
+        # As published, rare types are not in every fold.
         warnings.filterwarnings("ignore", message="The least populated class")
         generator = StratifiedKFold(n_folds, shuffle=True, random_state=0)
         folds = [fold for _, fold in generator.split(cells, labels.astype(str).to_numpy())]
     if n_folds == 5:
-        return [Split(np.setdiff1d(cells, fold), NOBODY, fold) for fold in folds]
+        return [Split(np.setdiff1d(cells, fold), NO_CELLS, fold) for fold in folds]
     if n_folds == 50:
         test = np.sort(np.concatenate(folds[45:]))
         folds = folds[1:45]
     else:
-        test = NOBODY
+        test = NO_CELLS
     return [Split(np.setdiff1d(cells, np.union1d(fold, test)), fold, test) for fold in folds]

@@ -88,7 +88,7 @@ def test_duplicate_names(axis):
     setattr(rna, f"{axis}_names", names)
     with pytest.warns(UserWarning, match="unique"):  # mudata's own
         mdata = mudata.MuData({"rna": rna, "ephys": mdata["ephys"]})
-    refused(mdata, ValueError, f"duplicate names: '{names[0]}'")
+    refused(mdata, ValueError, f"duplicate (cell|feature) names: '{names[0]}'")
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.csc_array])

@@ -52,7 +52,7 @@ def test_features_of_another_definition_are_left_out():
     [
         (
             ("scala2020", "gala2021"),
-            "No data set 'gala2021' in the table; there are 'scala2020', 'gouwens2020'",
+            "No data set 'gala2021' in the table; it has 'scala2020', 'gouwens2020'",
         ),
         (("factor", "scala2020"), "No data set 'factor'"),
         (("scala2020", "scala2020"), "both 'scala2020': name two"),

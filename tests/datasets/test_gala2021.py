@@ -247,18 +247,18 @@ CHANGED = {
     ),
     "negative expression": (
         {"T_dat": np.array([[0, 1, 2], [0, -1, 0], [0, 0, 0], [0, 0, 0]])},
-        r"T_dat is -1\.0 for cell '601506492' and 'Gad1'\. Give log1p",
+        r"T_dat is -1\.0 for cell '601506492' and 'Gad1'\. It must hold log1p",
     ),
     "missing expression": ({"T_dat": np.full((4, 3), NAN)}, "T_dat is nan for cell '601506507' and 'Sst'"),
     "gene twice": ({"gene_id": objects("Sst", "Gad1", "Sst ")}, "gene_id lists 'Sst' more than once"),
-    "gene without name": ({"gene_id": objects("Sst", "  ", "Vip")}, "gene_id has no name in place 2"),
+    "gene without name": ({"gene_id": objects("Sst", "  ", "Vip")}, "entry 2 of gene_id is not a name"),
     "cell twice": (
         {"T_spec_id_label": np.array([1, 2, 3, 2])},
-        "T_spec_id_label lists '2' more than once. Keep one of each cell",
+        "T_spec_id_label lists '2' more than once. Keep each cell once",
     ),
     "cell without id": (
         {"T_spec_id_label": np.array([1, NAN, 3, 2])},
-        "T_spec_id_label has no name in place 2",
+        "entry 2 of T_spec_id_label is not a name",
     ),
     "other cells": (
         {"E_spec_id_label": np.array([CELLS[0], CELLS[2], CELLS[1], CELLS[3]])},
@@ -266,17 +266,17 @@ CHANGED = {
     ),
     "unpaired": (
         {"E_ispaired": np.array([1, 1, 0, 1])},
-        "E_ispaired says that cell '1000000001' is not paired",
+        "cell '1000000001' is unpaired according to E_ispaired",
     ),
-    "maybe paired": ({"T_ispaired": np.array([1, NAN, 1, 1])}, "T_ispaired is nan in place 2"),
+    "maybe paired": ({"T_ispaired": np.array([1, NAN, 1, 1])}, "entry 2 of T_ispaired is nan"),
     "cluster missing": (
         {"cluster": np.array(["Lamp5 Lsp1", NAN, "Lamp5 Lsp1", "Lamp5 Lsp1"], dtype=object)},
-        "cluster has no name in place 2",
+        "entry 2 of cluster is not a name",
     ),
     "cluster of two numbers": ({"cluster_id": np.array([33, 4, 36, 5])}, "cluster 'Lamp5 Lsp1' differ in"),
     "number of two clusters": ({"cluster_id": np.array([4, 4, 36, 4])}, "cluster_id 4 differ in cluster"),
-    "fraction of a number": ({"cluster_id": np.array([33.5, 4, 36, 4])}, r"cluster_id is 33\.5 in place 1"),
-    "number as text": ({"cluster_id": objects("33", "4", "36", "4")}, "cluster_id is '33' in place 1"),
+    "fraction of a number": ({"cluster_id": np.array([33.5, 4, 36, 4])}, r"entry 1 of cluster_id is 33\.5"),
+    "number as text": ({"cluster_id": objects("33", "4", "36", "4")}, "entry 1 of cluster_id is '33'"),
     "cluster of two colours": (
         {"cluster_color": objects("#FFDF11", "#DDACC9", "#B95541", "#DDACC8")},
         "cluster 'Lamp5 Lsp1' differ in cluster_id or cluster_color",
@@ -303,7 +303,7 @@ CHANGED = {
     ),
     "scale lost": ({"feature_std": np.array([1])}, "feature_std is 1 x 1, not a list of 2, one per feature"),
     "no scale": ({"feature_std": np.array([1, 0])}, "feature_std of 'v_baseline' is not > 0"),
-    "missing mean": ({"feature_mean": np.array([1, NAN])}, "feature_mean is nan in place 2"),
+    "missing mean": ({"feature_mean": np.array([1, NAN])}, "entry 2 of feature_mean is nan"),
 }
 
 
@@ -349,10 +349,10 @@ def test_what_is_cut_off_is_refused(folder: Path, compressed: bool) -> None:
     ("content", "message"),
     [
         ("{", "not JSON"),
-        ("[1, 2]", "not an object of names"),
-        ('{"tau": 1}', "not an object of names"),
+        ("[1, 2]", "not a JSON object of strings"),
+        ('{"tau": 1}', "not a JSON object of strings"),
         ('{"tau": "tau"}', "names 1 features, but .* has 5"),
-        (json.dumps(DISPLAY | {"v_baseline": "tau"}), "more than one feature is displayed as 'tau'"),
+        (json.dumps(DISPLAY | {"v_baseline": "tau"}), "several features have the display name 'tau'"),
     ],
 )
 def test_other_names_are_refused(folder: Path, content: str, message: str) -> None:

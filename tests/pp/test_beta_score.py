@@ -188,7 +188,7 @@ def test_results_survive_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"min_score": 0.3, "n_top": 2}, "Give either"),
+        ({"min_score": 0.3, "n_top": 2}, "Use one of them"),
         ({"min_value": -1}, "min_value=-1 must be at least 0"),
         ({"min_value": np.nan}, "min_value=nan"),
         ({"n_top": 0}, "n_top=0 must be a whole number from 1 to 5"),
@@ -206,7 +206,7 @@ def test_bad_arguments_are_named(arguments, match):
 
 
 def test_unknown_column_is_named():
-    with pytest.raises(KeyError, match="No column 'family' in .obs; there are: 'type'"):
+    with pytest.raises(KeyError, match="No column 'family' in .obs; it has 'type'"):
         beta_score(make_rna(np.ones((4, 2)), ["a", "b"] * 2), "family")
 
 
@@ -215,7 +215,7 @@ def test_missing_values_are_refused(make):
     rna = make_rna(np.ones((4, 3)), ["a", "b"] * 2)
     rna.X[1, 2] = np.nan
     rna.X = make(rna.X)
-    with pytest.raises(ValueError, match=r"missing \(NaN\) of genes 'gene2'"):
+    with pytest.raises(ValueError, match=r"1 features have missing values \(NaN\): 'gene2'"):
         beta_score(rna, "type")
 
 

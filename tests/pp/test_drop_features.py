@@ -159,10 +159,10 @@ def test_a_mudata_survives_a_file(tmp_path):
     [
         ({"max_missing": 0}, "max_missing=0 must be above 0"),
         ({"max_missing": 10}, "max_missing=10 must be above 0 and at most 1"),
-        ({"patterns": "ramp"}, "must be a list of texts"),
-        ({"patterns": [""]}, "none empty"),
-        ({"patterns": [3]}, "must be a list of texts"),
-        ({"patterns": ["a", "i"]}, "none of the 6 features would be left"),
+        ({"patterns": "ramp"}, "must be a list of non-empty strings"),
+        ({"patterns": [""]}, "non-empty"),
+        ({"patterns": [3]}, "must be a list of non-empty strings"),
+        ({"patterns": ["a", "i"]}, "none of the 6 features would remain"),
     ],
 )
 def test_bad_arguments_are_named(arguments, match):

@@ -112,7 +112,7 @@ def test_ambiguous_parameters_are_refused(name):
     train = make_adata(0)
     CALLS[name](train)
     train.var_names = ["x0", "x1", "x1", "x3", "x4"]
-    with pytest.raises(ValueError, match="fitted has duplicate names of features: 'x1'"):
+    with pytest.raises(ValueError, match="fitted has duplicate feature names: 'x1'"):
         APPLY[name](make_adata(1), fitted=train)
 
 

@@ -87,7 +87,7 @@ def test_series_of_any_number_and_order(dtype):
         (pd.Series(range(1, 6), index=list("abcda")), ValueError, "more than once: 'a'"),
         (pd.Series(list("5678"), index=list("abcd")), TypeError, "of numbers"),
         (LENGTHS, TypeError, "not list"),
-        ("exons", KeyError, "no column 'exons' in .var.*there are: 'length'"),
+        ("exons", KeyError, "no column 'exons' in .var.*it has 'length'"),
     ],
 )
 def test_bad_lengths_are_named(lengths, error, match):
@@ -119,5 +119,5 @@ def test_logarithms_are_refused():
 def test_negative_values_are_refused(make):
     rna = make_rna(np.random.default_rng(0).normal(size=(6, 4)))
     rna.X = make(rna.X)
-    with pytest.raises(ValueError, match="below 0, which are no counts"):
+    with pytest.raises(ValueError, match="below 0, which are not counts"):
         normalize_gene_length(rna, "length")

@@ -90,8 +90,8 @@ def test_a_copy_leaves_the_data_alone():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target": "rna"}, "is the target, too"),
-        ({"target": "morph"}, "no modality 'morph'"),
+        ({"target": "rna"}, "is also the target"),
+        ({"target": "morph"}, "No modality 'morph'"),
         ({"n_top": 0}, "n_top=0 must be a whole number from 1 to 40"),
         ({"n_top": 41}, "from 1 to 40"),
         ({"cells": [3]}, "Only 1 of the cells have both"),
@@ -110,8 +110,8 @@ def test_missing_values_constant_targets_and_what_is_there():
     with pytest.raises(ValueError, match="already has .*predictive.*Delete these"):
         predictive_features(mdata, "rna", "ephys", n_top=3)
     mdata["ephys"].X[:] = 1
-    with pytest.raises(ValueError, match=r"Only 0 features of 'rna' tell anything.*fewer than n_top=3"):
+    with pytest.raises(ValueError, match=r"Only 0 features of 'rna' predict 'ephys'.*Lower n_top=3"):
         predictive_features(mdata, "rna", "ephys", n_top=3, key_added="other")
     mdata["rna"].X[0, 7] = np.nan
-    with pytest.raises(ValueError, match="1 features have missing values, such as 'g7'"):
+    with pytest.raises(ValueError, match=r"1 features have missing values \(NaN\): 'g7'"):
         predictive_features(mdata, "rna", "ephys", n_top=3, key_added="other")

@@ -124,7 +124,7 @@ def test_features_without_spread_are_named():
 def test_too_few_cells_for_percentiles_are_named():
     """Of two values, neither is within the 1st to the 99th percentile."""
     adata = make_adata(np.array([[1.0], [2.0]]))
-    with pytest.raises(ValueError, match="among the 2 fitted cells, 1 features.*widen the percentiles"):
+    with pytest.raises(ValueError, match="in the 2 fitted cells, 1 features.*widen the percentiles"):
         robust_scale(adata)
     robust_scale(adata, percentiles=(0, 100))
     assert adata.X.ravel().tolist() == [-1, 1]
@@ -140,7 +140,7 @@ def test_features_without_value_are_named():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"percentiles": (99, 1)}, "lower one first"),
+        ({"percentiles": (99, 1)}, "lower first"),
         ({"percentiles": (5,)}, "two numbers"),
         ({"percentiles": (0.01, 101)}, "from 0 to 100"),
         ({"max_value": 0}, "max_value=0 must be above 0"),

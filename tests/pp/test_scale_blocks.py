@@ -98,12 +98,12 @@ def test_single_precision_does_not_lose_the_variance():
 def test_blocks_without_variance_are_named():
     values = np.random.default_rng(0).normal(size=(100, 4))
     values[:, :2] = 1.1  # of which the mean, and so the variance, has rounding errors
-    with pytest.raises(ValueError, match="no feature varies among the 100 fitted cells: 'flat'"):
+    with pytest.raises(ValueError, match="no feature varies in the 100 fitted cells: 'flat'"):
         scale_blocks(make_adata(values, ["flat", "flat", "good", "good"]), "block")
     adata = make_adata(values, ["flat", "good", "good", "good"])
     adata.var.loc["x0", "block"] = None
     scale_blocks(adata, "block")
-    with pytest.raises(ValueError, match="no feature varies among the 1 fitted cells: 'good'"):
+    with pytest.raises(ValueError, match="no feature varies in the 1 fitted cells: 'good'"):
         scale_blocks(make_adata(values, "good"), "block", cells=[3])
 
 
@@ -118,7 +118,7 @@ def test_blocks_are_needed():
     values = np.random.default_rng(0).normal(size=(10, 3))
     with pytest.raises(ValueError, match=r"blocks=\.\.\."):
         scale_blocks(make_adata(values, "a"))
-    with pytest.raises(KeyError, match="no column 'spc' in .var .blocks.; there are: 'block'"):
+    with pytest.raises(KeyError, match="no column 'spc' in .var .blocks.; it has 'block'"):
         scale_blocks(make_adata(values, "a"), "spc")
     with pytest.raises(ValueError, match="no feature has a block in .var.'block'"):
         scale_blocks(make_adata(values, None), "block")

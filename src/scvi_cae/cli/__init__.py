@@ -1,4 +1,4 @@
-"""The command ``scvi-cae``: fit, embed and predict from files, and a demonstration."""
+"""Command line ``scvi-cae``: ``fit``, ``embed`` and ``predict`` on MuData files, and ``demo``."""
 
 from ._app import app
 

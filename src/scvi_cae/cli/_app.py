@@ -1,4 +1,4 @@
-"""Commands. Whatever imports torch is imported inside them: help and usage errors come at once."""
+"""Commands. They import torch when they run, so that help and usage errors are immediate."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ DEMO_FILES = ("latent.h5mu", "model", "umap.png", "training.png", "scores.csv")
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 Input = Annotated[Path, typer.Argument(metavar="IN.h5mu", help="MuData file.", show_default=False)]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that 'fit' wrote.", show_default=False)]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder written by 'fit'.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of split, weights and batches.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of split, weights and minibatches.")]
 MaxEpochs = Annotated[
     int | None,
-    typer.Option(min=1, help="Passes over the training cells. [default: 500 steps' worth, from 10 to 100]"),
+    typer.Option(min=1, help="Number of epochs. Default: enough for 500 training steps, from 10 to 100."),
 ]
 
 
@@ -57,38 +57,36 @@ def main(
 
 
 def _names(text: str | None) -> list[str] | None:
-    """Names between commas."""
+    """Names in a comma-separated list."""
     if text is None:
         return None
     names = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise typer.BadParameter(f"{text!r} is not a list of names such as rna,ephys.")
+        raise typer.BadParameter(f"{text!r} is not a comma-separated list of names, such as rna,ephys.")
     return names
 
 
 def _pairs(texts: list[str] | None, example: str) -> dict[str, str]:
-    """MODALITY=VALUE, any number of times."""
+    """Values by modality, from texts of the form MODALITY=VALUE."""
     pairs: dict[str, str] = {}
     for text in texts or []:
         modality, _, value = text.partition("=")
         if not modality or not value:
-            raise typer.BadParameter(f"{text!r} does not read MODALITY=VALUE, such as {example}.")
+            raise typer.BadParameter(f"{text!r} is not of the form MODALITY=VALUE, such as {example}.")
         if modality in pairs:
-            raise typer.BadParameter(f"{modality!r} is given two values: {pairs[modality]} and {value}.")
+            raise typer.BadParameter(f"{modality!r} has two values: {pairs[modality]} and {value}.")
         pairs[modality] = value
     return pairs
 
 
 def _train(model: Any, **kwargs: Any) -> None:
-    """Train with a progress bar on stderr; Ctrl-C is passed on, so that nothing half-trained is written."""
+    """Train with a progress bar on stderr; raise on Ctrl-C, so that no partly trained model is written."""
     from ._progress import TrainingProgress
 
     model.train(enable_progress_bar=False, callbacks=[TrainingProgress()], **kwargs)
     if model.trainer.interrupted:
         checkpoint = kwargs.get("checkpoint")
-        raise KeyboardInterrupt(
-            *(() if checkpoint is None else (f"the same command goes on from {checkpoint}",))
-        )
+        raise KeyboardInterrupt("" if checkpoint is None else f"the same command goes on from {checkpoint}")
 
 
 def _load(folder: Path) -> Any:
@@ -96,7 +94,7 @@ def _load(folder: Path) -> Any:
 
     model = CoupledAE.load(folder, adata=False)
     if not model.is_trained:
-        raise ValueError(f"The model in {folder} is not trained. Train it, and save it again.")
+        raise ValueError(f"The model in {folder} is not trained. Train it and save it again.")
     return model
 
 
@@ -106,46 +104,50 @@ def fit(
     data: Input,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the model.", show_default=False)],
     modalities: Annotated[
-        str | None, typer.Option(help="Modalities to couple, such as rna,ephys. [default: all]")
+        str | None, typer.Option(help="Modalities to couple, such as rna,ephys. Default: all.")
     ] = None,
     layer: Annotated[
-        list[str] | None, typer.Option(help="Layer to read of a modality, rna=logcounts; can be repeated.")
+        list[str] | None,
+        typer.Option(help="Layer of a modality to read, such as rna=logcounts; can be repeated."),
     ] = None,
     likelihood: Annotated[
         list[str] | None,
         typer.Option(
-            help="Likelihood of a modality, rna=negative_binomial for raw counts, or ephys=gaussian; can be repeated."
+            help="Likelihood of a modality, such as rna=negative_binomial for raw counts or ephys=gaussian; "
+            "can be repeated."
         ),
     ] = None,
     batch_key: Annotated[
         list[str] | None,
-        typer.Option(help="Column of technical batches of a modality, rna=batch; can be repeated."),
+        typer.Option(help="Column of technical batches of a modality, such as rna=batch; can be repeated."),
     ] = None,
     labels_key: Annotated[
         list[str] | None,
-        typer.Option(help="Column of cells' labels, which become one more modality; can be repeated."),
+        typer.Option(help="Column of cell labels, which become an additional modality; can be repeated."),
     ] = None,
     stratify_by: Annotated[
-        str | None, typer.Option(help="Column of cells' annotations whose proportions the split keeps.")
+        str | None, typer.Option(help="Column of .obs by which the split is stratified.")
     ] = None,
     n_latent: Annotated[int, typer.Option(min=1, help="Latent dimensions.")] = 10,
     max_epochs: MaxEpochs = None,
     train_size: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Fraction of cells that train; the others validate. [default: 0.9]"),
+        typer.Option(
+            min=0, max=1, help="Fraction of training cells; other cells are for validation. Default: 0.9."
+        ),
     ] = None,
     seed: Seed = 0,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Keep the state of the training in FILE, and go on from it if it is there, after a run that was "
-            "killed. It is deleted when the model is saved.",
+            help="Store the state of the training in FILE, and resume from it if it exists, after an "
+            "interrupted run. It is deleted once the model is saved.",
         ),
     ] = None,
-    accelerator: Annotated[str, typer.Option(help="Where to train: auto, cpu, gpu ...")] = "auto",
+    accelerator: Annotated[str, typer.Option(help="Device type for training: auto, cpu, gpu ...")] = "auto",
     devices: Annotated[
-        int, typer.Option(min=1, help="Devices that share each batch; processes, on a CPU.")
+        int, typer.Option(min=1, help="Number of devices that share each minibatch; on a CPU, processes.")
     ] = 1,
     overwrite: Overwrite = False,
 ) -> None:
@@ -170,7 +172,7 @@ def fit(
         likelihoods=_pairs(likelihood, "rna=negative_binomial"),
     )
     model = CoupledAE(mdata, n_latent=n_latent)
-    several = {} if devices == 1 else {"devices": devices, "strategy": "ddp"}
+    distributed = {} if devices == 1 else {"devices": devices, "strategy": "ddp"}
     _train(
         model,
         max_epochs=max_epochs,
@@ -178,7 +180,7 @@ def fit(
         stratify_by=stratify_by,
         checkpoint=checkpoint,
         accelerator=accelerator,
-        **several,
+        **distributed,
     )
     if not model.trainer.is_global_zero:
         return
@@ -197,17 +199,18 @@ def embed(
     key: Annotated[str, typer.Option(help="Key of the latents in .obsm.")] = "X_cae",
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a copy of a MuData file with the cells' latents.
+    """Write a copy of a MuData file with latents of its cells.
 
-    The joint latent goes to .obsm[KEY], that of each modality M to .obsm[KEY_M] and to .obsm[KEY] of the
-    modality. The data may lack all but one of the model's modalities.
+    The joint latent is stored in .obsm[KEY], the latent of modality M in .obsm[KEY_M] and in .obsm[KEY] of
+    the modality. One of the model's modalities suffices.
     """
     check_output(out, overwrite, suffixes=[".h5mu"])
     mdata = read_mudata(data)
     loaded = _load(model)
     if not set(loaded.modalities) & set(mdata.mod):
         raise ValueError(
-            f"{data} has none of the model's modalities {loaded.modalities}; it has {list(mdata.mod)}. Rename them."
+            f"{data} has none of the model's modalities {loaded.modalities}; it has {list(mdata.mod)}. "
+            "Rename its modalities."
         )
     loaded.write_latent(mdata, key=key)
 
@@ -227,16 +230,14 @@ def predict(
         Path, typer.Argument(metavar="OUT.csv", help="Table to write, .csv or .tsv.", show_default=False)
     ],
     source: Annotated[
-        str, typer.Option(help="Modality to predict from, or several: rna,morph.", show_default=False)
+        str, typer.Option(help="Modality to predict from, or several, such as rna,morph.", show_default=False)
     ],
-    target: Annotated[
-        str, typer.Option(help="Modality to predict, or column of labels.", show_default=False)
-    ],
+    target: Annotated[str, typer.Option(help="Modality or column of labels to predict.", show_default=False)],
     overwrite: Overwrite = False,
 ) -> None:
-    """Predict one modality from others: a table of cells by features, in the units of the training data.
+    """Predict a modality from others: a table of cells by features, in the units of the training data.
 
-    Cells that lack every source have empty rows. Of labels, it has the probabilities of classes.
+    Rows of cells that lack all sources are empty. For labels, the table holds class probabilities.
     """
     check_output(out, overwrite, suffixes=list(SEPARATORS))
     mdata = read_mudata(data)
@@ -246,19 +247,22 @@ def predict(
     empty = int(prediction.isna().all(axis=1).sum())
     if empty == len(prediction):
         raise ValueError(
-            f"No cell of {data} has a value of {source!r}; its modalities are {list(mdata.mod)}."
+            f"No cell of {data} has a value of {source!r}; the file has modalities {list(mdata.mod)}. Choose "
+            "another --source."
         )
 
     separator = SEPARATORS[out.suffix]
     write_file(out, lambda path: prediction.to_csv(path, sep=separator, index_label="cell"))
-    lacking = f"; {empty} of them lack {source!r}, and have empty rows" if empty else ""
+    lacking = f"; {empty} of them lack {source!r} and have empty rows" if empty else ""
     note(f"Wrote {out}: {target!r} of {len(prediction)} cells from {source!r}{lacking}.")
 
 
 @app.command()
 @reporting()
 def demo(
-    data: Annotated[DemoName, typer.Option(help="Data set; scala2020 is downloaded.")] = DemoName.simulated,
+    data: Annotated[
+        DemoName, typer.Option(help="Data set; scala2020 is downloaded if needed.")
+    ] = DemoName.simulated,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo"),
     max_epochs: MaxEpochs = None,
     seed: Seed = 0,
@@ -266,8 +270,9 @@ def demo(
 ) -> None:
     """Fit, embed, plot and score a data set, in a minute or two.
 
-    Writes the latents (latent.h5mu), the model, a UMAP of both modalities' latents (umap.png), training curves
-    (training.png) and scores on held-out cells beside baselines (scores.csv), which it also prints.
+    Writes the latents (latent.h5mu), the model, a UMAP of both modalities' latents (umap.png), training
+    curves (training.png) and scores of the model and of baselines on held-out cells (scores.csv), which it
+    also prints.
     """
     check_output(out, overwrite, folder_of=DEMO_FILES)
     note("Loading ...")

@@ -1,4 +1,4 @@
-"""What a user reads on stderr, and the exit codes."""
+"""Messages on stderr, and exit codes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FAILED, INTERRUPTED = 1, 130
 
 
 def note(message: str) -> None:
-    """Tell the user something; stdout is for results."""
+    """Print a message to stderr; stdout is for results."""
     typer.echo(message, err=True)
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether this package raised the error itself: it then says what is wrong and what to do."""
-    if isinstance(error, OSError):  # the system names the file
+    """Whether this package raised the error itself, with a message for the user."""
+    if isinstance(error, OSError):  # its message names the file
         return True
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
@@ -38,14 +38,14 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 @contextmanager
 def reporting() -> Iterator[None]:
-    """Report expected failures in one line and leave with their exit codes; others keep their traceback.
+    """Report expected errors in one line and exit with their codes; other errors keep their traceback.
 
-    Of the warnings only this package's own are shown, and of the log only what is wrong.
+    Only warnings of this package and log records above level INFO are shown.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", category=UserWarning, module=r"scvi_cae\b")
-        # Says what the model is left with, but the command writes none.
+        # This warning describes the state of the model, but the command writes none.
         warnings.filterwarnings("ignore", message="Training was interrupted")
         warnings.showwarning = _show_warning
         logging.disable(logging.INFO)
@@ -55,10 +55,10 @@ def reporting() -> Iterator[None]:
             note(f"Interrupted: {str(error) or 'nothing was written'}.")
             raise typer.Exit(INTERRUPTED) from None
         except (OSError, ValueError, TypeError, KeyError, RuntimeError, ArithmeticError) as error:
-            # typer's own signals are RuntimeErrors
+            # typer.Exit and typer.Abort are RuntimeErrors.
             if isinstance(error, typer.Exit | typer.Abort) or not _is_ours(error):
                 raise
-            # str() of a KeyError is the repr of its message
+            # str() of a KeyError is the repr of its message.
             text = error.args[0] if isinstance(error, KeyError) else error
             note(f"Error: {' '.join(str(text).split())}")
             raise typer.Exit(FAILED) from None

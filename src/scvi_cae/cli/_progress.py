@@ -1,4 +1,4 @@
-"""Progress of a training, on stderr: scvi-tools' own bar writes to stdout."""
+"""Training progress on stderr; the progress bar of scvi-tools writes to stdout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class TrainingProgress(pl.Callback):
-    """A bar of epochs with the latest losses; without a terminal, only its last state is printed."""
+    """Progress bar of epochs with the current losses; without a terminal, only its final state is printed."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -27,14 +27,14 @@ class TrainingProgress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar."""
-        # A resumed training has epochs behind it.
+        # A resumed training does not start at epoch 0.
         done = trainer.current_epoch
         self._task = self._progress.add_task("", total=trainer.max_epochs, completed=done, losses="")
         if trainer.is_global_zero:
             self._progress.start()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Move it on."""
+        """Advance the bar and update the losses."""
 
         def shown(name: str) -> str:
             value: torch.Tensor | None = trainer.callback_metrics.get(f"reconstruction_loss_{name}")
@@ -44,11 +44,11 @@ class TrainingProgress(pl.Callback):
         self._progress.update(self._task, advance=1, losses=f"reconstruction loss: {losses}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave it as it is."""
+        """Stop the bar."""
         self._progress.stop()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Leave it as it is, and the terminal in order."""
+        """Stop the bar, which restores the terminal."""
         self._progress.stop()

@@ -1,4 +1,8 @@
-"""What must hold of a MuData before a model sees it; every message names the place and the fix."""
+"""Conditions that a MuData or an AnnData must meet; each message names the place and the fix.
+
+Functions take the key of the modality that messages name: ``"rna"`` becomes "Modality 'rna'", and ``None``
+becomes "The AnnData", for an AnnData outside a MuData.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from anndata.abc import CSCDataset
 from mudata import MuData
+from scipy import sparse
 
 from scvi_cae._arguments import shorten
 
@@ -16,17 +21,42 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
+    from anndata import AnnData
 
     from ._scan import Scan
 
-#: From here on, integers only are taken for counts rather than, say, numbers of branches.
+#: Least maximum of whole numbers that are taken for counts rather than, for example, numbers of branches.
 _COUNTS_MAX = 50
 
 
-def _check_unique(names: pd.Index, what: str, fix: str) -> None:
+def describe(modality: str | None, layer: str | None = None) -> str:
+    """What messages call a matrix: ``"Modality 'rna' (layer 'counts')"``, or ``"The AnnData"``."""
+    name = "The AnnData" if modality is None else f"Modality {modality!r}"
+    return name if layer is None else f"{name} (layer {layer!r})"
+
+
+def matrix_code(layer: str | None) -> str:
+    """Python expression for a matrix, for a message: ``"adata.X"`` or ``"adata.layers['counts']"``."""
+    return "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+
+
+def check_unique(names: pd.Index, what: str, kind: str, fix: str) -> None:
+    """Check that names are unique.
+
+    Parameters
+    ----------
+    names
+        Names of cells or features.
+    what
+        What has these names, for the message.
+    kind
+        ``"cell"`` or ``"feature"``.
+    fix
+        What to do if they are not, in a sentence.
+    """
     if not names.is_unique:
         duplicated = names[names.duplicated()].unique()
-        raise ValueError(f"{what} has duplicate names: {shorten(duplicated)}. {fix}")
+        raise ValueError(f"{what} has duplicate {kind} names: {shorten(duplicated)}. {fix}")
 
 
 def check_mudata(mdata: MuData) -> None:
@@ -42,8 +72,11 @@ def check_mudata(mdata: MuData) -> None:
         )
     if getattr(mdata, "axis", 0) != 0:
         raise ValueError("The MuData's modalities share features, not cells (axis=1); build it with axis=0.")
-    _check_unique(
-        mdata.obs_names, "mdata.obs", "Make cell names unique in every modality and rebuild the MuData."
+    check_unique(
+        mdata.obs_names,
+        "The MuData",
+        "cell",
+        "Make cell names unique in every modality and rebuild the MuData.",
     )
 
 
@@ -52,10 +85,20 @@ def check_not_view(mdata: MuData) -> None:
     if mdata.is_view:
         raise ValueError("The MuData is a view of another one. Copy it: mdata = mdata.copy().")
     for name, adata in mdata.mod.items():
-        if adata.is_view:
-            raise ValueError(
-                f"Modality {name!r} is a view. Copy it before it goes into the MuData: adata = adata.copy()."
-            )
+        check_adata_not_view(adata, name, "Copy it before adding it to the MuData: adata = adata.copy().")
+
+
+def check_adata_not_view(adata: AnnData, modality: str | None, fix: str) -> None:
+    """Refuse an AnnData that is a view."""
+    if adata.is_view:
+        raise ValueError(f"{describe(modality)} is a view of other data. {fix}")
+
+
+def check_known(mdata: MuData, modalities: Sequence[str]) -> None:
+    """Check that a MuData has these modalities."""
+    unknown = [name for name in modalities if name not in mdata.mod]
+    if unknown:
+        raise ValueError(f"No modality {shorten(unknown)} in the MuData; it has {shorten(list(mdata.mod))}.")
 
 
 def check_modalities(
@@ -77,13 +120,11 @@ def check_modalities(
     Raises
     ------
     ValueError
-        If there are fewer than two modalities, labels included, or none that is a matrix; if a key is unknown or named
-        twice.
+        If modalities and labels are fewer than two, or none is a matrix; if a key is unknown
+        or named twice.
     """
     available = list(mdata.mod)
-    unknown = [name for name in modalities if name not in available]
-    if unknown:
-        raise ValueError(f"No modality {shorten(unknown)} in the MuData; it has {shorten(available)}.")
+    check_known(mdata, modalities)
     if len(set(modalities)) < len(modalities):
         raise ValueError(f"A modality is named twice in modalities={list(modalities)}.")
     if len({*mdata.mod, *labels}) < len(mdata.mod) + len(labels):
@@ -106,27 +147,49 @@ def check_modalities(
 def check_modality(mdata: MuData, modality: str, layer: str | None) -> None:
     """Check names and shape of one modality, and that the MuData's index of cells is up to date."""
     adata = mdata.mod[modality]
+    check_matrix_exists(adata, modality, layer, f"layers={{{modality!r}: ...}}")
+    check_unique(
+        adata.obs_names, describe(modality), "cell", f"See mdata[{modality!r}].obs_names_make_unique()."
+    )
+    check_features_unique(adata, modality)
+    check_cells_known(mdata, modality)
+
+
+def check_matrix_exists(adata: AnnData, modality: str | None, layer: str | None, argument: str) -> None:
+    """Check that an AnnData has the matrix to read.
+
+    Parameters
+    ----------
+    adata
+        The AnnData.
+    modality
+        Its key in a MuData, ``None`` outside one.
+    layer
+        Layer to read, ``None`` for ``X``.
+    argument
+        How the user names a layer, such as ``"layer=..."``, for the message.
+    """
     if layer is not None and layer not in adata.layers:
-        known = (
-            shorten([name for name in adata.layers if name is not None]) or "none"
-        )  # anndata 0.13 lists X too
-        raise ValueError(f"Modality {modality!r} has no layer {layer!r}; its layers: {known}.")
-    if layer is None and adata.X is None:
+        known = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X too
         raise ValueError(
-            f"Modality {modality!r} has no X; fill it, or name a layer: layers={{{modality!r}: ...}}."
+            f"{describe(modality)} has no layer {layer!r}; its layers: {shorten(known) or 'none'}."
         )
-    _check_unique(
-        adata.obs_names, f"Modality {modality!r} (cells)", f"See mdata[{modality!r}].obs_names_make_unique()."
-    )
-    _check_unique(
-        adata.var_names,
-        f"Modality {modality!r} (features)",
-        f"See mdata[{modality!r}].var_names_make_unique().",
-    )
-    strange = adata.obs_names.difference(mdata.obs_names)
-    if len(strange):
+    if layer is None and adata.X is None:
+        raise ValueError(f"{describe(modality)} has no X; fill it, or name a layer: {argument}.")
+
+
+def check_features_unique(adata: AnnData, modality: str | None) -> None:
+    """Check that feature names are unique."""
+    code = "adata" if modality is None else f"mdata[{modality!r}]"
+    check_unique(adata.var_names, describe(modality), "feature", f"See {code}.var_names_make_unique().")
+
+
+def check_cells_known(mdata: MuData, modality: str) -> None:
+    """Check that a MuData lists all cells of a modality."""
+    unknown = mdata.mod[modality].obs_names.difference(mdata.obs_names)
+    if len(unknown):
         raise ValueError(
-            f"Cells of modality {modality!r} are not in mdata.obs: {shorten(strange)}. Run mdata.update() "
+            f"Cells of modality {modality!r} are not in mdata.obs: {shorten(unknown)}. Run mdata.update() "
             "after changing a modality."
         )
 
@@ -141,22 +204,43 @@ def check_not_empty(mdata: MuData, modality: str) -> None:
         )
 
 
-def check_numbers(matrix: Any, modality: str) -> None:
-    """Check that a matrix is one of real numbers whose rows can be read."""
+def check_not_backed(adata: AnnData, modality: str | None) -> None:
+    """Refuse an AnnData that is backed by a file."""
+    if adata.isbacked:
+        raise ValueError(
+            f"{describe(modality)} is backed by a file. Read it into memory: adata = adata.to_memory()."
+        )
+
+
+def check_in_memory(matrix: Any, modality: str | None, layer: str | None) -> None:
+    """Check that a matrix is a numpy array or a scipy sparse matrix, without a mask."""
+    if isinstance(matrix, np.ma.MaskedArray) or not (
+        isinstance(matrix, np.ndarray) or sparse.issparse(matrix)
+    ):
+        raise TypeError(
+            f"{describe(modality, layer)} is a {type(matrix).__name__}. Make it a numpy array with NaN for "
+            "missing values, or a scipy sparse matrix."
+        )
+
+
+def check_numbers(matrix: Any, modality: str | None, layer: str | None = None) -> None:
+    """Check that a matrix holds real numbers and that its rows can be read."""
+    name = describe(modality, layer)
     if type(matrix).__module__.partition(".")[0] == "dask":
         raise TypeError(
-            f"Modality {modality!r} is a dask array. Give the array on disk itself: "
+            f"{name} is a dask array. Use the array on disk itself: "
             "AnnData(anndata.io.sparse_dataset(group['X']), obs=..., var=...), or group['X'] if it is dense."
         )
     dtype = getattr(matrix, "dtype", None)
     if dtype is None or dtype.kind not in "fiub":
+        code = matrix_code(layer)
         raise TypeError(
-            f"Modality {modality!r} must hold real numbers, not {dtype}. Convert it, with NaN for missing values: "
-            "adata.X = adata.X.astype('float32')."
+            f"{name} must hold real numbers, not {dtype}. Convert it, with NaN for missing values: "
+            f"{code} = {code}.astype('float32')."
         )
     if isinstance(matrix, CSCDataset):
         raise ValueError(
-            f"Modality {modality!r} is stored by features on disk (CSC), so that no cell can be read without reading "
+            f"{name} is stored by features on disk (CSC), so that no cell can be read without reading "
             "all. Read it into memory (adata.to_memory()), and write it by cells if it does not stay there: "
             "adata.X = adata.X.tocsr()."
         )
@@ -169,11 +253,25 @@ def check_finite(scan: Scan, modality: str, obs_names: pd.Index, var_names: pd.I
         raise infinite_error(modality, scan.n_infinite, obs_names[row], var_names[column])
 
 
-def infinite_error(modality: str, n: int, cell: object, feature: object) -> ValueError:
+def check_finite_in_memory(matrix: Any, adata: AnnData, modality: str | None, layer: str | None) -> None:
+    """Check that a matrix in memory holds finite numbers or NaN, in its own precision."""
+    infinite = np.isinf(matrix.data if sparse.issparse(matrix) else matrix)
+    if not infinite.any():
+        return
+    if sparse.issparse(matrix):
+        rows, columns = (index[infinite] for index in matrix.tocoo().coords)  # in the order of matrix.data
+    else:
+        rows, columns = np.nonzero(infinite)
+    raise infinite_error(modality, len(rows), adata.obs_names[rows[0]], adata.var_names[columns[0]], layer)
+
+
+def infinite_error(
+    modality: str | None, n: int, cell: object, feature: object, layer: str | None = None
+) -> ValueError:
     """The error for ``n`` infinite values, of which the first is of ``cell`` and ``feature``."""
     return ValueError(
-        f"Modality {modality!r} has {n} infinite values; the first: cell {str(cell)!r}, feature {str(feature)!r}. "
-        "Replace them by NaN if they are missing."
+        f"{describe(modality, layer)} has {n} infinite values; the first: cell {str(cell)!r}, feature "
+        f"{str(feature)!r}. Replace them by NaN if they are missing."
     )
 
 
@@ -187,7 +285,7 @@ def check_features_vary(scan: Scan, modality: str, var_names: pd.Index) -> None:
         if which.any():
             raise ValueError(
                 f"Modality {modality!r}: {which.sum()} of {len(var_names)} features are {problem}: "
-                f"{shorten(var_names[which])}. They carry nothing to learn; remove them, "
+                f"{shorten(var_names[which])}. They are uninformative; remove them, "
                 f"for example mdata.mod[{modality!r}] = mdata[{modality!r}][:, keep].copy(); mdata.update()."
             )
 
@@ -196,8 +294,8 @@ def warn_if_unmeasured(measured: np.ndarray, modality: str, obs_names: pd.Index)
     """Warn of cells that are listed in a modality but have no value in it."""
     if not measured.all():
         warnings.warn(
-            f"Modality {modality!r}: {np.sum(~measured)} cells have no value (all NaN) and are taken to lack it: "
-            f"{shorten(obs_names[~measured])}.",
+            f"Modality {modality!r}: {np.sum(~measured)} cells have no value (all NaN) and are treated "
+            f"as lacking it: {shorten(obs_names[~measured])}.",
             UserWarning,
             stacklevel=2,
         )
@@ -210,8 +308,8 @@ def check_counts(scan: Scan, modality: str, layer: str | None) -> None:
         what = f"negative values (down to {lowest:g})" if lowest < 0 else "values that are not whole numbers"
         raise ValueError(
             f"Modality {modality!r}: likelihood 'negative_binomial' is for raw counts, but "
-            f"{'X' if layer is None else f'layer {layer!r}'} has {what}. Name the layer that holds the counts: "
-            f"layers={{{modality!r}: 'counts'}}."
+            f"{'X' if layer is None else f'layer {layer!r}'} has {what}. Name the layer that holds the "
+            f"counts: layers={{{modality!r}: 'counts'}}."
         )
 
 
@@ -219,10 +317,10 @@ def warn_if_counts(scan: Scan, modality: str) -> None:
     """Warn where log-transformed values are expected and the matrix holds counts."""
     if scan.whole and not scan.gaps and np.min(scan.low) >= 0 and np.max(scan.high) >= _COUNTS_MAX:
         warnings.warn(
-            f"Modality {modality!r} looks like raw counts (whole numbers from 0 to {np.max(scan.high):g}), but the "
-            "model fits standardised values by squared error. Normalise first: sc.pp.normalize_total(adata, "
-            "target_sum=1e6); sc.pp.log1p(adata). Or fit the counts: setup_mudata(mdata, "
-            f"likelihoods={{{modality!r}: 'negative_binomial'}}).",
+            f"Modality {modality!r} looks like raw counts (whole numbers from 0 to {np.max(scan.high):g}), "
+            "but the model fits standardised values by squared error. Normalise first: "
+            "sc.pp.normalize_total(adata, target_sum=1e6); sc.pp.log1p(adata). Or fit the counts: "
+            f"setup_mudata(mdata, likelihoods={{{modality!r}: 'negative_binomial'}}).",
             UserWarning,
             stacklevel=2,
         )
@@ -255,8 +353,8 @@ def check_paired(present: Mapping[str, np.ndarray]) -> list[tuple[str, str]]:
     for name in present:
         if not any(name in pair for pair in paired):
             raise ValueError(
-                f"No cell of modality {name!r} has another modality: nothing couples it to the others. Cells are "
-                "matched by obs_names; check that modalities use the same ones, for example "
+                f"No cell of modality {name!r} has another modality: nothing couples it to the others. Cells "
+                "are matched by obs_names; check that modalities use the same ones, for example "
                 f"{shorten(list(present))} in mdata[...].obs_names."
             )
     unpaired = [pair for pair in all_pairs if pair not in paired]

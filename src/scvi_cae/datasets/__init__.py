@@ -1,4 +1,4 @@
-"""Patch-seq data sets as :class:`~mudata.MuData`: real ones, and a simulated one whose truth is known."""
+"""Patch-seq data sets as :class:`~mudata.MuData`: published data, and simulations with known ground truth."""
 
 from ._ephys_names import ephys_names
 from ._gala2021 import gala2021

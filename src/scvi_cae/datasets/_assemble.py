@@ -1,4 +1,4 @@
-"""From counts and tables to a MuData."""
+"""Assembly of a MuData from counts and tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def rna_modality(counts: sparse.csr_matrix, obs: pd.DataFrame, var: pd.DataFrame) -> AnnData:
-    """Cells x genes: raw counts in ``layers["counts"]``, log1p counts per million of these genes in ``X``."""
+    """AnnData with raw counts in ``layers["counts"]`` and log1p counts per million in ``X``."""
     rna = anndata.AnnData(counts.astype(np.float32), obs=obs, var=var, layers={"counts": counts})
     sc.pp.normalize_total(rna, target_sum=1e6)
     sc.pp.log1p(rna)
@@ -28,7 +28,7 @@ def rna_modality(counts: sparse.csr_matrix, obs: pd.DataFrame, var: pd.DataFrame
 
 
 def join_modalities(modalities: Mapping[str, AnnData], obs: pd.DataFrame) -> MuData:
-    """Join modalities by cell name; the rows of ``obs`` are matched to the joined cells by name."""
+    """Join modalities by cell name, with the rows of ``obs`` matched by name."""
     with annotations_apart():
         mdata = MuData(dict(modalities))
     mdata.obs = obs.loc[mdata.obs_names]

@@ -1,4 +1,4 @@
-"""What electrophysiological features are called in other data sets, and their units."""
+"""Names and units of electrophysiological features in different data sets."""
 
 from __future__ import annotations
 
@@ -10,56 +10,61 @@ _TABLE = "ephys_names.csv"
 
 
 def ephys_names(source: str = "scala2020", target: str = "gouwens2020") -> pd.DataFrame:
-    """Electrophysiological features that two data sets both have, and the factors between their units.
+    """Electrophysiological features that two data sets share, and the factors between their units.
 
-    The table renames and converts the features of a query for a model of other data:
-    ``CoupledAE.prepare_query_mudata(mdata, model, rename={"ephys": ephys_names("scala2020", "gouwens2020")})``.
+    The table renames and converts the features of a query for a model of other data::
+
+        rename = {"ephys": ephys_names("scala2020", "gouwens2020")}
+        CoupledAE.prepare_query_mudata(mdata, model, rename=rename)
 
     Parameters
     ----------
     source, target
-        Two of the data sets below.
+        Two of these data sets:
 
         ``"scala2020"``
-            Features of :func:`scala2020`, of Scala et al. (2021), in ms, mV, MOhm and pA.
+            Features of :func:`scala2020`, Scala et al. (2021), in ms, mV, MOhm and pA.
         ``"gouwens2020"``
-            Features that the package ipfx computes, by its names, as in Gouwens et al. (2020); in s, mV, MOhm and pA.
-            In :func:`gala2021` these names are ``var["internal_name"]``, and values are scaled: its docstring has them
-            in natural units.
+            Features computed by the package ipfx, under its names, as in Gouwens et al. (2020); in s, mV,
+            MOhm and pA. In :func:`gala2021` these names are ``var["internal_name"]``, and values are scaled;
+            its docstring shows how to convert them to natural units.
 
     Returns
     -------
-    Data frame with a row for each feature that has one counterpart of the same meaning: columns ``source`` and
-    ``target`` hold its names, and ``factor`` is what to multiply values of ``source`` by to have them in the unit of
-    ``target``. The columns of names are called as the data sets are.
+    Data frame with a row for each feature that has a counterpart with the same meaning. Columns ``source``
+    and ``target``, named after the data sets, hold its names. Column ``factor`` converts units: values of
+    ``target`` are values of ``source`` times ``factor``.
 
     Raises
     ------
     ValueError
-        If there is no such data set, or the two are the same.
+        If a data set is unknown, or both are the same.
 
     Notes
     -----
-    Values are comparable, not equal. The action potential described is the first one at the lowest current that
-    elicits any, in a step of 600 ms ("scala2020") or 1 s ("gouwens2020", "long square"). What "gouwens2020" also has
-    of a step of 3 ms ("short square") has no counterpart. "scala2020" was recorded at room temperature, "gouwens2020"
-    at 34 °C, where action potentials are narrower. Besides,
+    Values are comparable, not equal. The action potential that features describe is the first one at the
+    lowest current that elicits any, in a step of 600 ms ("scala2020") or 1 s ("gouwens2020", "long square").
+    Features of "gouwens2020" from a step of 3 ms ("short square") have no counterpart. "scala2020" was
+    recorded at room temperature, "gouwens2020" at 34 °C, where action potentials are narrower. Further
+    differences:
 
-    - the width is measured at half the height above threshold in "scala2020", above the trough in "gouwens2020";
-    - input resistance is from the steady state of the response to a hyperpolarising step in "scala2020", from its
-      peak in "gouwens2020", and so larger where there is a sag;
-    - the membrane potential is that before the current step in both, which a holding current may shift;
-    - the rheobase is extrapolated from firing rates in "scala2020" where possible, and so up to one step of the
-      current, of 20 pA, below the lowest current that elicits an action potential, which it is in "gouwens2020".
+    - Width is measured at half the height above threshold in "scala2020", above the trough in "gouwens2020".
+    - Input resistance is computed from the steady state of the response to a hyperpolarising step in
+      "scala2020", and from its peak in "gouwens2020", where it is therefore larger if there is a sag.
+    - The membrane potential precedes the current step in both, and a holding current may shift it.
+    - The rheobase is extrapolated from firing rates in "scala2020" where possible, and is therefore up to one
+      current step, 20 pA, below the lowest current that elicits an action potential, which is the rheobase in
+      "gouwens2020".
 
-    Left out are features of another definition, which no factor converts. AP amplitude (from threshold) is not the
-    peak voltage, nor is afterhyperpolarisation (from threshold) the voltage of the fast trough: add the threshold.
-    The sag ratio of "scala2020" is peak over steady state, 1 without a sag; ``sag_nearest_minus_100`` is the fraction
-    of the peak that the sag takes back, 0 without: one minus the ratio's inverse, of another step.
-    The maximum number of action potentials is counted in the step with most of them, ``avg_rate_0_long_square`` in
-    the one with the first. Features of adaptation, interspike intervals, bursts, rebound, afterdepolarisation, sag
-    time and sag area have no counterpart in ipfx's, nor have upstroke and downstroke in "scala2020".
-    ``stimulus_amplitude_0_long_square`` is ``rheobase_i`` once more.
+    Features with different definitions, which no factor converts, are left out. AP amplitude (from threshold)
+    differs from the peak voltage, and afterhyperpolarisation (from threshold) from the voltage of the fast
+    trough: add the threshold. The sag ratio of "scala2020" is peak over steady state, 1 without sag;
+    ``sag_nearest_minus_100`` is the fraction of the peak that the sag takes back, 0 without sag: one minus
+    the inverse of the ratio, for another step. The maximum number of action potentials is counted in the step
+    with the most action potentials, ``avg_rate_0_long_square`` in the step with the first one. Features of
+    adaptation, interspike intervals, bursts, rebound, afterdepolarisation, sag time and sag area have no
+    counterpart in ipfx, and upstroke and downstroke have none in "scala2020".
+    ``stimulus_amplitude_0_long_square`` duplicates ``rheobase_i``.
 
     References
     ----------
@@ -81,7 +86,7 @@ def ephys_names(source: str = "scala2020", target: str = "gouwens2020") -> pd.Da
     known = [name for name in table if name != "factor"]
     for name in (source, target):
         if name not in known:
-            raise ValueError(f"No data set {name!r} in the table; there are {', '.join(map(repr, known))}.")
+            raise ValueError(f"No data set {name!r} in the table; it has {', '.join(map(repr, known))}.")
     if source == target:
         raise ValueError(f"source and target are both {source!r}: name two data sets.")
     factor = table["factor"] if source == known[0] else 1 / table["factor"]

@@ -1,4 +1,4 @@
-"""Find the files of a published data set: in a local folder, or downloaded once and verified."""
+"""Files of a published data set: from a local folder, or downloaded once and verified."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ CACHE_VARIABLE = "SCVI_CAE_CACHE"
 
 @dataclass(frozen=True)
 class Registry:
-    """Where a data set's files are published, and what they must contain.
+    """Files of a published data set: their address and checksums.
 
     Parameters
     ----------
     name
         Name of the data set, and of its folder in ``SCVI_CAE_DATA`` and in the cache.
     base_url
-        Address of the folder that holds the files.
+        Address of the folder with the files.
     blobs
-        Git blob id of each file, by file name: what the publishing repository itself lists, so that the
-        check needs no download to have been trusted once.
+        Git blob id of each file, by file name. The publishing repository lists these ids itself, so that none
+        is computed from a download that would have to be trusted.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Registry:
 
 
 def git_blob_id(path: str | Path) -> str:
-    """Git's id of a file's content: SHA-1 over the header ``blob <size>``, a zero byte and the content."""
+    """Git blob id of a file: SHA-1 of the header ``blob <size>``, a zero byte and the content."""
     path = Path(path)
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
@@ -48,20 +48,20 @@ def git_blob_id(path: str | Path) -> str:
 
 
 def locate(registry: Registry, directory: str | Path | None = None) -> dict[str, Path]:
-    """Return the path of each of a data set's files, by file name; download them only if need be.
+    """Paths of the files of a data set by file name, downloaded if needed.
 
-    Looked for in ``directory``, else in ``$SCVI_CAE_DATA/<name>`` where that variable is set, else
-    downloaded to ``$SCVI_CAE_CACHE/<name>`` (by default the user's cache folder). Local files are taken as
-    they are, so that a subset may stand in for a published file; downloads are verified.
+    Files are read from ``directory`` if given, else from ``$SCVI_CAE_DATA/<name>`` if that variable is set.
+    Otherwise they are downloaded to ``$SCVI_CAE_CACHE/<name>`` (by default the user's cache folder). Local
+    files are not verified, so that a subset can replace a published file; downloads are.
 
     Raises
     ------
     FileNotFoundError
-        A local folder lacks a file.
+        If a local folder lacks a file.
     ConnectionError
-        A file cannot be downloaded.
+        If a file cannot be downloaded.
     ValueError
-        A downloaded file is not the published one (it is deleted).
+        If a downloaded file differs from the published one; it is deleted.
     """
     if directory is None and (data := os.environ.get(DATA_VARIABLE)):
         directory = Path(data) / registry.name
@@ -72,15 +72,16 @@ def _local(registry: Registry, directory: Path) -> dict[str, Path]:
     paths = {name: directory / name for name in registry.blobs}
     if missing := [name for name, path in paths.items() if not path.is_file()]:
         raise FileNotFoundError(
-            f"{registry.name}: no {', '.join(missing)} in {directory}. Put what is missing there, from "
-            f"{registry.base_url}, give directory= the folder that holds all of {', '.join(registry.blobs)}, set "
-            f"{DATA_VARIABLE} to the folder that holds {registry.name}/, or leave both unset to download them."
+            f"{registry.name}: no {', '.join(missing)} in {directory}. Copy the missing files there from "
+            f"{registry.base_url}, set directory= to the folder with {', '.join(registry.blobs)}, set "
+            f"{DATA_VARIABLE} to the folder that contains {registry.name}/, or leave both unset to download "
+            "them."
         )
     return paths
 
 
 def _download(registry: Registry) -> dict[str, Path]:
-    # pooch checks plain hashes only, not git's; so it gets none, and each file is verified on every use
+    # pooch does not know git blob ids. It gets no hashes, and each file is verified on every use.
     store = pooch.create(
         path=Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("scvi_cae")) / registry.name,
         base_url=registry.base_url,
@@ -94,7 +95,7 @@ def _download(registry: Registry) -> dict[str, Path]:
             raise ValueError(
                 f"{registry.name}: {name} from {store.get_url(name)} has git blob id {found}, not "
                 f"{registry.blobs[name]}: the download is damaged or the file has changed. It was deleted; "
-                "call again to download it anew."
+                "call again to download it again."
             )
         return path
 
@@ -103,6 +104,6 @@ def _download(registry: Registry) -> dict[str, Path]:
     except OSError as error:
         raise ConnectionError(
             f"{registry.name}: cannot download to {store.path} ({error}). Without a connection, get "
-            f"{', '.join(registry.blobs)} from {registry.base_url} on another machine, then give directory= "
-            f"their folder, or set {DATA_VARIABLE} to the folder that holds them in {registry.name}/."
+            f"{', '.join(registry.blobs)} from {registry.base_url} on another machine, then set directory= "
+            f"to their folder, or {DATA_VARIABLE} to the folder that contains them in {registry.name}/."
         ) from error

@@ -1,4 +1,4 @@
-"""Mouse visual cortex Patch-seq of Gouwens et al. (2020), as prepared and published by Gala et al. (2021)."""
+"""Patch-seq of mouse visual cortex (Gouwens et al., 2020), as published by Gala et al. (2021)."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ REGISTRY = Registry(
     },
 )
 
-#: What is read of the .mat file. Its clusterID, E_dat, spc_name and E_pc_zscored are left over from earlier
-#: versions, and the last is damaged: outliers on either side were set to -6.
+#: Arrays that are read from the .mat file. Its clusterID, E_dat, spc_name and E_pc_zscored are left over from
+#: earlier versions, and the last is damaged: outliers on both sides were set to -6.
 KEYS = [
     "T_dat",
     "gene_id",
@@ -61,73 +61,74 @@ TAXONOMY_COLUMNS = ["label", "parent", "x", "y", "leaf", "col"]
 
 
 def gala2021(directory: str | Path | None = None) -> MuData:
-    """Patch-seq of mouse visual cortex interneurons, as used by Gala et al. (2021).
+    """Patch-seq of interneurons of mouse visual cortex, as used by Gala et al. (2021).
 
     GABAergic neurons of adult mouse primary visual cortex, recorded and sequenced (SMART-Seq v4) by Gouwens
-    et al. (2020), with the genes, features and labels on which coupled autoencoders were published. Every
+    et al. (2020), with the genes, features and labels with which coupled autoencoders were published. Every
     cell has both modalities. The files are under the Allen Institute Software License, which forbids
-    commercial use; they are read from where they are published and not part of this package.
+    commercial use; they are downloaded from where they are published and are not part of this package.
 
     Parameters
     ----------
     directory
-        Folder that holds the three files ``PS_v5_beta_0-4_pc_scaled_ipfx_eqTE.mat``, ``E_names.json`` and
-        ``dend_RData_Tree_20181220.csv``; the first may be a subset of the published one in cells and genes.
-        ``None`` (default) looks in ``$SCVI_CAE_DATA/gala2021`` if that environment variable is set. Otherwise
+        Folder with the files ``PS_v5_beta_0-4_pc_scaled_ipfx_eqTE.mat``, ``E_names.json`` and
+        ``dend_RData_Tree_20181220.csv``; the first may be a subset of the published file in cells and genes.
+        ``None`` (default) reads ``$SCVI_CAE_DATA/gala2021`` if that environment variable is set. Otherwise,
         the published files are downloaded from github.com/AllenInstitute/coupledAE-patchseq at a fixed
-        commit, verified by their git blob ids and kept in the user's cache folder or, if that variable is
-        set, in ``$SCVI_CAE_CACHE/gala2021``.
+        commit, verified by their git blob ids and stored in the user's cache folder, or in
+        ``$SCVI_CAE_CACHE/gala2021`` if that variable is set.
 
     Returns
     -------
     MuData
-        The cells in the file's order, in both modalities; ``.obs_names`` are the Allen Institute's specimen
-        ids. The published file holds 3411 cells.
+        Both modalities have all cells, in the order of the file; ``.obs_names`` are specimen ids of the Allen
+        Institute. The published file has 3411 cells.
 
         ``rna``
-            3411 cells x 1252 genes. ``X``: log1p of the counts per million (CSR, float32). The million is
-            of all genes sequenced, so that the genes here, chosen for how they tell types apart (beta score
-            above 0.4), sum to less. Counts are not published in this file.
+            3411 cells x 1252 genes. ``X``: log1p counts per million (CSR, float32), relative to all sequenced
+            genes, so that the selected genes (beta score above 0.4, which measures how binary expression is
+            across types) sum to less than a million. The file has no counts.
         ``ephys``
-            3411 cells x 68 features (dense, float32), 273 values NaN where not measured; all of them scaled
-            scores. ``var_names`` are the names for display; ``var["internal_name"]`` is the file's own.
+            3411 cells x 68 features (dense, float32) with 273 missing values (NaN), all scaled. ``var_names``
+            are display names; ``var["internal_name"]`` are the names in the file.
 
-            ``var["kind"]`` is "spc" for the first 44: scores of sparse principal components, calculated
-            for each of 12 parts of the recordings, ``var["block"]`` (``first_ap_v``, …, ``inst_freq_norm``).
-            Each block is scaled to a total variance of its number of components, and not centred.
+            ``var["kind"]`` is "spc" for the first 44 features: scores of sparse principal components,
+            computed separately for 12 parts of the recordings, ``var["block"]`` (``first_ap_v``, …,
+            ``inst_freq_norm``). Each block is scaled to a total variance equal to its number of components,
+            and is not centred.
 
-            It is "ipfx" for the other 24, of no block (NaN): features computed by the package ipfx, centred
-            and scaled by ``var["mean"]`` and ``var["std"]``, which are NaN for "spc", and clipped to -6 and 6.
-            ``X * std + mean`` puts them back in natural units, but for values that were clipped.
+            ``var["kind"]`` is "ipfx" for the other 24 features, without a block (NaN): features computed by
+            the package ipfx, centred and scaled by ``var["mean"]`` and ``var["std"]`` (NaN for "spc"), and
+            clipped to [-6, 6]. ``X * std + mean`` converts them to natural units, except for clipped values.
 
         ``.obs``
-            ``sample_id``: name of the cell's transcriptomic sample. ``cluster``: transcriptomic type, in the
-            taxonomy of Tasic et al. (2018), categorical in the order of the tree (59 in the published file,
-            6 of them of 10 cells and fewer). ``cluster_id``: number of the type in that order. ``map_conf``:
-            how surely the cell maps to its type, from "Core" to "I3" (categorical).
+            ``sample_id``: name of the transcriptomic sample. ``cluster``: transcriptomic type in the taxonomy
+            of Tasic et al. (2018), categorical in the order of the tree (59 types in the published file, 6 of
+            them with at most 10 cells). ``cluster_id``: number of the type in that order. ``map_conf``:
+            confidence of the mapping to the type, from "Core" to "I3" (categorical).
         ``.uns["cluster_colors"]``
-            Colours of the categories of ``cluster``, in their order, where scanpy looks for them.
+            Colours of the categories of ``cluster``, in their order, where scanpy expects them.
         ``.uns["taxonomy"]``
-            The reference taxonomy, a node a row (176): its ``label``, its ``parent``'s label (empty for the
-            root), its place ``x``, its height ``y``, whether it is a ``leaf``, which is a type, and its
-            ``color`` (empty for others). Every category of ``cluster`` is a leaf.
+            Reference taxonomy with one row per node (176): its ``label``, the ``parent``'s label (empty for
+            the root), position ``x``, height ``y``, whether it is a ``leaf`` (a type), and its ``color``
+            (empty for inner nodes). Every category of ``cluster`` is a leaf.
 
     Raises
     ------
     FileNotFoundError
-        The local folder lacks one of the files.
+        If the local folder lacks a file.
     ConnectionError
-        The files cannot be downloaded.
+        If the files cannot be downloaded.
     ValueError
-        A downloaded file is not the published one; or a file is not laid out as the published one: an array
-        or a column is missing, of another shape or not numeric, values are infinite, the two modalities'
-        cells are not the same, a cell or gene is listed twice, features are not those of ``E_names.json`` in
-        its order, or a cluster is not of the taxonomy.
+        If a downloaded file differs from the published one, or the layout of a file does: an array or a
+        column is missing, has another shape or is not numeric, values are infinite, the modalities have
+        different cells, a cell or gene is listed twice, features differ from those of ``E_names.json`` or
+        their order, or a cluster is not in the taxonomy.
 
     Notes
     -----
-    Trailing spaces, which two of the types have in the published files, are removed from all names, so that
-    types and taxonomy agree.
+    Two types have trailing spaces in the published files. Spaces around names are removed, so that types and
+    taxonomy agree.
 
     This loader was written from descriptions of the published .mat file and has not been run on it.
 
@@ -149,7 +150,7 @@ def gala2021(directory: str | Path | None = None) -> MuData:
     >>> mdata["ephys"].var_names[0]  # doctest: +SKIP
     'spc0 first AP v'
 
-    The features of ipfx in natural units:
+    Features of ipfx in natural units:
 
     >>> ipfx = mdata["ephys"][:, mdata["ephys"].var["kind"] == "ipfx"]  # doctest: +SKIP
     >>> natural = ipfx.to_df() * ipfx.var["std"] + ipfx.var["mean"]  # doctest: +SKIP
@@ -163,8 +164,8 @@ def gala2021(directory: str | Path | None = None) -> MuData:
     leaves = set(taxonomy.loc[taxonomy["leaf"], "label"])
     if unknown := [cluster for cluster in obs["cluster"].cat.categories if cluster not in leaves]:
         raise ValueError(
-            f"{files[TAXONOMY]}: no leaf {', '.join(map(repr, unknown))}, though cells of {mat.path} are of that "
-            "cluster. Use the taxonomy and the cells that are published together."
+            f"{files[TAXONOMY]}: no leaf {', '.join(map(repr, unknown))}, which is a cluster of cells in "
+            f"{mat.path}. Use the taxonomy that is published with the cells."
         )
     mdata = join_modalities(modalities, obs)
     mdata.uns["cluster_colors"] = colors
@@ -173,7 +174,7 @@ def gala2021(directory: str | Path | None = None) -> MuData:
 
 
 def _read_cells(mat: MatFile) -> tuple[pd.DataFrame, list[str]]:
-    """Annotation of the cells, which both modalities list in the same order, and the clusters' colours."""
+    """Annotations of the cells and colours of the clusters. Both modalities list cells in the same order."""
     cells = mat.unique_names("T_spec_id_label", "cell")
     n = len(cells)
     others = mat.names("E_spec_id_label", "cell", n)
@@ -181,14 +182,14 @@ def _read_cells(mat: MatFile) -> tuple[pd.DataFrame, list[str]]:
         row = differ[0]
         raise ValueError(
             f"{mat.path}: row {row + 1} is cell {cells[row]!r} in T_spec_id_label, but {others[row]!r} in "
-            "E_spec_id_label. Order the rows of both modalities alike, as published."
+            "E_spec_id_label. Use the same order of rows in both modalities, as published."
         )
     for key in ("T_ispaired", "E_ispaired"):
-        # What the row of an unpaired cell would hold in the other modality is nowhere said.
+        # The row of an unpaired cell in the other modality is not documented.
         if len(unpaired := cells[mat.numbers(key, "cell", n) != 1]):
             raise ValueError(
-                f"{mat.path}: {key} says that cell {unpaired[0]!r} is not paired. Keep cells that have both "
-                "modalities, as all of the published file."
+                f"{mat.path}: cell {unpaired[0]!r} is unpaired according to {key}. Keep only cells with both "
+                "modalities, as in the published file."
             )
 
     clusters = pd.DataFrame(
@@ -202,7 +203,7 @@ def _read_cells(mat: MatFile) -> tuple[pd.DataFrame, list[str]]:
     for cell, color in clusters["color"].items():
         if not re.fullmatch("#[0-9A-Fa-f]{6}", color):
             raise ValueError(
-                f"{mat.path}: cluster_color of cell {cell!r} is {color!r}. Give colours as #RRGGBB."
+                f"{mat.path}: cluster_color of cell {cell!r} is {color!r}. Colours have the form #RRGGBB."
             )
     distinct = clusters.drop_duplicates().sort_values("cluster_id")
     for column, what in (
@@ -212,8 +213,8 @@ def _read_cells(mat: MatFile) -> tuple[pd.DataFrame, list[str]]:
         if not distinct[column].is_unique:
             twice = distinct.loc[distinct[column].duplicated(), column].tolist()[0]
             raise ValueError(
-                f"{mat.path}: cells of {column} {twice!r} differ in {what}. Give each cluster one number and one "
-                "colour."
+                f"{mat.path}: cells of {column} {twice!r} differ in {what}. Each cluster needs one number "
+                "and one colour."
             )
 
     confidence = mat.names("map_conf", "cell", n)
@@ -237,11 +238,11 @@ def _read_cells(mat: MatFile) -> tuple[pd.DataFrame, list[str]]:
 def _read_rna(mat: MatFile, cells: pd.Index) -> AnnData:
     genes = mat.unique_names("gene_id", "gene")
     values = mat.matrix("T_dat", cells, genes)
-    if len(impossible := np.argwhere(~(values >= 0))):  # or missing
+    if len(impossible := np.argwhere(~(values >= 0))):  # negative or NaN
         row, column = impossible[0]
         raise ValueError(
-            f"{mat.path}: T_dat is {values[row, column]} for cell {cells[row]!r} and {genes[column]!r}. Give log1p "
-            "of counts per million."
+            f"{mat.path}: T_dat is {values[row, column]} for cell {cells[row]!r} and {genes[column]!r}. It "
+            "must hold log1p counts per million."
         )
     return anndata.AnnData(
         sparse.csr_matrix(values), obs=pd.DataFrame(index=cells), var=pd.DataFrame(index=genes)
@@ -260,7 +261,7 @@ def _read_ephys(mat: MatFile, cells: pd.Index, names_path: Path) -> AnnData:
         published = mat.numbers(f"feature_{column}", "feature", len(features))
         if column == "std" and len(flat := features[published <= 0]):
             raise ValueError(
-                f"{mat.path}: feature_std of {flat[0]!r} is not > 0. Give what it was divided by."
+                f"{mat.path}: feature_std of {flat[0]!r} is not > 0. It must be the divisor of the feature."
             )
         scaling[column] = np.concatenate([np.full(len(components), np.nan), published])
 
@@ -279,44 +280,46 @@ def _read_ephys(mat: MatFile, cells: pd.Index, names_path: Path) -> AnnData:
 
 
 def _read_names(path: Path, internal: list[str], mat_path: Path) -> list[str]:
-    """Names for display of the features, which the file lists in the order of the data."""
+    """Display names of the features, which the file lists in the order of the data."""
     try:
         names = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}). Replace it by the published file.") from error
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise ValueError(
-            f"{path}: not an object of names. Give each feature's internal name one for display."
+            f"{path}: not a JSON object of strings. It must map internal names of features to display names."
         )
     if len(names) != len(internal):
         raise ValueError(
-            f"{path}: names {len(names)} features, but {mat_path} has {len(internal)} (pc_name and feature_name). "
-            "Use the files that are published together."
+            f"{path}: names {len(names)} features, but {mat_path} has {len(internal)} (pc_name and "
+            "feature_name). Use files that are published together."
         )
     for i, (here, there) in enumerate(zip(names, internal, strict=True), start=1):
         if here.strip() != there:
             raise ValueError(
                 f"{path}: feature {i} is {here!r}, but {there!r} in {mat_path} (pc_name, then feature_name). "
-                "Order both alike, as published."
+                "Use the same order in both, as published."
             )
     display = pd.Index(names.values()).str.strip()
     if not display.is_unique:
         twice = display[display.duplicated()][0]
-        raise ValueError(f"{path}: more than one feature is displayed as {twice!r}. Make the names unique.")
+        raise ValueError(f"{path}: several features have the display name {twice!r}. Make the names unique.")
     return display.tolist()
 
 
 def _read_taxonomy(path: Path) -> pd.DataFrame:
-    """Nodes of the tree; what a node has none of is empty, because h5mu files cannot keep missing text."""
+    """Nodes of the tree. Missing text is empty, because h5mu files cannot store missing text."""
     table = pd.read_csv(path, dtype=dict.fromkeys(["label", "parent", "leaf", "col"], str))
     if missing := [column for column in TAXONOMY_COLUMNS if column not in table]:
         raise ValueError(
-            f"{path}: no column {', '.join(map(repr, missing))}. Lay the file out as published; its columns are "
-            f"{', '.join(map(repr, table))}."
+            f"{path}: no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, table))}. Use "
+            "the layout of the published file."
         )
     for column in ("x", "y"):
         if not pd.api.types.is_numeric_dtype(table[column]) or not np.isfinite(table[column]).all():
-            raise ValueError(f"{path}: column {column!r} is not a number in each row.")
+            raise ValueError(
+                f"{path}: column {column!r} is not a number in every row. Use the published file."
+            )
     text = table[["label", "parent", "leaf", "col"]].fillna("").apply(lambda column: column.str.strip())
     taxonomy = pd.DataFrame(
         {
@@ -335,6 +338,7 @@ def _read_taxonomy(path: Path) -> pd.DataFrame:
     if len(orphans := taxonomy[~parents.isin(labels) & (parents != "")]):
         orphan = orphans.iloc[0]
         raise ValueError(
-            f"{path}: the parent of node {orphan['label']!r}, {orphan['parent']!r}, is not listed. Add its row."
+            f"{path}: the parent of node {orphan['label']!r}, {orphan['parent']!r}, is not listed. Add its "
+            "row."
         )
     return taxonomy

@@ -1,4 +1,4 @@
-"""Mouse motor cortex Patch-seq of Scala et al. (2021)."""
+"""Patch-seq of mouse motor cortex (Scala et al., 2021)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REGISTRY = Registry(
 )
 
 WRONG_MORPHOLOGY = "20171207_sample_1"  # known erratum: the reconstruction is not of this cell
-UNKNOWN = ["", "?", "Slice Lost"]  # how the metadata write a number that was not measured
+UNKNOWN = ["", "?", "Slice Lost"]  # codes for missing numbers in the metadata
 
 METADATA_TEXT = [
     "Slice",
@@ -83,89 +83,94 @@ def scala2020(directory: str | Path | None = None) -> MuData:
     """Patch-seq of mouse primary motor cortex (Scala et al., 2021).
 
     Neurons of adult mouse M1, recorded at room temperature, sequenced (Smart-seq2) and partly reconstructed.
-    The data set is partially paired: not every cell has every modality, and the modalities list their cells
-    in different orders. Every cell with counts is kept, "low quality" ones too: select by ``rna_family``.
+    The data are partially paired: some cells lack a modality, and the modalities list their cells in
+    different orders. All cells with counts are kept, including "low quality" cells: select cells by
+    ``rna_family``.
 
     Parameters
     ----------
     directory
-        Folder that holds the four files ``m1_patchseq_meta_data.csv``, ``m1_patchseq_ephys_features.csv``,
+        Folder with the files ``m1_patchseq_meta_data.csv``, ``m1_patchseq_ephys_features.csv``,
         ``m1_patchseq_morph_features.csv`` and ``m1_patchseq_exon_counts.csv.gz``, which may be subsets of the
-        published ones in cells and genes. ``None`` (default) looks in ``$SCVI_CAE_DATA/scala2020`` if that
-        environment variable is set. Otherwise the published files are downloaded from
-        github.com/berenslab/mini-atlas at a fixed commit, verified by their git blob ids and kept in the
-        user's cache folder or, if that variable is set, in ``$SCVI_CAE_CACHE/scala2020``.
+        published files in cells and genes. ``None`` (default) reads ``$SCVI_CAE_DATA/scala2020`` if that
+        environment variable is set. Otherwise, the published files are downloaded from
+        github.com/berenslab/mini-atlas at a fixed commit, verified by their git blob ids and stored in
+        the user's cache folder, or in ``$SCVI_CAE_CACHE/scala2020`` if that variable is set.
 
     Returns
     -------
     MuData
         The cells of all modalities, joined by name; ``.obs_names`` are the cells of ``rna`` in their order,
-        then those that ``ephys`` and ``morph`` add, in theirs. The published files hold 1329 cells.
+        followed by the additional cells of ``ephys`` and ``morph`` in theirs. The published files have 1329
+        cells.
 
-        Modalities, each in its file's order:
+        Modalities, each with its cells in the order of its file:
 
         ``rna``
-            1329 cells; of the 42,466 genes published, those with a count in any cell. ``layers["counts"]``: raw exon counts (CSR, int32). ``X``:
-            log1p of the counts per million of the genes in the file (CSR, float32). The totals are those of
-            the counts, since ``exon_reads`` disagrees with them by 100-fold and more in a few cells.
+            1329 cells x those of the 42,466 published genes that have a count in any cell.
+            ``layers["counts"]``: raw exon counts (CSR, int32). ``X``: log1p counts per million of the genes
+            in the file (CSR, float32), relative to the sum of the counts, since ``exon_reads`` differs from
+            it by a factor of 100 and more in a few cells.
         ``ephys``
-            1328 cells x 29 features (dense, float32), in natural units; NaN where a feature is undefined,
-            which is for cells that fire too few action potentials. ``var["unit"]``: mV, ms, s, mV*s, pA,
-            MOhm; empty for ratios, indices and numbers of action potentials.
+            1328 cells x 29 features (dense, float32), in natural units; NaN where a feature is undefined, in
+            cells that fire too few action potentials. ``var["unit"]``: mV, ms, s, mV*s, pA, MOhm; empty for
+            ratios, indices and numbers of action potentials.
         ``morph``
-            645 cells x 61 features (dense, float32), lengths in µm; NaN where not defined, e.g. of axons that
-            were not reconstructed. ``obs``: ``normalized_layer`` and ``cell_class`` (exc, inh). Left out is
-            ``20171207_sample_1``, whose published reconstruction is known to be wrong.
+            645 cells x 61 features (dense, float32), lengths in µm; NaN where a feature is undefined, for
+            example for axons that were not reconstructed. ``obs``: ``normalized_layer`` and ``cell_class``
+            (exc, inh). ``20171207_sample_1`` is left out, because its published reconstruction is known to be
+            wrong.
 
-        The metadata are in ``.obs``; text is categorical, and what is unknown is NaN:
+        The metadata are in ``.obs``. Text is categorical, and unknown values are NaN:
 
         ``number``
-            Row of the metadata file, from 1.
+            Row in the metadata file, from 1.
         ``slice``, ``date``, ``sample``
-            Brain slice, day of recording (YYYY-MM-DD), and cell within the day.
+            Brain slice, day of recording (YYYY-MM-DD) and cell within the day.
         ``mouse``, ``mouse_date_of_birth``, ``mouse_age``, ``mouse_gender``, ``mouse_genotype``
             The animal; age in days, gender M or F. Split by ``mouse`` to test across animals.
         ``targeted_layer``, ``inferred_layer``
-            Cortical layer aimed at, and inferred from depth: 1, 2/3, 5 or 6.
+            Targeted cortical layer and layer inferred from depth: 1, 2/3, 5 or 6.
         ``cre``
-            Cre line and whether the cell was labelled, e.g. PV+, PV-; WT for wild type.
+            Cre line and whether the cell was labelled, for example PV+, PV-; WT for wild type.
         ``exon_reads``, ``intron_reads``, ``intergenic_reads``, ``number_of_genes_detected``
-            As published, of all genes. A few are off by 100-fold and more; compute from the counts instead.
+            As published, over all genes. A few are wrong by a factor of 100 and more; compute them from the
+            counts instead.
         ``sequencing_batch``
             "1" to "12".
         ``rna_family``, ``rna_type``
             Transcriptomic family and type, after the mouse M1 taxonomy of Yao et al. (2021). Family "low
             quality" has no type.
         ``rna_type_confidence``, ``rna_type_top_3``, ``alm_visp_top_3``
-            Bootstrap confidence of the type (0 to 1); the three likeliest types with theirs, in the M1
-            taxonomy and in the ALM and VISp taxonomy of Tasic et al. (2018).
+            Bootstrap confidence of the type (0 to 1); the three most likely types with their confidences, in
+            the M1 taxonomy and in the ALM and VISp taxonomy of Tasic et al. (2018).
         ``length_bp``, ``yield_pg_ul``
             Mean length (base pairs) and yield (pg/µl) of the cDNA.
         ``user``, ``hold_time_min``
-            Experimenter, and minutes for which the cell was held.
+            Experimenter, and time for which the cell was held, in minutes.
         ``soma_depth_um``, ``soma_depth_4x``, ``cortical_thickness_um``, ``cortical_thickness_4x``
             Depth of the soma below the pia and thickness of the cortex, in µm and as measured at 4x
             magnification.
         ``traced``
             "y": reconstructed; "no axon"; "?".
         ``exclusion_reasons``
-            Why the authors left a cell out of their analyses; for 7 cells, which are kept here.
+            Why the authors excluded a cell from their analyses; for 7 cells, which are kept here.
 
     Raises
     ------
     FileNotFoundError
-        The local folder lacks one of the files.
+        If the local folder lacks a file.
     ConnectionError
-        The files cannot be downloaded.
+        If the files cannot be downloaded.
     ValueError
-        A downloaded file is not the published one; or a file is not laid out as the published one: a column
-        is missing or not numeric, a count is not a whole number, a cell is listed twice or has no metadata.
+        If a downloaded file differs from the published one, or the layout of a file does: a column is missing
+        or not numeric, a count is not a whole number, a cell is listed twice or has no metadata.
 
     Warns
     -----
     UserWarning
-        Genes are left out, because no cell has a count of them; or metadata rows, because no modality has these
-        cells.
+        If genes are left out because no cell has a count of them, or rows of the metadata because no modality
+        has these cells.
 
     References
     ----------
@@ -191,7 +196,7 @@ def scala2020(directory: str | Path | None = None) -> MuData:
         if len(unknown := modality.obs_names.difference(metadata.index)):
             raise ValueError(
                 f"{files[METADATA]}: no row for {len(unknown)} cells of {name}, e.g. {unknown[0]!r}. Use the "
-                "metadata file that belongs to the other files, or remove these cells from them."
+                "metadata file of the same data set, or remove these cells from the other files."
             )
     mdata = join_modalities(modalities, metadata)
     if unmeasured := len(metadata) - mdata.n_obs:
@@ -203,7 +208,7 @@ def scala2020(directory: str | Path | None = None) -> MuData:
 
 
 def _read_counts(path: Path) -> AnnData:
-    """Genes x cells in the file, cells x genes here; never the whole file as a dense table."""
+    """Read counts, genes x cells in the file, in chunks: never the whole file as a dense table."""
     blocks: list[sparse.csr_matrix] = []
     genes: list[str] = []
     cells: list[str] = []
@@ -211,13 +216,15 @@ def _read_counts(path: Path) -> AnnData:
         for chunk in chunks:
             if chunk.empty:
                 raise ValueError(
-                    f"{path}: no counts. Give raw counts, genes x cells, with a header of cell names."
+                    f"{path}: no counts. The file must hold raw counts, genes x cells, with cell names as "
+                    "header."
                 )
             counts = chunk.to_numpy()
             if counts.dtype.kind not in "iuf" or (counts < 0).any() or (counts != np.rint(counts)).any():
                 raise ValueError(
-                    f"{path}: the counts of genes {chunk.index[0]!r} to {chunk.index[-1]!r} are not all whole "
-                    "numbers >= 0. Give raw counts, genes x cells, with a header of cell names."
+                    f"{path}: the counts of genes {chunk.index[0]!r} to {chunk.index[-1]!r} are not all "
+                    "whole numbers >= 0. The file must hold raw counts, genes x cells, with cell names as "
+                    "header."
                 )
             blocks.append(sparse.csr_matrix(counts.astype(np.int32)))
             genes += chunk.index.astype(str).tolist()
@@ -227,22 +234,21 @@ def _read_counts(path: Path) -> AnnData:
     detected = np.asarray(counts.sum(0)).ravel() > 0
     if not detected.all():
         warnings.warn(
-            f"{path}: {np.sum(~detected)} of {len(genes)} genes left out, because no cell has a count of them.",
+            f"{path}: {np.sum(~detected)} of {len(genes)} genes left out, because no cell has a count of "
+            "them.",
             stacklevel=3,
         )
     return rna_modality(counts[:, detected], obs=pd.DataFrame(index=cells), var=var[detected])
 
 
 def _read_features(path: Path, obs_columns: list[str] | None = None, wrong: str = "") -> AnnData:
-    """Cells but ``wrong`` x features, all numeric but ``obs_columns``, which describe the cells."""
+    """Read numeric features and annotations of cells, ``obs_columns``; leave out the cell ``wrong``."""
     obs_columns = obs_columns or []
     table = _read_table(path, "cell id", obs_columns).drop(index=wrong, errors="ignore")
     features = table.drop(columns=obs_columns)
     for name, column in features.items():
         if not pd.api.types.is_numeric_dtype(column):
-            raise ValueError(
-                f"{path}: column {name!r} is not numeric. Leave cells empty that were not measured."
-            )
+            raise ValueError(f"{path}: column {name!r} is not numeric. Leave missing values empty.")
     units = features.columns.str.extract(r"\(([^()]*)\)$", expand=False).fillna("")
     return anndata.AnnData(
         features.to_numpy(np.float32),
@@ -261,8 +267,10 @@ def _read_metadata(path: Path) -> pd.DataFrame:
         try:
             numbers[name] = pd.to_numeric(table[name].mask(table[name].isin(UNKNOWN)))
         except ValueError as error:
-            raise ValueError(f"{path}: column {name!r} is not numeric: {error}") from error
-    # the file computes micrometres from 4x measurements, and so has 0 where there is none
+            raise ValueError(
+                f"{path}: column {name!r} is not numeric: {error}. Use the published file."
+            ) from error
+    # The file computes micrometres from 4x measurements, so that missing ones become 0.
     thickness = "Cortical thickness (µm)"
     numbers[thickness] = numbers[thickness].mask(numbers["Cortical thickness (4x)"].isna())
 
@@ -272,12 +280,12 @@ def _read_metadata(path: Path) -> pd.DataFrame:
 
 
 def _read_table(path: Path, key: str, required: list[str], **options: Any) -> pd.DataFrame:
-    """Read a table of one row per cell, named by column ``key``."""
+    """Read a table with one row per cell, whose name is in column ``key``."""
     table = pd.read_csv(path, **{"dtype": {key: str}, **options})
     if missing := [name for name in [key, *required] if name not in table]:
         raise ValueError(
-            f"{path}: no column {', '.join(map(repr, missing))}. Lay the file out as published; "
-            f"its columns are {', '.join(map(repr, table))}."
+            f"{path}: no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, table))}. Use "
+            "the layout of the published file."
         )
     table = table.set_index(key).rename_axis(index=None)
     if not table.index.is_unique:
@@ -287,7 +295,7 @@ def _read_table(path: Path, key: str, required: list[str], **options: Any) -> pd
 
 
 def _categorical(table: pd.DataFrame) -> pd.DataFrame:
-    """Every column categorical, numbered categories in the order of their numbers (1, 2/3, 5, 10)."""
+    """Make columns categorical, with categories sorted by their leading numbers (1, 2/3, 5, 10)."""
 
     def key(label: str) -> tuple[float, str]:
         number = re.match(r"\d+", label)
@@ -299,5 +307,5 @@ def _categorical(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _python_name(name: str) -> str:
-    """'Yield (pg/µl)' -> 'yield_pg_ul'."""
+    """Convert a name to a Python identifier: 'Yield (pg/µl)' to 'yield_pg_ul'."""
     return re.sub(r"\W+", "_", name.lower().replace("µ", "u")).strip("_")

@@ -1,4 +1,4 @@
-"""Simulated Patch-seq with known truth."""
+"""Simulated Patch-seq with known ground truth."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import anndata
 import numpy as np
 import pandas as pd
 from scipy import sparse
+
+from scvi_cae._arguments import check_whole
 
 from ._assemble import join_modalities, rna_modality
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# How a feature's standardised signal becomes its value: additive, positive, rectified or a whole number
+# Transform from a feature's standardised signal to its value: additive, positive, rectified or a whole number
 Scale = Literal["linear", "log", "rectified", "count"]
 
 
@@ -28,13 +30,11 @@ class _Feature(NamedTuple):
     name: str
     scale: Scale
     centre: float  # median, in the feature's unit
-    spread: (
-        float  # standard deviation of the linear and rectified, log-scale standard deviation of the others
-    )
+    spread: float  # standard deviation: of the value if linear or rectified, else of its logarithm
     block: str  # features of a block are missing together
 
 
-# Names, units, centres and spreads after Scala et al. (2021), in an order that keeps a short list varied
+# Names, units, centres and spreads after Scala et al. (2021), ordered so that the first few are diverse
 _MAX_APS = "Max number of APs"
 _EPHYS = [
     _Feature("Resting membrane potential (mV)", "linear", -65, 6, "passive"),
@@ -76,13 +76,13 @@ _MORPH = [
     _Feature("axon width", "log", 450, 0.5, "axon"),
     _Feature("dendrite max branch order", "count", 6, 0.3, "dendrite"),
 ]
-_PROTOCOLS = ("passive", "hyperpolarisation")  # ephys blocks that one failed protocol loses
-_TRACINGS = ("axon", "dendrite")  # morphology blocks that a partial tracing lacks
+_PROTOCOLS = ("passive", "hyperpolarisation")  # ephys blocks that are missing after a failed protocol
+_TRACINGS = ("axon", "dendrite")  # morphology blocks that are missing from a partial tracing
 
-# Shares of the variance of a feature: what other modalities can predict, what they cannot, and noise
+# Fractions of a feature's variance: predictable from other modalities, specific to its own, and noise
 _SHARED, _PRIVATE, _NOISE = 0.65, 0.15, 0.2
 
-_AT_LEAST = {
+_MINIMA = {
     "n_cells": 10,
     "n_genes": 20,
     "n_ephys": 4,
@@ -113,85 +113,85 @@ def simulate_patchseq(
     min_spikes: int = 5,
     seed: int = 0,
 ) -> MuData:
-    """Simulate a partially paired Patch-seq experiment whose truth is known.
+    """Simulate a partially paired Patch-seq experiment with known ground truth.
 
-    Cell types of uneven frequency lie in families. A cell's shared latent variables are its type's centre
-    plus continuous variation within the type; they shape every modality. Each modality has private latent
-    variables besides, which no other can predict. From these come
+    Cell types of unequal frequency are grouped in families. The shared latent variables of a cell are the
+    centre of its type plus continuous variation within the type; all modalities depend on them. Each modality
+    also has private latent variables, which no other modality can predict. Given the latent variables,
 
-    - counts: negative binomial, with the spread of gene means, library sizes and dropout of Smart-seq data.
-      About 40 % of the genes load on the shared latent variables, 20 % on the private ones, the others on
-      none;
-    - features: smooth, mildly nonlinear functions of the shared latent variables (65 % of the variance), the
-      private ones (15 %) and noise (20 %), in the units and with the skew of Scala et al. (2021).
+    - counts are negative binomial, with gene means, library sizes and dropout as in Smart-seq data. Of the
+      genes, about 40 % load on the shared latent variables, 20 % on the private ones and the others on none;
+    - features are smooth, mildly nonlinear functions of the shared latent variables (65 % of the variance),
+      private latent variables (15 %) and noise (20 %), with units and skewness as in Scala et al. (2021).
 
-    Values are missing in blocks, as in real data: cells with few action potentials lack every feature of
-    spike trains, a failed protocol or a partial tracing loses all that is measured on it.
+    Values are missing in blocks, as in real data: cells with few action potentials lack all features of spike
+    trains; after a failed protocol or a partial tracing, all features measured on it are missing.
 
     Parameters
     ----------
     n_cells
-        Number of cells in all modalities together, at least 10. The default trains in seconds on a CPU.
+        Number of cells of all modalities together, at least 10. With the default, training takes seconds on a
+        CPU.
     n_genes
         Number of genes, at least 20.
     n_ephys
-        Number of electrophysiological features, at least 4; the first 24 are named as in Scala et al., any
-        further are called ``Feature 25`` and so on.
+        Number of electrophysiological features, at least 4. The first 24 are named as in Scala et al., others
+        ``Feature 25`` and so on.
     n_morph
-        Number of morphological features (the first 12 have names); 0 (default) for no modality ``morph``.
-        It has no influence on the other modalities.
+        Number of morphological features, of which the first 12 have names; 0 (default) for no modality
+        ``morph``. It does not affect other modalities.
     n_families, n_types
-        Number of families and, in all of them together, of cell types, at least ``n_families``.
+        Number of families, and number of cell types in all families together, at least ``n_families``.
     n_latent
-        Number of shared latent variables. The default of 5 is more than the 2 or 3 that are often plotted.
+        Number of shared latent variables. The default of 5 exceeds the 2 or 3 that are often plotted.
     n_private
         Number of private latent variables of each modality; may be 0.
     fraction_rna_only, fraction_ephys_only
-        Fractions of the cells without electrophysiology (and morphology), and without RNA. All others are
-        paired. The defaults pair 70 %; both modalities must keep a cell.
+        Fractions of cells without electrophysiology (and morphology), and without RNA. All other cells are
+        paired: 70 % with the defaults. Both modalities must keep a cell.
     fraction_morph
         Fraction of the cells with electrophysiology that are reconstructed; used if ``n_morph`` > 0.
     missing_rate
-        Probability that a cell lacks one block of ``ephys`` (block "passive" or "hyperpolarisation"), and one
-        of ``morph`` ("axon" or "dendrite"). 0 for none.
+        Probability that a cell lacks one block of ``ephys`` ("passive" or "hyperpolarisation"), and one of
+        ``morph`` ("axon" or "dendrite"). 0 for none.
     min_spikes
-        Cells that fire fewer action potentials than this lack the features of block "spike train": a few
-        per cent with the default. 0 for none.
+        Cells with fewer action potentials than this lack the features of block "spike train": a few percent
+        of cells with the default. 0 for none.
     seed
-        Of the random numbers; the same seed and arguments give the same data. The global state of NumPy's
-        random numbers is neither used nor changed.
+        Seed of the random numbers: the same seed and arguments give the same data. NumPy's global random
+        state is neither used nor changed.
 
     Returns
     -------
     MuData
-        Modalities ``rna``, ``ephys`` and, if asked for, ``morph``, each listing its cells in an order of its
-        own.
+        Modalities ``rna``, ``ephys`` and, if ``n_morph`` > 0, ``morph``, each with its own order of cells.
 
         ``rna``
-            ``layers["counts"]``: counts (CSR, int32). ``X``: log1p of the counts per million (CSR, float32).
+            ``layers["counts"]``: counts (CSR, int32). ``X``: log1p counts per million (CSR, float32).
         ``ephys``, ``morph``
             ``X``: features in natural units (dense, float32), NaN where missing. ``var["unit"]`` and
-            ``var["block"]``: each feature's unit and block. ``obs["missing_block"]``: the block that a cell
+            ``var["block"]``: unit and block of each feature. ``obs["missing_block"]``: the block that a cell
             lacks, or "none"; ``obs["few_spikes"]`` (``ephys``): whether it lacks block "spike train".
 
-        The truth, for all cells, in the order of ``.obs_names``:
+        The ground truth, for all cells, in the order of ``.obs_names``:
 
         ``.obs["cell_type"]``, ``.obs["family"]``
-            Categorical; in each modality's ``obs`` too.
+            Categorical; also in the ``obs`` of each modality.
         ``.obsm["X_true"]``
-            Shared latent variables, n_cells x n_latent, of mean 0 and standard deviation 1.
+            Shared latent variables, n_cells x n_latent, with mean 0 and standard deviation 1.
         ``.obsm["X_true_private_rna"]``, …
             Private latent variables, n_cells x n_private, standard normal; absent if ``n_private`` is 0.
         ``.uns["simulation"]``
             ``settings``: the arguments. ``genes_on_latent``: names of the genes that load on the shared
-            latent variables. ``loadings``: of each modality, features x n_latent, 0 where a gene does not
-            load; for genes in log mean per unit, for features the direction of their signal (of length 1).
-            ``loadings["rna"] @ loadings["ephys"].T`` says which genes go with which features.
+            latent variables. ``loadings``: features x n_latent for each modality; for genes in log mean per
+            unit, 0 where a gene does not load; for other features the direction of their signal (of length
+            1). ``loadings["rna"] @ loadings["ephys"].T`` is the association of genes with
+            electrophysiological features.
 
     Raises
     ------
     ValueError
-        An argument is out of range; the message names it.
+        If an argument is out of range.
 
     References
     ----------
@@ -207,7 +207,7 @@ def simulate_patchseq(
     >>> mdata.obsm["X_true"].shape
     (100, 5)
     """
-    settings: dict[str, float] = dict(locals())  # the arguments, before anything else is defined
+    settings: dict[str, float] = dict(locals())  # the arguments, before other variables are defined
     _check(settings)
     n_rna_only = round(fraction_rna_only * n_cells)
     n_ephys_only = min(round(fraction_ephys_only * n_cells), n_cells - n_rna_only)
@@ -218,9 +218,9 @@ def simulate_patchseq(
         "fraction_morph": n_reconstructed or not n_morph,
     }.items():
         if not n_left:
-            raise ValueError(f"{argument}={settings[argument]} leaves a modality without cells: change it.")
+            raise ValueError(f"{argument}={settings[argument]} leaves a modality without cells. Change it.")
 
-    # one stream for each part, so that what is asked of one part does not change another
+    # One random stream per part, so that the options of one part do not change another.
     rng, rna_rng, ephys_rng, morph_rng = np.random.default_rng(seed).spawn(4)
     obs, shared = _cells(rng, n_cells, n_families, n_types, n_latent)
     rna_only, ephys_only, paired = np.split(rng.permutation(n_cells), [n_rna_only, n_rna_only + n_ephys_only])
@@ -262,34 +262,33 @@ def simulate_patchseq(
 
 
 def _check(settings: dict[str, float]) -> None:
-    for name, minimum in _AT_LEAST.items():
-        if settings[name] < minimum:
-            raise ValueError(f"{name}={settings[name]} is too small: give at least {minimum}.")
+    for name, minimum in _MINIMA.items():
+        check_whole(settings[name], name, minimum)
     if settings["n_types"] < settings["n_families"]:
         raise ValueError(
             f"n_types={settings['n_types']} is less than n_families={settings['n_families']}: "
-            "give each family a type."
+            "each family needs a type."
         )
     for name in _FRACTIONS:
         if not 0 <= settings[name] <= 1:
-            raise ValueError(f"{name}={settings[name]} is not a fraction: give a number from 0 to 1.")
+            raise ValueError(f"{name}={settings[name]} must be a fraction, from 0 to 1.")
     if settings["fraction_rna_only"] + settings["fraction_ephys_only"] > 1:
         raise ValueError(
             f"fraction_rna_only={settings['fraction_rna_only']} and fraction_ephys_only="
-            f"{settings['fraction_ephys_only']} sum to more than 1: lower one of them."
+            f"{settings['fraction_ephys_only']} sum to more than 1. Lower one of them."
         )
 
 
 def _cells(
     rng: np.random.Generator, n_cells: int, n_families: int, n_types: int, n_latent: int
 ) -> tuple[pd.DataFrame, Array]:
-    """Draw each cell's type, and its shared latent variables around the type's centre."""
+    """Draw the type of each cell, and its shared latent variables around the centre of the type."""
     family_of_type = np.sort(np.arange(n_types) % n_families)
     rank_in_family = np.arange(n_types) - np.searchsorted(family_of_type, family_of_type)
     family_names = [f"family {f + 1}" for f in range(n_families)]
     type_names = [f"type {f + 1}.{r + 1}" for f, r in zip(family_of_type, rank_in_family, strict=True)]
 
-    weights = rng.permutation(1 / np.arange(1, n_types + 1))  # the commonest n_types times the rarest
+    weights = rng.permutation(1 / np.arange(1, n_types + 1))  # most frequent : rarest = n_types : 1
     cell_type = rng.choice(n_types, n_cells, p=weights / weights.sum())
     obs = pd.DataFrame(
         {
@@ -307,7 +306,7 @@ def _cells(
 def _simulate_rna(
     rng: np.random.Generator, obs: pd.DataFrame, shared: Array, private: Array, n_genes: int
 ) -> tuple[AnnData, Array]:
-    """Simulate counts of every cell; also return the genes' loadings on the shared latent variables."""
+    """Simulate counts of all cells; also return the loadings of genes on the shared latent variables."""
     n_cells = len(obs)
     role = rng.choice(["shared", "private", "none"], n_genes, p=[0.4, 0.2, 0.4])
 
@@ -322,7 +321,7 @@ def _simulate_rna(
     mean *= library_size / mean.sum(axis=1, keepdims=True)
     inverse_dispersion = rng.lognormal(np.log(3), 0.3, n_genes)
     counts = rng.poisson(rng.gamma(inverse_dispersion, mean / inverse_dispersion))
-    counts[rng.random(counts.shape) > mean / (1 + mean)] = 0  # dropout, of rare transcripts above all
+    counts[rng.random(counts.shape) > mean / (1 + mean)] = 0  # dropout, mainly of rare transcripts
 
     var = pd.DataFrame(index=[f"Gene{i:0{len(str(n_genes))}d}" for i in range(1, n_genes + 1)])
     return rna_modality(sparse.csr_matrix(counts.astype(np.int32)), obs.copy(), var), loadings
@@ -336,7 +335,7 @@ def _simulate_features(
     catalogue: Sequence[_Feature],
     n_features: int,
 ) -> tuple[AnnData, Array]:
-    """Simulate features of every cell; also return their directions in the shared latent space."""
+    """Simulate features of all cells; also return their directions in the shared latent space."""
     further = [
         _Feature(f"Feature {i + 1}", "linear", 0, 1, "other") for i in range(len(catalogue), n_features)
     ]
@@ -365,7 +364,7 @@ def _simulate_features(
 
 
 def _scale(feature: _Feature, signal: Array) -> Array:
-    """Turn a signal of standard deviation 1 into values in the feature's unit."""
+    """Transform a signal with standard deviation 1 to values in the unit of the feature."""
     match feature.scale:
         case "linear":
             return feature.centre + feature.spread * signal
@@ -378,14 +377,14 @@ def _scale(feature: _Feature, signal: Array) -> Array:
 
 
 def _lose_block(rng: np.random.Generator, adata: AnnData, blocks: Sequence[str], rate: float) -> None:
-    """With probability ``rate``, remove one of the blocks from a cell, and write down which."""
+    """Remove one of the blocks from each cell with probability ``rate``, and record which."""
     lost = np.where(rng.random(adata.n_obs) < rate, rng.choice(blocks, adata.n_obs), "none")
     adata.obs["missing_block"] = pd.Categorical(lost, ["none", *blocks])
     adata.X[lost[:, None] == adata.var["block"].to_numpy()] = np.nan
 
 
 def _lose_spike_trains(ephys: AnnData, min_spikes: int) -> None:
-    """Remove what cannot be measured on fewer action potentials than ``min_spikes``."""
+    """Remove the features of spike trains from cells with fewer action potentials than ``min_spikes``."""
     few = ephys[:, _MAX_APS].X[:, 0] < min_spikes
     ephys.obs["few_spikes"] = few
     ephys.X[few[:, None] & (ephys.var["block"] == "spike train").to_numpy()] = np.nan

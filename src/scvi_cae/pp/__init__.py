@@ -1,4 +1,4 @@
-"""Preparing Patch-seq data: choose genes, drop and scale electrophysiological features, mostly as Gala et al. (2021) do."""
+"""Preprocessing of Patch-seq data: selection and scaling of features, mostly as in Gala et al. (2021)."""
 
 from ._beta_score import beta_score
 from ._drop_features import drop_features

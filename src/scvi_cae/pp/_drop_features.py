@@ -1,4 +1,4 @@
-"""Features that are missing too often, or not wanted."""
+"""Removal of features by their fraction of missing values and by their names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mudata import MuData
 
 from scvi_cae._mudata import annotations_apart
 
+from ._parameters import describe_reader
 from ._target import open_target
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _COLUMNS = ["fraction_missing", "reason"]
 logger = logging.getLogger("scvi_cae.pp")
 
 
+@describe_reader
 def drop_features(
     data: AnnData | MuData,
     *,
@@ -34,46 +36,41 @@ def drop_features(
     cells: Sequence[int] | np.ndarray | None = None,
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Drop features that are missing in many cells, or whose names contain a pattern.
+    """Drop features that are missing in many cells or whose names contain a pattern.
 
-    Gala et al. (2021) drop electrophysiological features that are missing in 10 % of the cells or more, then
-    those with ``ramp``, ``mean`` or ``fi_`` in their names. Other cells get the same features by name:
-    ``test = test[:, train.var_names].copy()``.
+    Gala et al. (2021) drop electrophysiological features that are missing in at least 10 % of the cells, and
+    those with ``ramp``, ``mean`` or ``fi_`` in their names. For the same features of other cells, select
+    them by name: ``test = test[:, train.var_names].copy()``.
+
+    The matrix holds cells by features, dense, with NaN for missing values. Features are dropped from ``X``
+    and all layers. A MuData's own index of features is updated.
 
     Parameters
     ----------
-    data
-        AnnData, or MuData of which ``modality`` is used, and the MuData's own index of features updated. Cells by
-        features, dense; NaN where not measured.
-    modality
-        Key of the modality, for a MuData only.
-    layer
-        Layer that says what is missing; ``X`` by default. Features are dropped from all.
+    %(data)s
+    %(modality)s
+    %(layer)s
     max_missing
-        Fraction of cells from which on a feature is dropped, above 0 and at most 1. By default 0.1, as published;
-        1 drops those without any value.
+        Fraction of missing values, above 0 and at most 1, at which a feature is dropped. By default 0.1, as
+        published; 1 drops only features without any value.
     patterns
-        Texts, for example ``["ramp", "mean", "fi_"]``. Features whose name contains one of them are dropped; upper
-        and lower case differ. None by default.
-    cells
-        Cells to count what is missing in, by default all: positions among the modality's own cells (not those of
-        the MuData), or a mask over them, for example
-        ``mdata["ephys"].obs_names.isin(names_of_training_cells)``.
-    copy
-        Return a changed copy rather than work in place.
+        Texts such as ``["ramp", "mean", "fi_"]``. Features whose name contains one of them, case-sensitive,
+        are dropped. None by default.
+    %(cells)s
+    %(copy)s
 
     Returns
     -------
-    ``None``, or the copy. ``.uns["dropped_features"]`` says what was dropped: a data frame indexed by the names
-    of features, with ``fraction_missing`` and ``reason``. A further call adds to it. The same is logged, by
-    logger ``scvi_cae.pp`` at level INFO, which ``logging.basicConfig(level="INFO")`` shows.
+    ``None``, or the copy. ``.uns["dropped_features"]`` lists the dropped features: a data frame indexed by
+    feature name, with columns ``fraction_missing`` and ``reason``. Later calls append to it. The same is
+    logged by the logger ``scvi_cae.pp`` at level INFO, which ``logging.basicConfig(level="INFO")`` shows.
 
     Raises
     ------
     TypeError
         If the matrix is sparse.
     ValueError
-        If no feature would be left, a value is infinite, or ``.uns["dropped_features"]`` is something else.
+        If no feature would remain, a value is infinite, or ``.uns["dropped_features"]`` is something else.
 
     References
     ----------
@@ -97,17 +94,18 @@ def drop_features(
     """
     if not 0 < max_missing <= 1:
         raise ValueError(
-            f"max_missing={max_missing} must be above 0 and at most 1: it is the fraction of cells from which on a "
-            "feature is dropped."
+            f"max_missing={max_missing} must be above 0 and at most 1: the fraction of missing values at "
+            "which a feature is dropped."
         )
     if isinstance(patterns, str) or not all(isinstance(pattern, str) and pattern for pattern in patterns):
-        raise ValueError(f"patterns={patterns!r} must be a list of texts, none empty: ['ramp', 'mean'].")
+        raise ValueError(f"patterns={patterns!r} must be a list of non-empty strings: ['ramp', 'mean'].")
     target = open_target(data, modality, layer, copy)
     adata = target.adata
     before = adata.uns.get(_KEY)
     if before is not None and not (isinstance(before, pd.DataFrame) and list(before) == _COLUMNS):
         raise ValueError(
-            f"{target.name}: .uns[{_KEY!r}] is not a record of this function, and would be overwritten. Rename it."
+            f"{target.name}: .uns[{_KEY!r}] is not a record of this function and would be overwritten. "
+            "Rename it."
         )
     values = target.read_dense()
     fraction = np.isnan(values[target.positions(cells)]).mean(axis=0)
@@ -119,8 +117,8 @@ def drop_features(
     dropped = np.array([bool(reason) for reason in reasons], dtype=bool)
     if dropped.all():
         raise ValueError(
-            f"{target.name}: none of the {len(dropped)} features would be left. Raise max_missing={max_missing}, or "
-            "give fewer patterns."
+            f"{target.name}: none of the {len(dropped)} features would remain. Raise "
+            f"max_missing={max_missing}, or use fewer patterns."
         )
     record = pd.DataFrame(
         {_COLUMNS[0]: fraction, _COLUMNS[1]: np.array(reasons, dtype=object)}, index=adata.var_names
@@ -128,7 +126,8 @@ def drop_features(
     if dropped.any():
         adata._inplace_subset_var(~dropped)
         if isinstance(target.data, MuData):
-            _update_features(target.data)
+            with annotations_apart():
+                target.data.update_var()
     adata.uns[_KEY] = record if before is None or before.empty else pd.concat([before, record])
     logger.info(
         "%s: dropped %d of %d features. %s",
@@ -141,13 +140,7 @@ def drop_features(
 
 
 def _reason(name: str, missing: float, max_missing: float, patterns: Sequence[str]) -> str:
-    """Why a feature is dropped; empty if it is not."""
+    """Why a feature is dropped; empty if it is kept."""
     reasons = [f"{100 * missing:.1f} % missing"] if missing >= max_missing else []
     reasons += [f"name contains {pattern!r}" for pattern in patterns if pattern in name]
     return ", ".join(reasons)
-
-
-def _update_features(mdata: MuData) -> None:
-    """Let the MuData know the features that its modalities have now."""
-    with annotations_apart():
-        mdata.update_var()

@@ -1,4 +1,4 @@
-"""Parameters of an earlier call, to be applied again."""
+"""Parameters fitted by an earlier call, for application to other cells."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from anndata import AnnData
 
 from scvi_cae._arguments import shorten
+from scvi_cae.data._checks import check_unique
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_exclusive(fitted: AnnData | None, **arguments: object) -> None:
-    """Check that nothing is asked to be fitted where ``fitted`` holds the outcome already."""
+    """Check ``fitted``, and that no argument of the fit is given with it."""
     if fitted is None:
         return
     given = [name for name, value in arguments.items() if value is not None]
@@ -27,8 +28,8 @@ def check_exclusive(fitted: AnnData | None, **arguments: object) -> None:
         )
     if not isinstance(fitted, AnnData):
         raise TypeError(
-            f"fitted must be the AnnData that an earlier call has scaled, not a {type(fitted).__name__}. Of a "
-            "MuData, give the modality: fitted=mdata['ephys']."
+            f"fitted must be the AnnData that an earlier call has scaled, not a {type(fitted).__name__}. "
+            "From a MuData, pass the modality: fitted=mdata['ephys']."
         )
 
 
@@ -42,26 +43,24 @@ def stored_parameters(fitted: AnnData, keys: Sequence[str], var_names: pd.Index)
     keys
         Names of the columns.
     var_names
-        Features that need parameters. They are matched by name; ``fitted`` may have others, too.
+        Features that need parameters. They are matched by name; ``fitted`` may have additional features.
 
     Raises
     ------
     ValueError
-        If columns or features are missing, or names of features are not unique.
+        If columns or features are missing, or feature names are not unique.
     """
     absent = [key for key in keys if key not in fitted.var]
     if absent:
         raise ValueError(
             f"fitted has no .var[{absent[0]!r}]: no earlier call has written it. Fit first, with the same "
-            "key_added, and give the AnnData that was scaled."
+            "key_added, and pass the AnnData that was scaled."
         )
-    if not fitted.var_names.is_unique:
-        duplicated = fitted.var_names[fitted.var_names.duplicated()].unique()
-        raise ValueError(f"fitted has duplicate names of features: {shorten(duplicated)}.")
+    check_unique(fitted.var_names, "fitted", "feature", "Pass the AnnData that was scaled, unchanged.")
     unknown = var_names[~var_names.isin(fitted.var_names)]
     if len(unknown):
         raise ValueError(
-            f"fitted has no parameters for {len(unknown)} of {len(var_names)} features: {shorten(unknown)}. Keep "
-            "the features that were fitted: adata = adata[:, fitted.var_names].copy()."
+            f"fitted has no parameters for {len(unknown)} of {len(var_names)} features: {shorten(unknown)}. "
+            "Keep the features that were fitted: adata = adata[:, fitted.var_names].copy()."
         )
     return [fitted.var.loc[var_names, key].to_numpy(dtype=float) for key in keys]

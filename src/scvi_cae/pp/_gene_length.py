@@ -1,4 +1,4 @@
-"""Counts of full-length protocols, comparable between genes."""
+"""Normalisation of counts by gene length."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from scipy import sparse
 
 from scvi_cae._arguments import shorten
 
+from ._parameters import describe_writer
 from ._target import floating, open_target, stored_columns
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@describe_writer
 def normalize_gene_length(
     data: AnnData | MuData,
     lengths: str | pd.Series,
@@ -26,11 +28,11 @@ def normalize_gene_length(
     key_added: str = "gene_length_divisor",
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Divide counts by the length of the gene in kilobases, for full-length protocols such as Smart-seq2.
+    """Divide counts by gene length in kilobases, for full-length protocols such as Smart-seq2.
 
-    There, a long gene yields more reads than a short one of as many transcripts. Counts by molecule (UMI), and
-    reads of one end only, do not depend on length and need no such division. It comes first in the chain to
-    the logarithm of transcripts per million (TPM), of which the rest is scanpy's::
+    In these protocols, a long gene yields more reads than a short gene with as many transcripts. Counts of
+    unique molecular identifiers (UMI) and of 3' or 5' reads do not depend on length and need no such
+    division. The division is the first of the steps to the logarithm of transcripts per million (TPM)::
 
         scvi_cae.pp.normalize_gene_length(rna, "length")
         scanpy.pp.normalize_total(rna, target_sum=1e6)
@@ -38,33 +40,32 @@ def normalize_gene_length(
 
     Nothing is fitted to cells.
 
+    The matrix holds counts, cells by genes, dense or sparse (CSR, CSC). It is replaced: keep raw counts in a
+    layer.
+
     Parameters
     ----------
-    data
-        AnnData, or MuData of which ``modality`` is used. Cells by genes, counts, dense or sparse (CSR, CSC). The
-        values are replaced: keep raw counts in a layer. Floating-point values keep their precision; whole
-        numbers become float32, as in scanpy.
+    %(data)s
     lengths
-        Length of each gene in base pairs, best of its exons together: a column of ``.var``, or a Series indexed by
-        the names of genes, which may have others, too.
-    modality
-        Key of the modality, for a MuData only.
-    layer
-        Layer to read and write; ``X`` by default.
+        Length of each gene in base pairs, preferably the total length of its exons: a column of ``.var``, or
+        a Series indexed by gene name, which may have additional genes.
+    %(modality)s
+    %(layer)s
     key_added
-        Column of ``.var`` to write, which marks the counts as divided.
-    copy
-        Return a changed copy rather than work in place.
+        Column of ``.var`` for the divisors, which marks the counts as divided.
+    %(copy)s
 
     Returns
     -------
-    ``None``, or the copy. ``X`` or the layer is replaced, and ``.var[key_added]`` written: what each gene was
-    divided by, its length in kilobases.
+    ``None``, or the copy. ``X`` or the layer is replaced, and ``.var[key_added]`` is written: the divisor of
+    each gene, its length in kilobases.
 
     Raises
     ------
     KeyError
-        If there is no column ``lengths``.
+        If column ``lengths`` does not exist.
+    TypeError
+        If lengths are not numbers.
     ValueError
         If the length of a gene is missing or not above 0, a count is negative or infinite, ``X`` has been
         log-transformed, or ``.var[key_added]`` exists.
@@ -93,13 +94,13 @@ def normalize_gene_length(
     adata = target.adata
     target.check_new(
         var=[key_added],
-        why="Its counts have been divided by gene length. Start from raw counts; to divide another layer too, give "
-        "another key_added.",
+        why="Its counts have been divided by gene length. Start from raw counts; to divide another layer "
+        "too, use another key_added.",
     )
     if layer is None and "log1p" in adata.uns:
         raise ValueError(
-            f"{target.name}: X has been log-transformed (.uns['log1p']). Start from counts: layer=... names a layer "
-            "of them. If X does hold counts, del adata.uns['log1p'] first."
+            f"{target.name}: X has been log-transformed (.uns['log1p']). Start from counts: layer=... names "
+            "their layer. If X does hold counts, del adata.uns['log1p'] first."
         )
     if isinstance(lengths, str):
         lengths = target.var_column(lengths, "lengths")
@@ -108,8 +109,8 @@ def normalize_gene_length(
     stored = values.data if sparse.issparse(values) else values
     if (stored < 0).any():
         raise ValueError(
-            f"{target.name} has values below 0, which are no counts. Start from raw counts: layer=... names a layer "
-            "of them."
+            f"{target.name} has values below 0, which are not counts. Start from raw counts: layer=... names "
+            "their layer."
         )
 
     out = values.astype(floating(values.dtype))
@@ -123,21 +124,23 @@ def normalize_gene_length(
 
 
 def _kilobases(lengths: pd.Series, genes: pd.Index, name: str) -> np.ndarray:
-    """``(n_genes,)`` lengths, checked."""
+    """``(n_genes,)`` lengths in kilobases, checked."""
     if not isinstance(lengths, pd.Series) or not pd.api.types.is_numeric_dtype(lengths):
         kind = lengths.dtype if isinstance(lengths, pd.Series) else type(lengths).__name__
         raise TypeError(
-            f"lengths must be a column of .var or a Series indexed by gene, of numbers, not {kind}. Convert it: "
-            "pd.to_numeric(lengths), or pd.Series(lengths, index=genes)."
+            f"lengths must be a column of .var or a Series of numbers indexed by gene, not {kind}. Convert "
+            "it: pd.to_numeric(lengths), or pd.Series(lengths, index=genes)."
         )
     if not lengths.index.is_unique:
         duplicated = lengths.index[lengths.index.duplicated()].unique()
-        raise ValueError(f"lengths names genes more than once: {shorten(duplicated)}. Keep one length each.")
+        raise ValueError(
+            f"lengths names genes more than once: {shorten(duplicated)}. Keep one length per gene."
+        )
     base_pairs = lengths.reindex(genes).to_numpy(dtype=float, na_value=np.nan)
     wrong = ~((base_pairs > 0) & np.isfinite(base_pairs))
     if wrong.any():
         raise ValueError(
             f"{name}: the length of {wrong.sum()} of {len(genes)} genes is missing or not above 0: "
-            f"{shorten(genes[wrong])}. Give their lengths, or leave the genes out."
+            f"{shorten(genes[wrong])}. Add their lengths, or leave the genes out."
         )
     return base_pairs / 1000

@@ -1,4 +1,4 @@
-"""Standardised features whose scale a few wrong values do not set."""
+"""Standardisation of features that is robust to outliers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from scvi_cae._arguments import shorten
 
 from ._fitted import check_exclusive, stored_parameters
+from ._parameters import describe_writer
 from ._target import Target, floating, open_target
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@describe_writer
 def robust_scale(
     data: AnnData | MuData,
     *,
@@ -33,69 +35,64 @@ def robust_scale(
 ) -> AnnData | MuData | None:
     """Standardise features by the mean and standard deviation of their central values (Gala et al., 2021).
 
-    For each feature, mean and standard deviation (of the population, divided by n) are those of the values from
-    the lower to the upper percentile, both included. All values are then standardised with them and clipped to
-    ``max_value`` standard deviations on either side. Missing values do not count and stay missing.
+    For each feature, the mean and the standard deviation (of the population, divided by n) are those of the
+    values of the fitted cells from the lower to the upper percentile, both included. The values of all cells
+    are standardised with them and clipped to ``max_value`` standard deviations on either side. Missing values
+    are ignored and stay missing.
+
+    The matrix holds cells by features, dense, with NaN for missing values.
 
     Parameters
     ----------
-    data
-        AnnData, or MuData of which ``modality`` is used. Cells by features, dense; NaN where not measured.
-        Floating-point values keep their precision; whole numbers become float32, as in scanpy.
-    modality
-        Key of the modality, for a MuData only.
-    layer
-        Layer to read and write; ``X`` by default.
+    %(data)s
+    %(modality)s
+    %(layer)s
     mask_var
-        Features to scale, the others being left as they are: a Boolean column of ``.var``, or a Boolean array over
-        the features. All by default.
+        Features to scale; others are left as they are. A Boolean column of ``.var``, or a Boolean array over
+        the features. All features by default.
     percentiles
-        The lower and the upper one, from 0 to 100, interpolated linearly between values as
-        :func:`numpy.percentile` does. By default 1 and 99, as published.
+        Lower and upper percentile, from 0 to 100, linearly interpolated between values as in
+        :func:`numpy.percentile`. By default 1 and 99, as published.
     max_value
-        Largest absolute value, in standard deviations; ``None`` not to clip. By default 6, as published.
-    cells
-        Cells to fit on, by default all: positions among the modality's own cells (not those of the MuData), or a
-        mask over them, for example ``mdata["ephys"].obs_names.isin(names_of_training_cells)``. All cells are
-        scaled.
+        Largest absolute value, in standard deviations; ``None`` for no clipping. By default 6, as published.
+    %(cells)s
     fitted
-        AnnData that an earlier call with the same ``key_added``, ``percentiles`` and ``max_value`` has scaled. The
-        means and standard deviations that it holds are applied, by the names of features; nothing is fitted.
-    key_added
-        Key of what is written.
-    copy
-        Return a changed copy rather than work in place.
+        AnnData that an earlier call has scaled with the same ``key_added``, ``percentiles`` and
+        ``max_value``. Its means and standard deviations are applied, matched by feature name; nothing is
+        fitted.
+    %(key_added)s
+    %(copy)s
 
     Returns
     -------
     ``None``, or the copy. ``X`` or the layer is replaced, and written are
 
     ``.var[f"{key_added}_mean"]``, ``.var[f"{key_added}_std"]``
-        Mean and standard deviation, in the unit of the feature; NaN for features left as they are.
+        Mean and standard deviation, in the unit of the feature; NaN for features that are not scaled.
     ``.uns[key_added]``
         ``percentiles`` and ``max_value``.
 
     Raises
     ------
     KeyError
-        If there is no column ``mask_var``.
+        If column ``mask_var`` does not exist.
     TypeError
         If the matrix is sparse, or the mask is not Boolean.
     ValueError
-        If a feature has no value among the fitted cells, or none but equal ones within the percentiles; if a value
-        is infinite; if a key to be written exists, since the values are scaled already; if ``fitted`` lacks
-        features or has other options; if both ``fitted`` and what to fit are given.
+        If a feature has no value in the fitted cells, or no two different values within the percentiles; if a
+        value is infinite; if a key to be written exists, since the values are scaled already; if ``fitted``
+        lacks features or has other options; if ``fitted`` is given together with ``mask_var`` or ``cells``.
 
     References
     ----------
     Gala R, Budzillo A, Baftizadeh F, et al. Consistent cross-modal identification of cortical neurons with
     coupled autoencoders. Nature Computational Science 1, 120-127 (2021).
-    https://doi.org/10.1038/s43588-021-00030-1. There, the features are 24 of the electrophysiological ones that
-    the package ipfx computes.
+    https://doi.org/10.1038/s43588-021-00030-1. There, the features are 24 electrophysiological features
+    computed by the package ipfx.
 
     Examples
     --------
-    Features within blocks and features on their own, fitted to the training cells of a modality:
+    Features in blocks and single features, fitted on training cells:
 
     >>> import anndata, numpy as np, pandas as pd
     >>> from scvi_cae import pp
@@ -117,9 +114,9 @@ def robust_scale(
     True
     """
     if len(percentiles) != 2 or not 0 <= percentiles[0] < percentiles[1] <= 100:
-        raise ValueError(f"percentiles={percentiles} must be two numbers from 0 to 100, the lower one first.")
+        raise ValueError(f"percentiles={percentiles} must be two numbers from 0 to 100, the lower first.")
     if max_value is not None and not max_value > 0:
-        raise ValueError(f"max_value={max_value} must be above 0, or None not to clip.")
+        raise ValueError(f"max_value={max_value} must be above 0, or None for no clipping.")
     low, high = percentiles
     check_exclusive(fitted, mask_var=mask_var, cells=cells)
     target = open_target(data, modality, layer, copy)
@@ -127,8 +124,8 @@ def robust_scale(
     target.check_new(
         var=[mean_key, std_key],
         uns=[key_added],
-        why="Its features have been scaled. Start from unscaled values, without these keys; to scale another layer or "
-        "other features, give another key_added.",
+        why="Its features have been scaled. Start from unscaled values, without these keys; to scale another "
+        "layer or other features, use another key_added.",
     )
     values = target.read_dense()
     if fitted is None:
@@ -161,7 +158,9 @@ def _mask(target: Target, mask_var: str | np.ndarray | None) -> np.ndarray:
             f"{mask.dtype} of shape {mask.shape}."
         )
     if not mask.any():
-        raise ValueError(f"{target.name}: mask_var is False for every feature: there is nothing to scale.")
+        raise ValueError(
+            f"{target.name}: mask_var is False for every feature, which leaves nothing to scale."
+        )
     return mask
 
 
@@ -169,23 +168,18 @@ def _moments(
     target: Target, values: np.ndarray, mask: np.ndarray, percentiles: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """``(n_features,)`` means and standard deviations, NaN outside the mask."""
+    target.check_measured(values, mask, "leave them out: mask_var=...")
     names = target.adata.var_names[mask]
     chosen = values[:, mask].astype(float)
-    unmeasured = np.isnan(chosen).all(axis=0)
-    if unmeasured.any():
-        raise ValueError(
-            f"{target.name}: features without a value in the {len(values)} fitted cells: "
-            f"{shorten(names[unmeasured])}. Drop them (drop_features), or leave them out: mask_var=..."
-        )
     low, high = np.nanpercentile(chosen, percentiles, axis=0)
     central = np.where((chosen >= low) & (chosen <= high), chosen, np.nan)
-    # not from the standard deviation, which rounding of the mean keeps above 0; with few cells, nothing may be left
+    # Not by the standard deviation, which rounding of the mean keeps above 0. Few cells may leave no value.
     constant = ~(np.fmin.reduce(central, axis=0) < np.fmax.reduce(central, axis=0))
     if constant.any():
         raise ValueError(
-            f"{target.name}: among the {len(values)} fitted cells, {constant.sum()} features have no two different "
-            f"values from percentile {percentiles[0]:g} to {percentiles[1]:g}: {shorten(names[constant])}. "
-            "Leave them out (mask_var=...), or widen the percentiles."
+            f"{target.name}: in the {len(values)} fitted cells, {constant.sum()} features have no two "
+            f"different values from percentile {percentiles[0]:g} to {percentiles[1]:g}: "
+            f"{shorten(names[constant])}. Leave them out (mask_var=...), or widen the percentiles."
         )
     mean, std = np.full((2, len(mask)), np.nan)
     mean[mask], std[mask] = np.nanmean(central, axis=0), np.nanstd(central, axis=0)
@@ -195,15 +189,16 @@ def _moments(
 def _check_options(
     fitted: AnnData, key: str, percentiles: tuple[float, float], max_value: float | None
 ) -> None:
-    """Check that this call is the one that fitted, applied to other cells."""
+    """Check that this call has the options of the call that fitted."""
     if key not in fitted.uns:
         raise ValueError(
-            f"fitted has no .uns[{key!r}], which says how it was clipped. Give the AnnData that was scaled."
+            f"fitted has no .uns[{key!r}], which holds the options of its scaling. Pass the AnnData that was "
+            "scaled."
         )
     then = fitted.uns[key]
     for name, now in (("percentiles", percentiles), ("max_value", max_value)):
         before = tuple(then[name].tolist()) if name == "percentiles" else then[name]
         if before != now:
             raise ValueError(
-                f"fitted was scaled with {name}={before}, this call has {name}={now}. Give the same."
+                f"fitted was scaled with {name}={before}, this call has {name}={now}. Use the same value."
             )

@@ -1,4 +1,4 @@
-"""Blocks of principal components, each weighing as many as it has."""
+"""Scaling of blocks of principal components to the same variance per component."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 from scvi_cae._arguments import shorten
 
 from ._fitted import check_exclusive, stored_parameters
+from ._parameters import describe_writer
 from ._target import Target, floating, open_target
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@describe_writer
 def scale_blocks(
     data: AnnData | MuData,
     blocks: str | None = None,
@@ -30,63 +32,57 @@ def scale_blocks(
     key_added: str = "block_scale",
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    r"""Scale blocks of features so that the variance of each is its number of features (Gala et al., 2021).
+    r"""Scale blocks of features to a total variance equal to their numbers of features (Gala et al., 2021).
 
-    Meant for components of principal component analyses, one analysis a block. Within a block, components
-    keep the proportions of their variances; between blocks, units no longer matter. Each value of a block of
-    :math:`k` features with variances :math:`v_1, \dots, v_k` is multiplied by
+    Each value of a block of :math:`k` features with variances :math:`v_1, \dots, v_k` is multiplied by
 
     .. math:: \sqrt{k \Big/ \textstyle\sum_{j=1}^{k} v_j}.
 
-    Features are not centred, as published. Variances are those of the population (divided by n), over the
-    values of the fitted cells that are not missing.
+    Use it for scores of several principal component analyses, one block for each analysis. Within a block,
+    the ratios of variances are kept; between blocks, units no longer matter. Features are not centred, as
+    published. Variances are those of the population (divided by n), over the values of the fitted cells that
+    are not missing. All cells are scaled.
+
+    The matrix holds cells by features, dense, with NaN for missing values, which stay missing.
 
     Parameters
     ----------
-    data
-        AnnData, or MuData of which ``modality`` is used. Cells by features, dense; NaN where not measured, which
-        stays. Floating-point values keep their precision; whole numbers become float32, as in scanpy.
+    %(data)s
     blocks
-        Column of ``.var`` that says which block a feature belongs to. Features without a block (missing) are left
-        as they are. Required, unless ``fitted`` is given.
-    modality
-        Key of the modality, for a MuData only.
-    layer
-        Layer to read and write; ``X`` by default.
-    cells
-        Cells to fit on, by default all: positions among the modality's own cells (not those of the MuData), or a
-        mask over them, for example ``mdata["ephys"].obs_names.isin(names_of_training_cells)``. All cells are
-        scaled.
+        Column of ``.var`` with the block of each feature. Features whose block is missing are left as they
+        are. Required unless ``fitted`` is given.
+    %(modality)s
+    %(layer)s
+    %(cells)s
     fitted
-        AnnData that an earlier call with the same ``key_added`` has scaled. Its factors are applied, by the names
-        of features; nothing is fitted.
+        AnnData that an earlier call has scaled with the same ``key_added``. Its factors are applied, matched
+        by feature name; nothing is fitted.
     key_added
-        Column of ``.var`` to write.
-    copy
-        Return a changed copy rather than work in place.
+        Column of ``.var`` for the factors.
+    %(copy)s
 
     Returns
     -------
-    ``None``, or the copy. ``X`` or the layer is replaced, and ``.var[key_added]`` written: the factor of each
-    feature, NaN for those left as they are.
+    ``None``, or the copy. ``X`` or the layer is replaced, and ``.var[key_added]`` is written: the factor of
+    each feature, NaN for features that are not scaled.
 
     Raises
     ------
     KeyError
-        If there is no column ``blocks``.
+        If column ``blocks`` does not exist.
     TypeError
         If the matrix is sparse.
     ValueError
-        If a block has no variance, a feature no value among the fitted cells, or a value is infinite; if
-        ``.var[key_added]`` exists, since the values are scaled already; if ``fitted`` lacks features; if both
-        ``fitted`` and what to fit are given.
+        If a block has no variance or a feature no value in the fitted cells; if a value is infinite; if
+        ``.var[key_added]`` exists, since the values are scaled already; if ``fitted`` lacks features; if
+        ``fitted`` is given together with ``blocks`` or ``cells``.
 
     References
     ----------
     Gala R, Budzillo A, Baftizadeh F, et al. Consistent cross-modal identification of cortical neurons with
     coupled autoencoders. Nature Computational Science 1, 120-127 (2021).
-    https://doi.org/10.1038/s43588-021-00030-1. There, the blocks are 12 sparse principal component analyses of
-    electrophysiology with 44 components together.
+    https://doi.org/10.1038/s43588-021-00030-1. There, the blocks are 12 sparse principal component analyses
+    of electrophysiology with 44 components in total.
 
     Examples
     --------
@@ -108,8 +104,8 @@ def scale_blocks(
     target = open_target(data, modality, layer, copy)
     target.check_new(
         var=[key_added],
-        why="Its blocks have been scaled. Start from unscaled values, without this column; to scale another layer or "
-        "other blocks, give another key_added.",
+        why="Its blocks have been scaled. Start from unscaled values, without this column; to scale another "
+        "layer or other blocks, use another key_added.",
     )
     values = target.read_dense()
     if fitted is not None:
@@ -118,7 +114,7 @@ def scale_blocks(
         block = target.var_column(blocks, "blocks")
         factors = _factors(target, values[target.positions(cells)], block)
     else:
-        raise ValueError("Name the column of .var that holds the blocks (blocks=...), or give fitted=...")
+        raise ValueError("Name the column of .var that holds the blocks (blocks=...), or pass fitted=...")
 
     out = values.astype(floating(values.dtype))
     scaled = ~np.isnan(factors)
@@ -134,23 +130,19 @@ def _factors(target: Target, values: np.ndarray, block: pd.Series) -> np.ndarray
     if not len(blocks):
         raise ValueError(f"{target.name}: no feature has a block in .var[{block.name!r}]; all are missing.")
     in_block = codes >= 0
-    unmeasured = in_block & np.isnan(values).all(axis=0)
-    if unmeasured.any():
-        raise ValueError(
-            f"{target.name}: features without a value in the {len(values)} fitted cells: "
-            f"{shorten(target.adata.var_names[unmeasured])}. Drop them (drop_features), or leave them out of their block."
-        )
+    target.check_measured(values, in_block, "leave them out of their block.")
     variance = np.full(len(codes), np.nan)
     variance[in_block] = np.nanvar(values[:, in_block].astype(float), axis=0)
-    # a mean rounded to double precision leaves a constant some variance
+    # Rounding of the mean gives a constant a variance above 0.
     constant = np.fmin.reduce(values, axis=0) == np.fmax.reduce(values, axis=0)
     variance[constant & in_block] = 0
 
     total = np.bincount(codes[in_block], weights=variance[in_block])
     if not total.all():
         raise ValueError(
-            f"{target.name}: blocks in which no feature varies among the {len(values)} fitted cells: "
-            f"{shorten(blocks[total == 0])}. Leave them out: set .var[{block.name!r}] of their features to missing."
+            f"{target.name}: blocks in which no feature varies in the {len(values)} fitted cells: "
+            f"{shorten(blocks[total == 0])}. Leave them out: set .var[{block.name!r}] of their features to "
+            "missing."
         )
     factors = np.full(len(codes), np.nan)
     factors[in_block] = np.sqrt(np.bincount(codes[in_block]) / total)[codes[in_block]]

@@ -1,4 +1,4 @@
-"""What a function works on: one matrix of an AnnData, which may be a modality of a MuData."""
+"""The matrix that a function works on: ``X`` or a layer of an AnnData, or of a modality of a MuData."""
 
 from __future__ import annotations
 
@@ -12,6 +12,18 @@ from scipy import sparse
 
 from scvi_cae._arguments import shorten
 from scvi_cae.data import check_mudata, positions
+from scvi_cae.data._checks import (
+    check_adata_not_view,
+    check_features_unique,
+    check_finite_in_memory,
+    check_in_memory,
+    check_known,
+    check_matrix_exists,
+    check_not_backed,
+    check_numbers,
+    describe,
+    matrix_code,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,103 +33,92 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """The AnnData to work on, and where it comes from.
+    """The AnnData to work on, and where it is from.
 
     Parameters
     ----------
     data
-        What the user gave, or its copy.
+        The object that the user passed, or its copy.
     adata
         The AnnData: ``data`` itself, or one of its modalities.
+    modality
+        Key of the modality, ``None`` if ``data`` is an AnnData.
     layer
         Layer to work on, ``None`` for ``X``.
-    name
-        What errors call the AnnData.
     """
 
     data: AnnData | MuData
     adata: AnnData
+    modality: str | None
     layer: str | None
-    name: str
+
+    @property
+    def name(self) -> str:
+        """What messages call the AnnData."""
+        return describe(self.modality)
 
     def read(self) -> Any:
-        """The matrix, dense or sparse: real numbers, none of them infinite.
+        """The matrix, dense or sparse.
 
         Raises
         ------
         TypeError
-            If it is something else, or is not in memory.
+            If it is not in memory or does not hold real numbers.
         ValueError
             If a value is infinite.
         """
-        values = self.adata.X if self.layer is None else self.adata.layers[self.layer]
-        matrix = "X" if self.layer is None else f"layers[{self.layer!r}]"
-        if isinstance(values, np.ma.MaskedArray) or not (
-            isinstance(values, np.ndarray) or sparse.issparse(values)
-        ):
-            raise TypeError(
-                f"{self.name}: {matrix} is a {type(values).__name__}. Make it a numpy array with NaN for missing "
-                "values, or a scipy sparse matrix."
-            )
-        if values.dtype.kind not in "fiub":
-            raise TypeError(
-                f"{self.name}: {matrix} must hold real numbers, not {values.dtype}. Convert it: "
-                f"adata.{matrix} = adata.{matrix}.astype('float32')."
-            )
-        infinite = np.isinf(values.data if sparse.issparse(values) else values)
-        if infinite.any():
-            column = stored_columns(values)[infinite] if sparse.issparse(values) else np.where(infinite)[1]
-            raise ValueError(
-                f"{self.name}: {matrix} has {infinite.sum()} infinite values, in "
-                f"{shorten(self.adata.var_names[np.unique(column)])}. Replace them by NaN if they are missing."
-            )
-        return values
+        matrix = self.adata.X if self.layer is None else self.adata.layers[self.layer]
+        check_in_memory(matrix, self.modality, self.layer)
+        check_numbers(matrix, self.modality, self.layer)
+        check_finite_in_memory(matrix, self.adata, self.modality, self.layer)
+        return matrix
 
     def read_dense(self) -> np.ndarray:
         """The matrix, which must be dense."""
-        values = self.read()
-        if sparse.issparse(values):
-            matrix = "X" if self.layer is None else f"layers[{self.layer!r}]"
+        matrix = self.read()
+        if sparse.issparse(matrix):
+            code = matrix_code(self.layer)
             raise TypeError(
-                f"{self.name}: {matrix} is sparse, but features that may be missing or get centred need a dense "
-                f"matrix: adata.{matrix} = adata.{matrix}.toarray()."
+                f"{describe(self.modality, self.layer)} is sparse, but features with missing values or "
+                f"features to be centred need a dense matrix: {code} = {code}.toarray()."
             )
-        return values
+        return matrix
 
-    def write(self, values: Any) -> None:
+    def write(self, matrix: Any) -> None:
         """Replace the matrix."""
         if self.layer is None:
-            self.adata.X = values
+            self.adata.X = matrix
         else:
-            self.adata.layers[self.layer] = values
+            self.adata.layers[self.layer] = matrix
 
     def positions(self, cells: Sequence[int] | np.ndarray | None) -> np.ndarray:
-        """Positions of the cells to fit on: all by default, at least one, none twice."""
+        """Positions of the cells to fit on: all by default, at least one, no duplicates."""
         n_cells = self.adata.n_obs
         if cells is None:
             chosen = np.arange(n_cells)
         else:
             chosen = positions(cells, n_cells, f"cells (of {self.name[0].lower() + self.name[1:]})")
         if not len(chosen):
-            raise ValueError(f"{self.name}: there are no cells to fit on. Choose others: cells=...")
-        twice = np.flatnonzero(np.bincount(chosen, minlength=n_cells) > 1)
-        if len(twice):
+            raise ValueError(f"{self.name}: no cells to fit on. Choose others: cells=...")
+        duplicates = np.flatnonzero(np.bincount(chosen, minlength=n_cells) > 1)
+        if len(duplicates):
             raise ValueError(
-                f"{self.name}: cells names positions {shorten(twice)} more than once. Name each cell once."
+                f"{self.name}: cells names positions {shorten(duplicates)} more than once. Name each cell "
+                "once."
             )
         return chosen
 
     def var_column(self, key: str, argument: str) -> pd.Series:
-        """A column of the features' annotations, which the user names in ``argument``."""
+        """A column of ``.var``, which the user names in ``argument``."""
         if key not in self.adata.var:
             raise KeyError(
-                f"{self.name}: no column {key!r} in .var ({argument}); there are: "
+                f"{self.name}: no column {key!r} in .var ({argument}); it has "
                 f"{shorten(self.adata.var.columns, 20) or 'none'}."
             )
         return self.adata.var[key]
 
     def check_new(self, var: Iterable[str] = (), uns: Iterable[str] = (), *, why: str) -> None:
-        """Check that nothing would be overwritten.
+        """Check that no key would be overwritten.
 
         Parameters
         ----------
@@ -131,69 +132,77 @@ class Target:
         if taken:
             raise ValueError(f"{self.name} already has {', '.join(taken)}. {why}")
 
+    def check_complete(self, values: Any, fix: str) -> None:
+        """Check that a matrix of this AnnData's features, dense or sparse, has no missing value (NaN)."""
+        missing = np.isnan(values.data if sparse.issparse(values) else values)
+        if missing.any():
+            columns = stored_columns(values)[missing] if sparse.issparse(values) else np.nonzero(missing)[1]
+            features = self.adata.var_names[np.unique(columns)]
+            raise ValueError(
+                f"{self.name}: {len(features)} features have missing values (NaN): {shorten(features)}. {fix}"
+            )
+
+    def check_measured(self, values: np.ndarray, features: np.ndarray, fix: str) -> None:
+        """Check that each feature of a mask has a value in ``values``, the matrix of the fitted cells."""
+        unmeasured = features & np.isnan(values).all(axis=0)
+        if unmeasured.any():
+            raise ValueError(
+                f"{self.name}: features without a value in the {len(values)} fitted cells: "
+                f"{shorten(self.adata.var_names[unmeasured])}. Drop them (drop_features), or {fix}"
+            )
+
 
 def open_target(data: AnnData | MuData, modality: str | None, layer: str | None, copy: bool) -> Target:
-    """Find the AnnData to work on, and check what holds it.
+    """Find the AnnData to work on, and check its structure.
 
     Parameters
     ----------
     data
-        An AnnData, or a MuData of which ``modality`` is meant.
+        An AnnData, or a MuData that has ``modality``.
     modality
         Key of the modality; ``None`` for an AnnData.
     layer
         Layer to work on, ``None`` for ``X``.
     copy
-        Work on a copy of ``data``.
+        Whether to work on a copy of ``data``.
 
     Raises
     ------
     TypeError
         If ``data`` is neither an AnnData nor a MuData.
     ValueError
-        If the modality or the layer does not exist, ``data`` is a view or on disk, there are no features, or names of features are not
-        unique.
+        If the modality or the layer does not exist, ``data`` is backed by a file or a view that is not
+        copied, or it has no features or duplicate feature names.
     """
     if isinstance(data, MuData):
         check_mudata(data)
-        if modality not in data.mod:
-            problem = (
-                "Name the modality to work on" if modality is None else f"There is no modality {modality!r}"
-            )
-            raise ValueError(f"{problem}: modality=...; the MuData has {shorten(list(data.mod))}.")
-        adata, name = data.mod[modality], f"Modality {modality!r}"
+        if modality is None:
+            raise ValueError(f"Name the modality: modality=...; the MuData has {shorten(list(data.mod))}.")
+        check_known(data, [modality])
+        adata = data.mod[modality]
     elif isinstance(data, AnnData):
         if modality is not None:
             raise ValueError(f"modality={modality!r} is for a MuData, but this is an AnnData. Leave it out.")
-        adata, name = data, "The AnnData"
+        adata = data
     else:
         raise TypeError(f"Expected an AnnData or a MuData, got {type(data).__name__}.")
 
-    if adata.isbacked:
-        raise ValueError(f"{name} is backed by a file. Read it into memory: adata.to_memory().")
-    if layer is not None and layer not in adata.layers:
-        known = [key for key in adata.layers if key is not None]  # anndata 0.13 lists X too
-        raise ValueError(f"{name} has no layer {layer!r}; its layers: {shorten(known) or 'none'}.")
-    if layer is None and adata.X is None:
-        raise ValueError(f"{name} has no X. Fill it, or name a layer: layer=...")
+    check_not_backed(adata, modality)
+    check_matrix_exists(adata, modality, layer, "layer=...")
     if not adata.n_vars:
-        raise ValueError(f"{name} has no features.")
-    if not adata.var_names.is_unique:
-        duplicated = adata.var_names[adata.var_names.duplicated()].unique()
-        raise ValueError(
-            f"{name} has duplicate names of features: {shorten(duplicated)}. Make them unique: "
-            "adata.var_names_make_unique()."
-        )
+        raise ValueError(f"{describe(modality)} has no features.")
+    check_features_unique(adata, modality)
     if copy:
         data = data.copy()
         adata = data.mod[modality] if isinstance(data, MuData) else data
-    elif adata.is_view:
-        # writing to a view would quietly make it a copy, also of a modality that its MuData does not hold
-        raise ValueError(
-            f"{name} is a view of other data, which cannot be changed in place. Copy it first "
-            "(.copy()), or let copy=True return a changed copy."
+    else:
+        # Writing to a view would silently copy it, and a MuData would not hold the copy.
+        check_adata_not_view(
+            adata,
+            modality,
+            "It cannot be changed in place. Copy it first (.copy()), or get a changed copy by copy=True.",
         )
-    return Target(data, adata, layer, name)
+    return Target(data, adata, modality, layer)
 
 
 def stored_columns(values: Any) -> np.ndarray:
@@ -204,5 +213,5 @@ def stored_columns(values: Any) -> np.ndarray:
 
 
 def floating(dtype: np.dtype) -> np.dtype:
-    """What a matrix of ``dtype`` becomes if it cannot stay whole numbers: as in scanpy, single precision."""
+    """Type of results for values of ``dtype``: floats keep it, others become float32, as in scanpy."""
     return dtype if dtype.kind == "f" else np.dtype(np.float32)
