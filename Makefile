@@ -49,7 +49,7 @@ lint: $(VENV)/installed
 
 docs: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --group docs
-	$(VENV)/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(VENV)/bin/python -m sphinx -W --keep-going -b html -c docs . docs/_build/html
 
 coverage: $(VENV)/installed
 	$(VENV)/bin/python -m pytest --cov --cov-report=term --cov-report=xml $(ARGS)

@@ -1,15 +1,17 @@
-"""How the documentation is built: ``make docs``."""
+"""How the documentation is built: ``make docs``.
+
+The source folder is the root of the repository, so that relative links between README, changelog, notebooks and the
+pages of ``docs/`` lead to the same places in the repository and on the site.
+"""
 
 from __future__ import annotations
 
 import logging
-import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "_extensions"))
-
 PROJECT = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 project = "scvi_cae"
@@ -26,16 +28,20 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_autodoc_typehints",
+    # Returns sections in sentences; napoleon would read them as lists of types.
+    "scanpydoc.elegant_typehints",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinxcontrib.bibtex",
-    # Of this project, in _extensions.
-    "command_line",
-    "public_api",
-    "repository_links",
-    "returned_values",
+    "sphinxcontrib.typer",
 ]
-exclude_patterns = ["_build", "_extensions", "README.md"]
+root_doc = "docs/index"
+# Hosts expect the front page at the root.
+html_extra_path = ["_extra"]
+include_patterns = ["CHANGELOG.md", "data/README.md", "docs/**", "tutorials/*.ipynb"]
+exclude_patterns = [".*", "demo", "dist", "docs/_*", "**/.ipynb_checkpoints"]
+# Absolute, since autosummary counts from the source folder and the pages' own templates from this one.
+templates_path = [str(HERE / "_templates")]
 
 # -- Pages
 
@@ -51,8 +57,6 @@ bibtex_reference_style = "author_year"
 
 # -- API
 
-# Pages are written by public_api.
-autosummary_generate = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_google_docstring = False
@@ -96,8 +100,8 @@ nitpick_ignore_regex += [
         "typing",
     )
 ]
-# Types that are not public, in signatures of parts for developers.
-nitpick_ignore_regex += [(r"py:.*", r"scvi_cae(\.\w+)*\._\w+\..*")]
+# Internals have no pages, and private types none of their own.
+nitpick_ignore_regex += [(r"py:.*", r"scvi_cae(\.(data|train)|(\.\w+)*\._\w+)\..*")]
 logging.getLogger("sphinx.sphinx.ext.intersphinx").addFilter(
     lambda record: "failed to reach any of the inventories" not in str(record.msg)
 )
@@ -120,3 +124,20 @@ html_theme_options = {
 }
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+# -- Members on the pages of classes
+
+# What users of a model need of scvi-tools; its other inherited members are left out.
+INHERITED = ("history", "is_trained", "train_indices", "validation_indices", "test_indices")
+
+
+def skip_member(app: Any, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out members that other packages define."""
+    function = getattr(member, "fget", member)
+    ours = str(getattr(function, "__module__", None)).partition(".")[0] == project
+    return None if ours or name in INHERITED else True
+
+
+def setup(app: Any) -> None:
+    """Connect the function above."""
+    app.connect("autodoc-skip-member", skip_member)

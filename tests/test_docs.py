@@ -3,96 +3,122 @@
 from __future__ import annotations
 
 import importlib.util
-import pkgutil
+import inspect
 import re
 import tomllib
+from fnmatch import fnmatch
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from pkgutil import resolve_name, walk_packages
+from posixpath import normpath
 
 import pytest
 
 import scvi_cae
+from scvi_cae import CoupledAE, module
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted(path.stem for path in DOCS.glob("*.md"))
+#: Pages of the site, from the repository's root.
+PAGES = ["index.md", "CHANGELOG.md", "data/README.md"]
+PAGES += sorted(
+    path.relative_to(ROOT).as_posix() for path in [*DOCS.glob("*.md"), *DOCS.glob("decisions/*.md")]
+)
+#: Packages that are public within this package only. What users need of them is on the API page all the same.
+INTERNAL = ("scvi_cae.cli", "scvi_cae.data", "scvi_cae.module", "scvi_cae.train")
+#: A Markdown link or image with a relative address, as in ``[text](docs/page.md#part)``.
+LINK = re.compile(r"\]\((?!\w+:|#|/)([^)#\s]+)")
 
 
-def extension(name):
-    """A module of ``docs/_extensions``."""
-    spec = importlib.util.spec_from_file_location(name, DOCS / "_extensions" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def text_of(page):
+    return (ROOT / page).read_text(encoding="utf-8")
 
 
-public_api = extension("public_api")
-repository_links = extension("repository_links")
-returned_values = extension("returned_values")
-API = public_api.listed_packages((DOCS / "api.md").read_text(encoding="utf-8"))
+def without_code(text):
+    return re.sub(r"^```(?!\{).*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def configuration():
+    spec = importlib.util.spec_from_file_location("conf", DOCS / "conf.py")
+    conf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(conf)
+    return conf
+
+
+def api():
+    """What the API page lists, by name."""
+    text = text_of("docs/api.md")
+    names = re.findall(r"^\.\. py:data:: (\S+)$", text, flags=re.MULTILINE)
+    for lines in re.findall(r"^\.\. autosummary::\n((?:    .*\n|\n)+)", text, flags=re.MULTILINE):
+        names += [line.strip() for line in lines.splitlines() if line.strip() and ":" not in line]
+    assert len(names) == len(set(names))
+    return {name: resolve_name(f"scvi_cae.{name}") for name in names}
 
 
 def public_packages():
     """Modules that are public by their names, with something public in them."""
     yield "scvi_cae"
-    for info in pkgutil.walk_packages(scvi_cae.__path__, "scvi_cae."):
-        # The command line has a section of its own.
-        if "._" not in info.name and not info.name.startswith("scvi_cae.cli"):
+    for info in walk_packages(scvi_cae.__path__, "scvi_cae."):
+        if "._" not in info.name and not info.name.startswith(INTERNAL):
             yield info.name
-
-
-def text_of(page):
-    return (DOCS / f"{page}.md").read_text(encoding="utf-8")
-
-
-def resolves(name):
-    """Whether a dotted name is a module, or something in one."""
-    parts = name.split(".")
-    thing = import_module(parts[0])
-    for i, part in enumerate(parts[1:], 2):
-        try:
-            thing = getattr(thing, part)
-        except AttributeError:
-            try:
-                thing = import_module(".".join(parts[:i]))
-            except ImportError:
-                return False
-    return True
 
 
 @pytest.mark.parametrize("package", list(public_packages()))
 def test_every_public_name_is_in_the_api(package):
-    names = public_api.api_names(API)
-    listed = [getattr(import_module(p), name) for p in names for name in names[p]]
-    for name, thing in public_api.public_objects(package).items():
-        assert any(thing is other for other in listed), f"{package}.{name}"
+    listed = api().values()
+    for name in import_module(package).__all__:
+        thing = resolve_name(f"{package}.{name}")
+        if not name.startswith("__") and not inspect.ismodule(thing):
+            assert any(thing is other for other in listed), f"{package}.{name}"
 
 
-def test_the_api_page_of_a_class_has_the_methods_of_its_parts():
-    page = public_api.page("scvi_cae", "CoupledAE")
-    for name in ("setup_mudata", "train", "predict", "attribute", "load_query", "save", "load", "history"):
-        assert f"CoupledAE.{name}\n" in page
-    assert "to_device" not in page
+def test_settings_of_arms_and_all_couplings_are_in_the_api():
+    listed = {name.removeprefix("module.") for name in api() if name.startswith("module.")}
+    couplings = {coupling.__name__ for coupling in module.COUPLING_LOSSES.values()}
+    assert listed == {"ArmConfig", "COUPLING_LOSSES", *couplings}
+
+
+def test_the_api_page_lists_each_thing_once():
+    things = list(api().values())
+    assert len({id(thing) for thing in things}) == len(things)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        *((name, True) for name in ("setup_mudata", "train", "predict", "attribute", "load_query", "save")),
+        *((name, True) for name in ("history", "is_trained", "validation_indices")),
+        *((name, False) for name in ("to_device", "view_anndata_setup", "device")),
+    ],
+)
+def test_the_page_of_the_model_has_its_own_methods_and_few_inherited_ones(name, shown):
+    member = inspect.getattr_static(CoupledAE, name)
+    member = member if isinstance(member, property) else getattr(CoupledAE, name)
+    skipped = configuration().skip_member(None, "class", name, member, False, None)
+    assert skipped is (None if shown else True)
 
 
 def test_every_page_is_in_a_toctree():
-    listed = {"index"}
+    listed = ["index"]
     for page in PAGES:
         for tree in re.findall(r"^```\{toctree\}\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL):
-            listed |= {line for line in tree.splitlines() if line and not line.startswith(":")}
-    assert set(PAGES) - listed == set()
-    assert {name for name in listed if "/" not in name} <= set(PAGES)
+            entries = [line for line in tree.splitlines() if line and not line.startswith(":")]
+            folder = PurePosixPath("/", page).parent
+            listed += [normpath(folder / entry).removeprefix("/") for entry in entries]
+    pages = [page.removesuffix(".md") for page in PAGES]
+    notebooks = [path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.glob("tutorials/*.ipynb")]
+    for page in [*pages, *notebooks]:
+        assert any(fnmatch(page, entry) for entry in listed), page
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_names_in_backticks_exist(page):
-    text = re.sub(r"^```(?!\{).*?^```", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
-    for name in re.findall(r"`~?(scvi_cae(?:\.\w+)+)", text):
-        assert resolves(name), name
+    for name in re.findall(r"`~?(scvi_cae(?:\.\w+)+)", without_code(text_of(page))):
+        resolve_name(name)
 
 
 def test_the_migration_table_has_counterparts():
-    rows = [line for line in text_of("migration").splitlines() if line.startswith("| ")]
+    rows = [line for line in text_of("docs/migration.md").splitlines() if line.startswith("| ")]
     rows = [row for row in rows if not row.startswith("| published")]
     assert len(rows) > 50
     for row in rows:
@@ -101,56 +127,10 @@ def test_the_migration_table_has_counterparts():
         assert here.strip()
 
 
-@pytest.mark.parametrize(
-    "path",
-    [*(f"docs/{page}.md" for page in PAGES), "README.md", "CHANGELOG.md", "data/README.md"],
-)
-def test_relative_links_lead_to_files(path):
-    text = re.sub(
-        r"^```.*?^```", "", (ROOT / path).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
-    )
-    for match in repository_links.LINK.finditer(text):
-        if not match["path"].startswith("generated/"):
-            assert ((ROOT / path).parent / match["path"]).exists(), match["path"]
-
-
-@pytest.mark.parametrize(
-    ("origin", "link", "site"),
-    [
-        ("README.md", "[a](docs/modalities.md#labels)", "[a](/modalities.md#labels)"),
-        ("README.md", "![a](docs/images/a.png)", "![a](/images/a.png)"),
-        ("README.md", "[a](data/README.md)", "[a](/data.md)"),
-        ("docs/gala2021.md", "[a](../tutorials/b.ipynb)", "[a](/generated/tutorials/b.ipynb)"),
-        ("tutorials/b.ipynb", "[a](../docs/speed.md)", "[a](/speed.md)"),
-        ("docs/a.md", "[a](b.md)", "[a](/b.md)"),
-        ("docs/a.md", "[a](https://scverse.org) [b](#c)", "[a](https://scverse.org) [b](#c)"),
-    ],
-)
-def test_links_are_rewritten_for_the_site(origin, link, site):
-    assert repository_links.rewrite(link, origin) == site
-
-
-def test_other_files_are_found_from_the_page_that_includes_them():
-    rewritten = repository_links.rewrite("[a](CITATION.cff)", "README.md", page="docs/index.md")
-    assert rewritten == "[a](../CITATION.cff)"
-
-
-def test_returned_values_are_sentences_not_a_list_of_types():
-    lines = [
-        "Do.",
-        "",
-        "Returns",
-        "-------",
-        "Cells: a table",
-        "of them.",
-        "",
-        "Raises",
-        "------",
-        "ValueError",
-    ]
-    field = [":returns: Cells: a table", "    of them."]
-    assert [line for line in returned_values.as_field(lines) if line] == ["Do.", *field, *lines[-3:]]
-    assert returned_values.as_field(lines[:2]) == lines[:2]
+@pytest.mark.parametrize("page", [*PAGES, "README.md"])
+def test_relative_links_lead_to_files(page):
+    for target in LINK.findall(without_code(text_of(page))):
+        assert ((ROOT / page).parent / target).exists(), target
 
 
 def test_versions_agree():
