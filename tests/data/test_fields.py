@@ -47,7 +47,7 @@ def test_a_modality_named_batch_and_a_batch():
     CoupledAE.setup_mudata(mdata, batch_key="kind", labels_key="kind")
     model = CoupledAE(mdata, n_latent=2)
     assert model.modalities == ["batch", "labels"]
-    assert model.modalities == ["batch", "labels", "kind"]
+    assert model.setup.arms == ("batch", "labels", "kind")
 
 
 def test_view_of_the_set_up(capsys, mdata):

@@ -289,7 +289,7 @@ def test_views(kind):
 
 @pytest.mark.parametrize("kind", ["csr", "csc", "dense"])
 def test_data_on_disk(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(_rows, "MOST_ROWS", 7)
+    monkeypatch.setattr(_rows, "MAX_ROWS", 7)
     mdata = sources(kind)
     expected, _ = prepare_query(mdata, PART)
     mdata.write_h5mu(tmp_path / "x.h5mu")

@@ -46,15 +46,15 @@ def stored(request, tmp_path):
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 1000), most_rows=st.integers(1, 50), most_gap=st.integers(1, 20))
-def test_rows_are_read_as_they_are(tmp_path_factory, seed, most_rows, most_gap):
+@given(seed=st.integers(0, 1000), max_rows=st.integers(1, 50), max_gap=st.integers(1, 20))
+def test_rows_are_read_as_they_are(tmp_path_factory, seed, max_rows, max_gap):
     rng = np.random.default_rng(seed)
     values = (rng.normal(size=(120, 4)) * (rng.random((120, 4)) < 0.5)).astype(np.float32)
     matrix = store(values, "h5-csr", tmp_path_factory.mktemp("rows"))
     rows = np.sort(rng.choice(120, rng.integers(1, 120), replace=False))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_rows, "MOST_ROWS", most_rows)
-        patch.setattr(_rows, "MOST_GAP", most_gap)
+        patch.setattr(_rows, "MAX_ROWS", max_rows)
+        patch.setattr(_rows, "MAX_GAP", max_gap)
         np.testing.assert_array_equal(dense(read_rows(matrix, rows)), values[rows])
 
 
@@ -72,7 +72,7 @@ def test_no_read_is_of_more_rows_than_allowed(stored, monkeypatch):
         pytest.skip("in memory already")
     read = []
     before = _rows.read_slice
-    monkeypatch.setattr(_rows, "MOST_ROWS", 32)
+    monkeypatch.setattr(_rows, "MAX_ROWS", 32)
     monkeypatch.setattr(
         _rows,
         "read_slice",
@@ -85,21 +85,21 @@ def test_no_read_is_of_more_rows_than_allowed(stored, monkeypatch):
     found = scan(matrix)
     assert max(read) <= 32
     assert sum(read) == 300
-    assert found.modalities.all()
+    assert found.measured.all()
 
 
 def test_chunks_are_all_rows(stored, monkeypatch):
     values, matrix = stored
-    monkeypatch.setattr(_rows, "MOST_ROWS", 64)
+    monkeypatch.setattr(_rows, "MAX_ROWS", 64)
     starts, blocks = zip(*row_chunks(matrix), strict=True)
     np.testing.assert_array_equal(np.concatenate([dense(block) for block in blocks]), values)
     np.testing.assert_array_equal(starts, np.cumsum([0, *(block.shape[0] for block in blocks[:-1])]))
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 1000), most_rows=st.integers(1, 40))
+@given(seed=st.integers(0, 1000), max_rows=st.integers(1, 40))
 @pytest.mark.parametrize("kind", ["dense", "csr", "csc", "h5-csr"])
-def test_a_scan_tells_what_the_matrix_holds(kind, tmp_path_factory, seed, most_rows):
+def test_a_scan_tells_what_the_matrix_holds(kind, tmp_path_factory, seed, max_rows):
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(30, 5)) * (rng.random((30, 5)) < 0.7)
     values[rng.random(values.shape) < 0.2] = np.nan
@@ -107,10 +107,10 @@ def test_a_scan_tells_what_the_matrix_holds(kind, tmp_path_factory, seed, most_r
     values[rng.random(values.shape) < 0.02] = np.inf
     matrix = store(values, kind, tmp_path_factory.mktemp("scan"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_rows, "MOST_ROWS", most_rows)
+        patch.setattr(_rows, "MAX_ROWS", max_rows)
         found = scan(matrix)
         np.testing.assert_array_equal(measured_rows(matrix), ~np.isnan(values).all(1))
-    np.testing.assert_array_equal(found.modalities, ~np.isnan(values).all(1))
+    np.testing.assert_array_equal(found.measured, ~np.isnan(values).all(1))
     np.testing.assert_array_equal(found.low, np.fmin.reduce(values.astype(np.float32)))
     np.testing.assert_array_equal(found.high, np.fmax.reduce(values.astype(np.float32)))
     infinite = np.argwhere(np.isinf(values))

@@ -50,9 +50,9 @@ def test_streamed_batches_are_those_on_the_device(seed, buffer_size, resident_gb
     assert isinstance(streamed, StreamedData)
     rng = np.random.default_rng(seed)
     batches = [torch.from_numpy(rng.integers(mdata.n_obs, size=rng.integers(1, 20))) for _ in range(6)]
-    for cells, got in zip(batches, streamed.batches(batches), strict=True):
-        assert_equal(resident.batch(cells), got)
-        assert_equal(resident.batch(cells), streamed.batch(cells))
+    for cells, got in zip(batches, streamed.minibatches(batches), strict=True):
+        assert_equal(resident.minibatch(cells), got)
+        assert_equal(resident.minibatch(cells), streamed.minibatch(cells))
 
 
 @pytest.mark.parametrize("batch_size", [7, 20, 200])
@@ -64,11 +64,11 @@ def test_an_epoch_has_every_cell_once_and_pairs_in_every_batch(batch_size):
     cells = np.arange(mdata.n_obs)
     splitter = CoupledDataSplitter(data, Split(cells, cells[:40], cells[:0]), patterns, batch_size)
     batches = splitter.train_minibatches()
-    dealt = [x.numpy() for x in batches.draw()]
-    np.testing.assert_array_equal(np.sort(np.concatenate(dealt)), cells)
-    n_pairs = [(present["rna"] & present["ephys"])[x].sum() for x in dealt]
+    drawn = [x.numpy() for x in batches.draw()]
+    np.testing.assert_array_equal(np.sort(np.concatenate(drawn)), cells)
+    n_pairs = [(present["rna"] & present["ephys"])[x].sum() for x in drawn]
     assert max(n_pairs) - min(n_pairs) <= 1
-    assert [len(batch["rna"].present) for batch in batches] == [len(x) for x in dealt]
+    assert [len(batch["rna"].present) for batch in batches] == [len(x) for x in drawn]
 
 
 def test_order_is_new_in_each_epoch_and_repeats_with_the_seed():
@@ -110,7 +110,7 @@ def test_cells_of_rare_patterns_are_read_once(monkeypatch):
     pairs = np.flatnonzero(aligned["ephys"].present)
     assert len(pairs) == 100
     read.clear()
-    list(data.batches([torch.arange(i, i + 30) for i in range(0, 300, 30)]))
+    list(data.minibatches([torch.arange(i, i + 30) for i in range(0, 300, 30)]))
     assert not np.isin(np.concatenate(read), pairs).any()
     np.testing.assert_array_equal(np.sort(np.concatenate(read)), np.setdiff1d(np.arange(300), pairs))
     # Four buffers of up to 120 cells, with or without the pairs.
@@ -120,7 +120,7 @@ def test_cells_of_rare_patterns_are_read_once(monkeypatch):
 def test_reading_ends_with_the_pass():
     _, data, _ = both(make_mdata(100, fraction={"rna": 1}), resident_gb=0, buffer_size=10)
     before = threading.active_count()
-    batches = data.batches([torch.arange(i, i + 10) for i in range(0, 100, 10)])
+    batches = data.minibatches([torch.arange(i, i + 10) for i in range(0, 100, 10)])
     next(batches)
     batches.close()
     assert threading.active_count() == before
@@ -132,7 +132,7 @@ def test_an_error_while_reading_ahead_reaches_the_caller():
     mdata["rna"].X[70] = np.inf
     cell = mdata["rna"].obs_names[70]
     with pytest.raises(ValueError, match=f"'rna' has 30 infinite values; the first: cell '{cell}'"):
-        list(data.batches([torch.arange(i, i + 10) for i in range(0, 100, 10)]))
+        list(data.minibatches([torch.arange(i, i + 10) for i in range(0, 100, 10)]))
 
 
 @pytest.mark.parametrize(

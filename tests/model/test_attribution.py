@@ -64,8 +64,8 @@ def linear(trained_mdata):
 def test_is_the_product_of_the_matrices_of_a_linear_model(linear, source, target):
     encoder, decoder = linear.module.arm(source), linear.module.arm(target)
     norm = torch.rsqrt(encoder.latent_norm.running_var + encoder.latent_norm.eps)
-    translation = torch.eye(3) + (source != target) * decoder.cross_maps[0].difference.weight
-    product = decoder.decoder.last.weight @ translation @ torch.diag(norm) @ encoder.encoder.first.weight
+    cross_map = torch.eye(3) + (source != target) * decoder.cross_maps[0].difference.weight
+    product = decoder.decoder.last.weight @ cross_map @ torch.diag(norm) @ encoder.encoder.first.weight
     np.testing.assert_allclose(
         linear.attribute(source, target), product.detach().numpy().T, rtol=1e-4, atol=1e-6
     )
@@ -167,7 +167,7 @@ def counts():
 def through_the_arms(model, source, target, feature, link):
     """Derivative by one of the encoder's inputs, from differences."""
     arm = model.module.arm(source).eval()
-    aligned = model._aligned_modality(model.adata, source)
+    aligned = model.align()[source]
     cells = arm.observe(torch.from_numpy(aligned.values(np.arange(model.adata.n_obs))))
     step = torch.zeros(cells.values.shape[1])
     step[feature] = 0.1

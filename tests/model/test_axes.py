@@ -14,6 +14,7 @@ from conftest import QUIET, make_mdata
 from scvi_cae import CoupledAE
 from scvi_cae.evaluate import foscttm
 from scvi_cae.model._axes import agreement_axes
+from scvi_cae.model._encoding import encode
 
 PAIR = [("a", "b")]
 
@@ -114,9 +115,9 @@ def test_a_model_gives_latents_in_them(mdata, tmp_path):
         model.train(max_epochs=3, train_size=1.0, **QUIET)
         fits[axes] = model
     model = fits["agreement"]
-    origin, axes = model.axes_
-    assert fits["network"].axes_ is None
-    raw = model._encode(mdata, "rna", np.arange(mdata.n_obs), None).numpy()
+    origin, axes = model.fitted.axes
+    assert fits["network"].fitted.axes is None
+    raw = encode(model.module, model.align(), "rna", np.arange(mdata.n_obs)).numpy()
     given_ = model.get_latent_representation(modality="rna")
     np.testing.assert_allclose(given_, (raw - origin) @ axes, atol=1e-4)
     both = {name: model.get_latent_representation(modality=name) for name in ("rna", "ephys")}
@@ -139,7 +140,7 @@ def test_an_adapted_model_stays_in_its_reference_s(mdata):
     query = CoupledAE.prepare_query_mudata(other, model)
     adapted = CoupledAE.load_query_data(query, model, arms=["ephys"])
     adapted.train(max_epochs=2, **QUIET)
-    np.testing.assert_array_equal(adapted.axes_[1], model.axes_[1])
+    np.testing.assert_array_equal(adapted.fitted.axes.axes, model.fitted.axes.axes)
     np.testing.assert_array_equal(
         adapted.get_latent_representation(query, "rna"), model.get_latent_representation(query, "rna")
     )

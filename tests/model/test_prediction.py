@@ -8,7 +8,8 @@ import pytest
 import scvi_cae
 from conftest import QUIET, fit, make_mdata
 from scvi_cae import CoupledAE, Ensemble, fit_many, splits
-from scvi_cae.model import _prediction
+from scvi_cae.model import _calibration, _prediction
+from scvi_cae.model._calibration import calibration_cells
 
 #: Enough validation cells for the quantiles of most tests.
 HALF = {"train_size": 0.5, "validation_size": 0.4, "monitor": None}
@@ -97,7 +98,7 @@ def test_only_validation_cells_calibrate(data, model):
     twin = CoupledAE(other, n_latent=3)
     twin.module.load_state_dict(model.module.state_dict())
     split = splits.Split(model.train_indices, model.validation_indices, model.test_indices)
-    twin._finish(other, split, trained=True)
+    twin._record(twin._training_data(), split, {}, trained=True)
     expected = model.predict("rna", "ephys", quantiles=WANTED)
     pd.testing.assert_frame_equal(twin.predict("rna", "ephys", quantiles=WANTED), expected)
     tested = other["ephys"].obs_names.isin(other.obs_names[split.test])
@@ -107,7 +108,7 @@ def test_only_validation_cells_calibrate(data, model):
     values = other["ephys"].X.copy()
     values[np.flatnonzero(validated)[10:], 0] = np.nan
     other["ephys"].X = values
-    with pytest.raises(ValueError, match=r"\[0.01, 0.99\] take at least 99 validation cells.*'ephys_0'"):
+    with pytest.raises(ValueError, match=r"\[0.01, 0.99\] need at least 99 validation cells.*'ephys_0'"):
         twin.predict("rna", "ephys", quantiles=[0.01, 0.99])
     changed = twin.predict("rna", "ephys", quantiles=[0.2, 0.8])
     same = model.predict("rna", "ephys", quantiles=[0.2, 0.8])
@@ -173,36 +174,22 @@ def test_models_of_the_same_validation_cells_are_one(data, ensemble):
 
 
 @pytest.mark.parametrize("kind", ["model", "ensemble"])
-def test_calibrated_models_need_no_data(data, model, ensemble, kind, tmp_path):
+def test_saved_models_give_quantiles_without_their_data(data, model, ensemble, kind, tmp_path):
     predictor = model if kind == "model" else ensemble
-    expected = {
-        pair: predictor.predict(*pair, indices=range(20), quantiles=WANTED)
-        for pair in (("rna", "ephys"), ("ephys", "rna"), ("rna", "rna"))
-    }
-    models = [model] if kind == "model" else ensemble.models
+    pairs = (("rna", "ephys"), ("ephys", "rna"), ("rna", "rna"), (["rna", "ephys"], "ephys"))
     query = mudata.MuData({name: adata.copy() for name, adata in data.mod.items()})
-    uncalibrated = []
-    for number, one in enumerate(models):
-        one.save(tmp_path / f"before{number}")
-        uncalibrated.append(CoupledAE.load(tmp_path / f"before{number}", adata=False))
-    predictor.calibrate()
     loaded = []
-    for number, one in enumerate(models):
+    for number, one in enumerate(predictor.models):
         one.save(tmp_path / f"{number}")
         loaded.append(CoupledAE.load(tmp_path / f"{number}", adata=False))
-        one.calibrations_ = None
-    for pair, table in expected.items():
-        again = (loaded[0] if kind == "model" else Ensemble(loaded)).predict(
-            *pair, adata=query, indices=range(20), quantiles=WANTED
-        )
-        pd.testing.assert_frame_equal(again, table)
-    for wrong, source in ((uncalibrated, "rna"), (loaded, ["rna", "ephys"])):
-        with pytest.raises(ValueError, match=r"no data to calibrate.*calibrate\(\) before it is saved"):
-            wrong[0].predict(source, "ephys", adata=query, quantiles=WANTED)
+    again = loaded[0] if kind == "model" else Ensemble(loaded)
+    for pair in pairs:
+        expected = predictor.predict(*pair, indices=range(20), quantiles=WANTED)
+        found = again.predict(*pair, adata=query, indices=range(20), quantiles=WANTED)
+        pd.testing.assert_frame_equal(found, expected)
 
 
 def test_a_loaded_model_is_saved_and_loaded_again(data, model, tmp_path):
-    model.calibrate()
     model.save(tmp_path / "first")
     CoupledAE.load(tmp_path / "first", adata=False).save(tmp_path / "second")
     again = CoupledAE.load(tmp_path / "second", adata=False)
@@ -210,29 +197,48 @@ def test_a_loaded_model_is_saved_and_loaded_again(data, model, tmp_path):
         again.predict("rna", "ephys", adata=data, quantiles=WANTED),
         model.predict("rna", "ephys", quantiles=WANTED),
     )
-    model.calibrations_ = None
 
 
-def test_at_most_so_many_cells_are_kept(data, model, monkeypatch):
-    model.calibrate(n_cells=15)
-    assert {len(kept["cells"]) for kept in model.calibrations_.values()} == {15}
-    assert set(model.calibrations_) == {(s, t) for s in ("rna", "ephys") for t in ("rna", "ephys")}
+def test_at_most_so_many_cells_calibrate_and_are_stored(data, model, monkeypatch):
+    kept = model.fitted.calibration["ephys"].validation
+    assert (kept.limits == kept.limits.max()).all()
+    monkeypatch.setattr(_calibration, "MAX_CELLS", 15)
+    assert len(kept.chosen(["rna"])) == 15
     with pytest.raises(ValueError, match="at least 19 validation cells.* have as few as 1"):
         model.predict("rna", "ephys", quantiles=[0.05, 0.95])
-    model.calibrations_ = None
-    model.predict("rna", "ephys", quantiles=[0.05, 0.95])
-    monkeypatch.setattr(_prediction, "MOST_CELLS", 15)
-    assert len(model._residuals(["rna"], "ephys", model.train_indices, 15)[0]) == 15
-    for wrong in (0, 2.5, True):
-        with pytest.raises(ValueError, match="n_cells="):
-            model.calibrate(wrong)
+    cells = np.arange(data.n_obs)
+    some = calibration_cells(model.module, model.align(), cells, "ephys")
+    paired = np.isfinite(some.latents["rna"][:, 0])
+    assert [int(paired.sum()), int((~paired).sum())] == [15, 15]
+    monkeypatch.setattr(_calibration, "MAX_VALUES", 5 * data["ephys"].n_vars)
+    fewer = calibration_cells(model.module, model.align(), cells, "ephys")
+    assert len(fewer.names) == 10
 
 
-def test_training_forgets_what_was_calibrated(data):
+def test_stored_cells_are_a_uniform_sample_of_any_patterns(data, model, monkeypatch):
+    """Half of the cells of a frequent pattern are stored: of a rare one only half may be used together with it."""
+    monkeypatch.setattr(_calibration, "MAX_CELLS", 20)
+    present = {name: x.present for name, x in ((m, model.align()[m]) for m in model.modalities)}
+    both = np.flatnonzero(present["rna"] & present["ephys"])[:40]
+    only = np.flatnonzero(present["ephys"] & ~present["rna"])[:10]
+    kept = calibration_cells(model.module, model.align(), np.concatenate([both, only]), "ephys")
+    assert len(kept.chosen(["rna"])) == 20
+    alone = ~np.isfinite(kept.latents["rna"][:, 0])
+    assert alone.sum() == 10
+    monkeypatch.setattr(_calibration, "MAX_CELLS", 1000)
+    chosen = kept.chosen(["ephys"])
+    assert kept.ranks[chosen].max() <= kept.limits[~alone].min()
+    # The sample is every cell of either pattern up to that rank.
+    assert len(chosen) == (kept.ranks <= kept.limits[~alone].min()).sum()
+
+
+def test_training_replaces_the_calibration(data):
     model = fit(data, **HALF)
-    model.calibrate()
+    before = model.fitted.calibration["ephys"].validation
     model.train(max_epochs=1, monitor=None, **QUIET)
-    assert model.calibrations_ is None
+    after = model.fitted.calibration["ephys"].validation
+    np.testing.assert_array_equal(before.names, after.names)
+    assert not np.allclose(before.latents["rna"], after.latents["rna"], equal_nan=True)
 
 
 def test_a_learnt_spread_where_nothing_validates():
@@ -241,7 +247,7 @@ def test_a_learnt_spread_where_nothing_validates():
     models = [fit(mdata, max_epochs=20, train_size=1.0, seed=seed) for seed in (0, 1)]
     plain = models[0].predict("rna", "ephys").to_numpy()
     table = models[0].predict("rna", "ephys", quantiles=[0.1, 0.5, 0.8413447])
-    spread = models[0].module.arm("ephys").likelihood.spread(1).numpy()
+    spread = models[0].module.arm("ephys").likelihood.learnt_scale(1).numpy()
     np.testing.assert_allclose(level(table, 0.5), plain, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(
         level(table, 0.8413447) - plain, np.where(np.isnan(plain), np.nan, spread), rtol=1e-3
@@ -255,7 +261,7 @@ def test_a_learnt_spread_where_nothing_validates():
     both = ensemble.predict("rna", "ephys", quantiles=[0.1, 0.5, 0.9])
     np.testing.assert_allclose(level(both, 0.5), ensemble.predict("rna", "ephys"), rtol=1e-4, atol=1e-4)
     wide = level(both, 0.9) - level(both, 0.1)
-    spreads = [m.module.arm("ephys").likelihood.spread(1).numpy() for m in models]
+    spreads = [m.module.arm("ephys").likelihood.learnt_scale(1).numpy() for m in models]
     least = 2 * 1.28155 * np.sqrt(np.mean(np.square(spreads), axis=0))
     assert (wide.dropna() >= 0.999 * least).all(axis=None)
     with pytest.raises(ValueError, match="no validation cells to calibrate quantiles on"):
@@ -266,7 +272,6 @@ def test_validation_cells_calibrate_a_gaussian_likelihood_too():
     mdata = make_mdata(150)
     CoupledAE.setup_mudata(mdata, likelihoods={"ephys": "gaussian"})
     model = fit(mdata, **HALF)
-    model.calibrate()
     expected = model.predict("rna", "ephys", quantiles=[0.2, 0.8])
     for parameter in model.module.arm("ephys").likelihood.parameters():
         parameter.data += 3
@@ -299,9 +304,7 @@ def test_labels_have_no_quantiles():
         with pytest.raises(ValueError, match="'kind' are labels.*Leave out quantiles"):
             predictor.predict("rna", "kind", quantiles=[0.1, 0.9])
         assert predictor.predict("kind", "ephys", quantiles=[0.1, 0.9]).notna().all(axis=None)
-    model.calibrate()
-    assert ("kind", "ephys") in model.calibrations_
-    assert not any(target == "kind" for _, target in model.calibrations_)
+    assert set(model.fitted.calibration) == {"rna", "ephys"}
 
 
 def test_what_cannot_be_calibrated(data, model):
@@ -309,12 +312,11 @@ def test_what_cannot_be_calibrated(data, model):
     for predictor in (bare, Ensemble([bare])):
         with pytest.raises(ValueError, match="no validation cells to calibrate quantiles on"):
             predictor.predict("rna", "ephys", quantiles=[0.1, 0.9])
-    with pytest.raises(ValueError, match="no validation cells to calibrate on"):
-        bare.calibrate()
+    assert bare.fitted.calibration == {}
     with pytest.raises(ValueError, match="above 0 and below 1"):
         model.predict("rna", "ephys", quantiles=[5, 95])
-    with pytest.raises(RuntimeError, match="untrained"):
-        CoupledAE(data).calibrate()
+    with pytest.raises(RuntimeError, match="not trained"):
+        CoupledAE(data).predict("rna", "ephys", quantiles=[0.1, 0.9])
 
 
 def test_some_models_without_validation_cells():
@@ -331,5 +333,5 @@ def test_no_quantiles_of_a_batch():
     CoupledAE.setup_mudata(mdata, batch_key={"ephys": "rig"})
     model = fit(mdata, **HALF)
     assert model.predict("rna", "ephys", quantiles=[0.2, 0.8]).notna().any(axis=None)
-    with pytest.raises(ValueError, match="leave out batch, or quantiles"):
-        model.predict("rna", "ephys", batch="a", quantiles=[0.2, 0.8])
+    with pytest.raises(ValueError, match="leave out transform_batch, or quantiles"):
+        model.predict("rna", "ephys", transform_batch="a", quantiles=[0.2, 0.8])

@@ -9,6 +9,7 @@ import torch
 
 from conftest import QUIET, make_mdata
 from scvi_cae import CoupledAE, fit_many
+from scvi_cae.model._encoding import encode
 
 
 def train(mdata, max_epochs=3, **kwargs):
@@ -283,7 +284,7 @@ def test_several_sources_predict_from_the_mean_of_their_latents():
     cells = np.flatnonzero(both.notna().all(axis=1))
     with torch.inference_mode():
         latents = [
-            model.module.map_latent(model._encode(mdata, name, cells, None), name, "ephys")
+            model.module.map_latent(encode(model.module, model.align(), name, cells), name, "ephys")
             for name in ("rna", "morph")
         ]
         expected = model.module.arm("ephys").decode(torch.nanmean(torch.stack(latents), dim=0))
@@ -347,8 +348,8 @@ def test_batches_and_labels_of_any_type_are_found_again(values, names, gaps):
     model = train(mdata, 1)
     known = column.notna().to_numpy()
     assert model.batches("rna") == names
-    np.testing.assert_array_equal(model._batch_indicators(mdata, "rna").sum(1), known)
-    np.testing.assert_array_equal(model._aligned_modality(mdata, "label").present, known)
+    np.testing.assert_array_equal(model.align()["rna"].batch_indicators(np.arange(mdata.n_obs)).sum(1), known)
+    np.testing.assert_array_equal(model.align()["label"].present, known)
     assert model.predict("rna", "label").columns.tolist() == names
 
 

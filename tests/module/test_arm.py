@@ -75,7 +75,7 @@ def test_an_arm_without_standardisation_takes_values_as_they_are():
 def test_unit_of_the_noise(unit, power):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(5000, 3)) * [0.5, 1.0, 4.0]
-    arm = Arm(3, 1, ArmConfig(standardise=False, noise=0.05, noise_unit=unit, dropout=0.0))
+    arm = Arm(3, 1, ArmConfig(standardise=False, noise=0.05, published={"noise_unit": unit}, dropout=0.0))
     arm.fit(lambda: [values])
     added = arm.augmentation(torch.zeros(5000, 3), torch.ones(5000, 1))
     np.testing.assert_allclose(added.std(0), 0.05 * np.array([0.5, 1.0, 4.0]) ** power, rtol=0.05)
@@ -89,20 +89,20 @@ def test_features_that_do_not_vary_get_no_noise():
 
 
 def test_predictions_of_a_nonnegative_arm():
-    arm = Arm(6, 2, ArmConfig(standardise=False, nonnegative=True))
+    arm = Arm(6, 2, ArmConfig(standardise=False, published={"nonnegative": True}))
     decoded = arm.decode(torch.randn(100, 2))
     assert decoded.min() == 0
     assert decoded.max() > 0
 
 
 def test_an_arm_without_normalisation_leaves_the_latent_s_scale_alone():
-    arm = Arm(4, 2, ArmConfig(latent_norm=False, dropout=0.0, hidden=()))
+    arm = Arm(4, 2, ArmConfig(published={"latent_norm": False}, dropout=0.0, hidden=()))
     observation = observe(np.random.default_rng(0).normal(size=(10, 4)))
     assert torch.equal(arm.encode(observation), arm.encoder(observation.values))
 
 
 def test_settings_of_the_normalisation():
-    arm = Arm(4, 2, ArmConfig(latent_momentum=1.0, latent_eps=1e-10, dropout=0.0))
+    arm = Arm(4, 2, ArmConfig(published={"latent_momentum": 1.0, "latent_eps": 1e-10}, dropout=0.0))
     observation = observe(np.random.default_rng(0).normal(size=(10, 4)))
     trained = arm.train().encode(observation)
     torch.testing.assert_close(trained.var(0, correction=0), torch.ones(2))
@@ -116,7 +116,7 @@ def test_what_an_error_is_averaged_over(error_over, expected):
     values = np.full((3, 4), np.nan)
     values[0], values[1, 0] = 1.0, 1.0
     observation = observe(values)
-    arm = Arm(4, 2, ArmConfig(error_over=error_over))
+    arm = Arm(4, 2, ArmConfig(published={"error_over": error_over}))
     for parameter in arm.decoder.parameters():
         torch.nn.init.zeros_(parameter)
     z = torch.zeros(3, 2)
@@ -126,7 +126,11 @@ def test_what_an_error_is_averaged_over(error_over, expected):
 
 def test_keras_initialisation():
     torch.manual_seed(0)
-    arm = Arm(300, 3, ArmConfig(hidden=(50, 50), linear=False, initialisation="glorot", latent_bias=True))
+    arm = Arm(
+        300,
+        3,
+        ArmConfig(hidden=(50, 50), linear=False, published={"initialisation": "glorot", "latent_bias": True}),
+    )
     for layer in arm.modules():
         if isinstance(layer, torch.nn.Linear):
             limit = (6 / (layer.in_features + layer.out_features)) ** 0.5

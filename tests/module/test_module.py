@@ -48,19 +48,19 @@ def test_sources_share_the_weight_of_cross_modal_predictions():
 
 
 @pytest.mark.parametrize("cross_gradient", [0.0, 0.5, 1.0])
-def test_other_encoders_learn_from_a_prediction_by_its_pull(pull):
-    """The gradient of an encoder is that of its own terms, plus ``pull`` times that of what it predicts."""
+def test_other_encoders_learn_from_a_prediction_by_its_cross_gradient(cross_gradient):
+    """The gradient of an encoder is that of its own terms, plus ``cross_gradient`` times that of what it predicts."""
     batch = make_batch()
     found = {}
-    for value in (0.0, 1.0, pull):
+    for value in (0.0, 1.0, cross_gradient):
         arms = dict.fromkeys(N_FEATURES, ArmConfig(hidden=(4,), dropout=0.0))
         arms["keys.of"] = ArmConfig(hidden=(4,), dropout=0.0, cross_gradient=value)
         torch.manual_seed(0)
         module = CoupledModule(N_FEATURES, 2, arms, PAIRS)
         found[value] = module(batch)[2].loss, gradients(module, module(batch)[2].loss)
-    assert found[pull][0].item() == pytest.approx(found[0.0][0].item())
-    for name, x in found[pull][1].items():
-        expected = (1 - pull) * found[0.0][1][name] + pull * found[1.0][1][name]
+    assert found[cross_gradient][0].item() == pytest.approx(found[0.0][0].item())
+    for name, x in found[cross_gradient][1].items():
+        expected = (1 - cross_gradient) * found[0.0][1][name] + cross_gradient * found[1.0][1][name]
         torch.testing.assert_close(x, expected, rtol=1e-3, atol=1e-5, msg=name)
         moves = not torch.allclose(found[1.0][1][name], found[0.0][1][name], rtol=1e-3, atol=1e-5)
         assert moves == (name.startswith(("_arms.0.encoder", "_arms.1.encoder"))), name
@@ -91,18 +91,18 @@ def test_loss_is_the_documented_sum():
     assert tuple(output.extra_metrics) == module.metrics
 
 
-def test_cross_modal_losses_do_not_reach_the_encoders_without_a_pull():
+def test_cross_modal_losses_do_not_reach_the_encoders_without_a_cross_gradient():
     module, batch = make_module(cross_gradient=0.0), make_batch()
     _, features, _ = module(batch)
     cells = torch.stack([batch[source].present for source in ("a", *module.sources["a"])])
     cross = module.arm("a").reconstruction_losses(features["a"], batch["a"], cells)[1:].sum()
     grads = gradients(module, cross)
     reached = {name for name, grad in grads.items() if grad is not None and grad.abs().sum() > 0}
-    assert {name.split(".")[2] for name in reached} == {"decoder", "translations"}
+    assert {name.split(".")[2] for name in reached} == {"decoder", "cross_maps"}
     assert all(name.startswith("_arms.0.") for name in reached)
 
 
-def test_a_decoder_reads_other_latents_through_a_translation():
+def test_a_decoder_reads_other_latents_through_a_cross_modal_map():
     """The identity to begin with; a map of its own for each source; none for its own latent."""
     module, batch = make_module().eval(), make_batch()
     z = module.inference(batch)
@@ -119,7 +119,7 @@ def test_a_decoder_reads_other_latents_through_a_translation():
         expected = module.arm("a").decoder.hidden(module.map_latent(z[source], source, "a"))
         torch.testing.assert_close(again[k], expected)
     plain = make_module(cross_map=False)
-    assert not [name for name, _ in plain.named_parameters() if "translations" in name]
+    assert not [name for name, _ in plain.named_parameters() if "cross_maps" in name]
     torch.testing.assert_close(plain.map_latent(z["b"], "b", "a"), z["b"])
 
 

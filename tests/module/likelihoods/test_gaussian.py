@@ -36,8 +36,8 @@ def test_variances_are_those_of_the_errors_of_each_source():
             arm.decoder.hidden(sources), observation, torch.ones(2, 2000)
         ).sum().backward()
         optimiser.step()
-    np.testing.assert_allclose(arm.likelihood.spread(0), [1, 5], rtol=0.1)
-    np.testing.assert_allclose(arm.likelihood.spread(1), [10, 5], rtol=0.1)
+    np.testing.assert_allclose(arm.likelihood.learnt_scale(0), [1, 5], rtol=0.1)
+    np.testing.assert_allclose(arm.likelihood.learnt_scale(1), [10, 5], rtol=0.1)
 
 
 def test_a_feature_that_is_predicted_perfectly_does_not_run_away():
@@ -52,4 +52,4 @@ def test_a_feature_that_is_predicted_perfectly_does_not_run_away():
         loss.backward()
         optimiser.step()
     assert loss.isfinite()
-    assert arm.likelihood.spread(0).item() > 0.01
+    assert arm.likelihood.learnt_scale(0).item() > 0.01

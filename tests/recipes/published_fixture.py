@@ -1,6 +1,6 @@
 """A small model in the published layout, computed from the paper's formulas in plain numpy, in double precision.
 
-    python tests/model/published_fixture.py
+    python tests/recipes/published_fixture.py
 
 writes ``published_fixture.npz`` beside this file: weights by the names that Keras gave them, random inputs, and what
 the formulas make of them.
