@@ -46,6 +46,7 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff check src tests
 	$(VENV)/bin/ruff format --check src tests
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 docs: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --group docs

@@ -14,7 +14,7 @@ from anndata import AnnData
 from rich.console import Console
 from rich.table import Table
 
-from scvi_cae.data import Split, draw_split, presence_pattern
+from scvi_cae.data import Split, draw_split, has_values, presence_pattern
 from scvi_cae.datasets import scala2020, simulate_patchseq
 from scvi_cae.datasets._assemble import join_modalities
 from scvi_cae.evaluate import score
@@ -58,7 +58,7 @@ def load(name: str, seed: int) -> tuple[MuData, Keys, Split]:
 
 def split_cells(mdata: MuData, keys: Keys, seed: int) -> Split:
     """Split of the cells, stratified by type and by combination of modalities."""
-    present = {name: mdata.obs_names.isin(mdata[name].obs_names) for name in mdata.mod}
+    present = {name: has_values(mdata, name) for name in mdata.mod}
     strata = [presence_pattern(present), mdata.obs[keys.type]]
     return draw_split(strata, TRAIN_SIZE, VALIDATION_SIZE, np.random.RandomState(seed))
 

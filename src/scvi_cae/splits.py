@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from scvi_cae._arguments import check_whole, shorten
 
-from .data import Split, check_mudata, draw_split, obs_column, presence_pattern, strata_order
+from .data import Split, check_mudata, draw_split, has_values, obs_column, presence_pattern, strata_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ def k_fold(
     check_whole(n_folds, "n_folds", 2, mdata.n_obs, "the number of cells")
     if not 0 <= validation_size < 1:
         raise ValueError(f"validation_size={validation_size} must be at least 0 and below 1.")
-    present = {name: mdata.obs_names.isin(adata.obs_names) for name, adata in mdata.mod.items()}
+    present = {name: has_values(mdata, name) for name in mdata.mod}
     keys = [stratify_by] if isinstance(stratify_by, str) else list(stratify_by or ())
     strata: list[np.ndarray] = [presence_pattern(present), *(obs_column(mdata, k).to_numpy() for k in keys)]
     rng = np.random.RandomState(seed)

@@ -397,3 +397,25 @@ def test_a_modality_coupled_to_none_is_named():
 def test_directions_need_names(mdata):
     with pytest.raises(ValueError, match="a number, or a dictionary"):
         CoupledAE(mdata, coupling=(0.1, 0.9))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "minify_adata",
+        "convert_legacy_save",
+        "get_normalized_expression",
+        "get_from_registry",
+        "transfer_fields",
+    ],
+)
+def test_methods_of_scvi_tools_that_are_not_offered_say_so(trained, name):
+    with pytest.raises(NotImplementedError, match=f"CoupledAE does not offer {name}: .* .*"):
+        getattr(trained, name)("argument")
+
+
+def test_the_set_up_of_a_saved_model_is_shown_without_running_its_code(trained, tmp_path, capsys):
+    trained.save(tmp_path / "model")
+    assert CoupledAE.load_registry(tmp_path / "model")["model_name"] == "CoupledAE"
+    CoupledAE.view_setup_args(tmp_path / "model")
+    assert "modalities" in capsys.readouterr().out

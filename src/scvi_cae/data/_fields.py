@@ -64,7 +64,42 @@ def annotation_key(what: str, name: str) -> str:
 PAIRS = "pairs"
 
 
-class ModalityField(BaseAnnDataField):
+class Field(BaseAnnDataField):
+    """What all fields share: keys, and no data that scvi-tools would copy.
+
+    Parameters
+    ----------
+    registry_key
+        Key in scvi-tools' registry.
+    attr_name, attr_key
+        Attribute of the data, and key within it.
+    """
+
+    is_empty = False
+
+    def __init__(self, registry_key: str, attr_name: str, attr_key: str | None = None) -> None:
+        super().__init__()
+        self._registry_key = registry_key
+        self._attr_name = attr_name
+        self._attr_key = attr_key
+
+    @property
+    def registry_key(self) -> str:
+        """Key in scvi-tools' registry."""
+        return self._registry_key
+
+    @property
+    def attr_name(self) -> str:
+        """Attribute of the data."""
+        return self._attr_name
+
+    @property
+    def attr_key(self) -> str | None:
+        """Key within the attribute."""
+        return self._attr_key
+
+
+class ModalityField(Field):
     """One modality's matrix, whichever cells it covers.
 
     scvi-tools' own MuData fields assume that every cell has every modality, and number a modality's rows by
@@ -100,7 +135,7 @@ class ModalityField(BaseAnnDataField):
         data_kind: DataKind = "values",
         length_key: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(registry_key(modality), "X" if layer is None else "layers", layer)
         self.modality = modality
         self.layer = layer
         self.to_train = to_train
@@ -108,29 +143,9 @@ class ModalityField(BaseAnnDataField):
         self.length_key = length_key
 
     @property
-    def registry_key(self) -> str:
-        """Key in scvi-tools' registry."""
-        return registry_key(self.modality)
-
-    @property
-    def attr_name(self) -> str:
-        """Attribute of the modality's AnnData."""
-        return "X" if self.layer is None else "layers"
-
-    @property
-    def attr_key(self) -> str | None:
-        """Key within the attribute."""
-        return self.layer
-
-    @property
     def mod_key(self) -> str:
         """Key of the modality."""
         return self.modality
-
-    @property
-    def is_empty(self) -> bool:
-        """False: a model has the modalities it was set up with."""
-        return False
 
     def _checked(self, mdata: MuData) -> Scan:
         """Check names and values of the modality, in one pass over the matrix."""
@@ -256,7 +271,7 @@ def has_column(mdata: MuData, key: str) -> bool:
     return key in mdata.obs or any(key in adata.obs for adata in mdata.mod.values())
 
 
-class ObsField(BaseAnnDataField):
+class ObsField(Field):
     """A categorical annotation of cells, which may be missing for some of them, and from a query altogether.
 
     Parameters
@@ -274,31 +289,10 @@ class ObsField(BaseAnnDataField):
     def __init__(
         self, registry_key: str, column: str, min_categories: int = 1, modality: str | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(registry_key, "obs", column)
         self._modality = modality
         self._min_categories = min_categories
-        self._registry_key = registry_key
         self._column = column
-
-    @property
-    def registry_key(self) -> str:
-        """Key in scvi-tools' registry."""
-        return self._registry_key
-
-    @property
-    def attr_name(self) -> str:
-        """Attribute of the MuData."""
-        return "obs"
-
-    @property
-    def attr_key(self) -> str:
-        """Name of the column."""
-        return self._column
-
-    @property
-    def is_empty(self) -> bool:
-        """False: a field always has a column."""
-        return False
 
     def validate_field(self, mdata: MuData) -> None:
         """Check that the column exists and annotates some cell."""
@@ -344,7 +338,7 @@ class ObsField(BaseAnnDataField):
         return _table(self._column, "Categories", state_registry["categories"])
 
 
-class PairsField(BaseAnnDataField):
+class PairsField(Field):
     """Pairs of modalities and labels that share cells, which a model couples by default.
 
     Parameters
@@ -356,28 +350,9 @@ class PairsField(BaseAnnDataField):
     """
 
     def __init__(self, modalities: Sequence[ModalityField], labels: Sequence[str]) -> None:
-        super().__init__()
+        super().__init__(PAIRS, "obs_names")
         self._modalities = modalities
         self._labels = labels
-
-    @property
-    def registry_key(self) -> str:
-        """Key in scvi-tools' registry."""
-        return PAIRS
-
-    @property
-    def attr_name(self) -> str:
-        """Attribute of the MuData."""
-        return "obs_names"
-
-    @property
-    def attr_key(self) -> None:
-        """No key: cells are matched by their names."""
-
-    @property
-    def is_empty(self) -> bool:
-        """False: a model has at least one pair."""
-        return False
 
     def validate_field(self, mdata: MuData) -> None:
         """Nothing to check in data that need not be paired, such as a query."""

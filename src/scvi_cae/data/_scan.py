@@ -1,4 +1,4 @@
-"""What one pass over a matrix tells about it."""
+"""Properties of a matrix found in one pass over its rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._rows import any_nan, row_chunks
 
 
 def _measured(block: Any) -> np.ndarray:
-    """Boolean ``(n_rows,)``: which rows of a matrix in memory hold anything but NaN."""
+    """Boolean ``(n_rows,)``: which rows of a matrix in memory hold a value."""
     stored = block.data if sparse.issparse(block) else block
     if block.dtype.kind != "f" or not np.isnan(stored).any():
         return np.full(block.shape[0], block.shape[1] > 0)
@@ -23,7 +23,7 @@ def _measured(block: Any) -> np.ndarray:
 
 
 def measured_rows(matrix: Any) -> np.ndarray:
-    """Boolean ``(n_rows,)``: which rows of a matrix, in memory or on disk, hold anything but NaN."""
+    """Boolean ``(n_rows,)``: which rows of a matrix, in memory or on disk, hold a value."""
     if not any_nan(matrix):
         return np.full(matrix.shape[0], matrix.shape[1] > 0)
     return np.concatenate([_measured(block) for _, block in row_chunks(matrix)])
@@ -40,22 +40,22 @@ def _extremes(block: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Scan(NamedTuple):
-    """What is known of a matrix after one pass over its rows.
+    """Properties of a matrix.
 
     Parameters
     ----------
     measured
-        Boolean ``(n_rows,)``: which rows hold anything but NaN.
+        Boolean ``(n_rows,)``: which rows hold a value that is not NaN.
     low, high
         ``(n_features,)`` float32 least and greatest value of each feature, NaN where all are.
     n_infinite
-        Number of infinite values, also as float32.
+        Number of values that are infinite as float32.
     first_infinite
-        Row and column of the first one, if there is any.
+        Row and column of the first one, if any.
     whole
-        Whether all values are whole numbers, or NaN.
+        Whether all values are whole numbers or NaN.
     gaps
-        Whether there is any NaN.
+        Whether any value is NaN.
     """
 
     measured: np.ndarray
@@ -68,7 +68,7 @@ class Scan(NamedTuple):
 
 
 def scan(matrix: Any) -> Scan:
-    """Look at all values of a matrix once, few rows at a time.
+    """Read all values of a matrix once, a few thousand rows at a time.
 
     Parameters
     ----------
@@ -79,14 +79,14 @@ def scan(matrix: Any) -> Scan:
     measured = []
     low, high = np.full((2, n_features), np.nan, dtype=np.float32)
     n_infinite, first, whole, gaps = 0, None, True, False
-    # Values are computed with as float32, where larger ones become infinite.
+    # Networks compute with float32, in which larger values are infinite.
     with np.errstate(over="ignore"):
         for start, block in row_chunks(matrix):
             entries = block.data if sparse.issparse(block) else block
             infinite = np.isinf(entries.astype(np.float32, copy=False))
             n = int(infinite.sum())
             if n and first is None:
-                # COO keeps the order of the stored values of whichever format it is made from.
+                # COO keeps the order of the stored values of the format that it is made from.
                 row, column = block.tocoo().coords if sparse.issparse(block) else np.indices(block.shape)
                 first = int(row[infinite][0]) + start, int(column[infinite][0])
             n_infinite += n

@@ -1,4 +1,4 @@
-"""Whether other data are in the units of the training data, as far as their values can tell."""
+"""Detection of other units than those of the training data, from values."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from scvi_cae._arguments import shorten
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Ratio of scales, and number of training standard deviations between means, beyond which values are unlike.
-_MOST = 5.0
+#: Largest ratio of scales, and number of training standard deviations between means, of like values.
+_MAX_RATIO = 5.0
 #: Fraction of the values at either end that is replaced by the nearest other value.
 _TRIM = 0.05
-#: By how many tenfolds values may miss a power of ten: other cells differ, and other temperatures.
+#: Tolerance of a power of ten, in decades: cells and temperatures differ as well.
 _TOLERANCE = 0.35
-#: A wrong unit shows in some of the cells, and a sorted copy of the values is made of some features at a time.
-_MOST_CELLS, _MOST_FEATURES = 5_000, 512
+#: Numbers of cells that are examined, and of features whose values are sorted at once.
+_MAX_CELLS, _MAX_FEATURES = 5_000, 512
 
 
 class _Moments(NamedTuple):
-    """``(n_features,)`` moments; ``scale`` is what a unit multiplies and a subset of the cells changes least."""
+    """``(n_features,)`` moments; ``scale`` is proportional to the unit and least sensitive to the choice of cells."""
 
     mean: np.ndarray
     spread: np.ndarray
@@ -37,19 +37,19 @@ class _Moments(NamedTuple):
 
     @property
     def size(self) -> np.ndarray:
-        """Root of the mean square, which the mean determines where the spread does not."""
+        """Root mean square."""
         return np.hypot(self.mean, self.spread)
 
 
 def _skewed_scale(mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """``E[x**2] / E[x]``, of which it does not matter how many values are zero."""
+    """``E[x**2] / E[x]``, which does not depend on the number of zeros."""
     return (mean**2 + spread**2) / mean
 
 
 def _robust_moments(
     block: np.ndarray, mean: np.ndarray, spread: np.ndarray
 ) -> tuple[_Moments, np.ndarray, np.ndarray, np.ndarray]:
-    """Moments of some features, which of them are skewed, which have zeros, and from how many values they are."""
+    """Moments of some features, which of them are skewed, which have zeros, and their numbers of values."""
     ordered = np.sort(block, axis=0)  # NaN comes last
     n, n_zero = (~np.isnan(block)).sum(0), (block == 0).sum(0)
     median = np.take_along_axis(ordered, np.maximum(n - 1, 0)[None] // 2, axis=0)[0]
@@ -75,27 +75,27 @@ def _robust_moments(
 
 
 def _reasons(query: _Moments, training: _Moments, skewed: np.ndarray) -> np.ndarray:
-    """Why features are unlike those of the training cells; empty if they are not."""
+    """Reason why each feature is unlike that of the training cells; empty if it is not."""
     apart = np.abs(query.mean - training.mean)
     ratio, ratio_of_means = query.scale / training.scale, query.mean / training.mean
-    large = (ratio > _MOST) & (~skewed | (ratio_of_means > _MOST))
-    # Cells of one type vary little, about a mean that a wrong unit would change as well, if it is not near zero.
-    small_mean = np.abs(ratio_of_means) < 1 / _MOST
+    large = (ratio > _MAX_RATIO) & (~skewed | (ratio_of_means > _MAX_RATIO))
+    # Cells of one type vary little, but a wrong unit would change their mean as well, unless it is near zero.
+    small_mean = np.abs(ratio_of_means) < 1 / _MAX_RATIO
     near_zero = ~skewed & (np.abs(training.mean) < training.spread / 2)
-    small = (ratio < 1 / _MOST) & (small_mean | near_zero)
-    far = ~skewed & (apart > _MOST * training.spread)
+    small = (ratio < 1 / _MAX_RATIO) & (small_mean | near_zero)
+    far = ~skewed & (apart > _MAX_RATIO * training.spread)
     flipped = (
         ~skewed
         & (ratio_of_means < 0)
         & (apart > 2 * training.spread)
-        & (np.abs(query.mean + training.mean) < apart / _MOST)
+        & (np.abs(query.mean + training.mean) < apart / _MAX_RATIO)
     )
     reasons = ["opposite sign", "larger spread", "smaller spread", "another mean"]
     return np.select([flipped, large, small, far], reasons, default="")
 
 
 def _factors(query: _Moments, training: _Moments, skewed: np.ndarray, reasons: np.ndarray) -> np.ndarray:
-    """The power of ten, or -1, that makes features like those of the training cells; NaN if none does."""
+    """Power of ten, or -1, that makes features like those of the training cells; NaN if none does."""
     tenfolds = np.log10(np.where(skewed, training.scale / query.scale, training.size / query.size))
     whole = np.rint(tenfolds)
     power = (np.abs(tenfolds - whole) <= _TOLERANCE) & (whole != 0)
@@ -108,7 +108,7 @@ def _factors(query: _Moments, training: _Moments, skewed: np.ndarray, reasons: n
 def unlike_training(
     values: Any, mean: np.ndarray, spread: np.ndarray, names: Sequence[str], min_cells: int = 10
 ) -> pd.DataFrame:
-    """Features whose values differ so much from those of the training cells that their unit may be another.
+    """Features whose values differ from those of the training cells by so much that their unit may differ.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def unlike_training(
     names
         Names of the features.
     min_cells
-        Least number of values, of genes other than zero, by which a feature is judged.
+        Smallest number of values, for genes other than zero, by which a feature is judged.
 
     Returns
     -------
@@ -153,12 +153,12 @@ def unlike_training(
     mean, spread = np.asarray(mean, dtype=float), np.asarray(spread, dtype=float)
     n_cells, n_features = values.shape
     # Evenly spaced, because neighbours may be of one batch.
-    values = values[:: max(1, n_cells // _MOST_CELLS)]
+    values = values[:: max(1, n_cells // _MAX_CELLS)]
     values = values.tocsc() if sparse.issparse(values) else np.asarray(values)
     tables = []
     with np.errstate(divide="ignore", invalid="ignore"):
-        for start in range(0, n_features if n_cells else 0, _MOST_FEATURES):
-            part = slice(start, start + _MOST_FEATURES)
+        for start in range(0, n_features if n_cells else 0, _MAX_FEATURES):
+            part = slice(start, start + _MAX_FEATURES)
             block = values[:, part]
             block = (block.toarray() if sparse.issparse(block) else block).astype(float)
             query, skewed, zeros, n = _robust_moments(block, mean[part], spread[part])
@@ -192,7 +192,7 @@ def unlike_training(
 
 
 def warn_unlike_training(modality: str, table: pd.DataFrame) -> None:
-    """Warn of features that :func:`unlike_training` reports, and say how to bring them into the model's units.
+    """Warn of features that :func:`unlike_training` reports, with the conversion to the model's units.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def warn_unlike_training(modality: str, table: pd.DataFrame) -> None:
 
 
 def _advice(group: pd.DataFrame) -> str:
-    """What to do with features of one reason and factor."""
+    """Advice for features of one reason and factor."""
     reason, factor = group["reason"].iloc[0], group["factor"].iloc[0]
     verb = "seems" if len(group) == 1 else "seem"
     if reason == "opposite sign":

@@ -14,6 +14,7 @@ from ._attribution import AttributionMixin
 from ._core import CoreModel
 from ._defaults import arm_configs, coupling_losses, coupling_weights
 from ._embedding import EmbeddingMixin
+from ._not_offered import NotOffered
 from ._novelty import NoveltyMixin
 from ._prediction import PredictionMixin
 from ._query import QueryMixin
@@ -39,6 +40,7 @@ class CoupledAE(
     NoveltyMixin,
     QueryMixin,
     SavingMixin,
+    NotOffered,
     CoreModel,
 ):
     """Coupled autoencoder of the modalities of a MuData.

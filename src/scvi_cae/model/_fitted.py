@@ -15,7 +15,7 @@ from scvi_cae.data import SETS, Split
 
 from ._axes import Axes
 from ._calibration import CalibrationCells, CalibrationData
-from ._novelty import ReferenceDistribution
+from ._reference import ReferenceDistribution
 
 #: Packages whose versions are recorded.
 PACKAGES = ("scvi-cae", "scvi-tools", "torch", "anndata", "mudata", "numpy", "pandas")

@@ -2,117 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 
 from scvi_cae._arguments import shorten
 
 from ._core import CoreModel
-from ._encoding import observations
+from ._reference import reconstruct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mudata import MuData
-
-    from scvi_cae.data import AlignedData
-    from scvi_cae.module import CoupledModule
-
-
-class Reconstruction(NamedTuple):
-    """Latents and reconstruction errors of cells in one arm.
-
-    Parameters
-    ----------
-    latents
-        ``(n_cells, n_latent)``.
-    errors
-        ``(n_cells, n_features)`` squared errors of standardised values, NaN where missing.
-    """
-
-    latents: np.ndarray
-    errors: np.ndarray
-
-
-@torch.inference_mode()
-def reconstruct(module: CoupledModule, data: AlignedData, modality: str, cells: np.ndarray) -> Reconstruction:
-    """Reconstruct a modality of cells that have it.
-
-    Parameters
-    ----------
-    module
-        The trained module.
-    data
-        The data.
-    modality
-        Key of the modality.
-    cells
-        Positions of cells.
-    """
-    arm, likelihood = module.arm(modality), module.arm(modality).likelihood
-    latents = np.empty((len(cells), module.n_latent))
-    errors = np.empty((len(cells), data[modality].n_features), dtype=np.float32)
-    # One part of each chunk that is read: a part need not fit into a minibatch here.
-    for rows, observation in observations(module, data, modality, cells, len(cells)):
-        z = arm.encode(observation)
-        expected = likelihood.expected_inputs(arm.decoder(z, observation.batch_weights))
-        squares = (likelihood.inputs(observation) - expected).square()
-        latents[rows] = z.cpu().numpy()
-        errors[rows] = torch.where(observation.observed > 0, squares, torch.nan).cpu().numpy()
-    return Reconstruction(latents, errors)
-
-
-class ReferenceDistribution(NamedTuple):
-    """Distribution of reconstruction errors and latents with which other cells are compared.
-
-    Parameters
-    ----------
-    errors
-        ``(n_features,)`` mean squared errors of the reconstruction.
-    mean
-        ``(n_latent,)`` mean latent.
-    precision
-        ``(n_latent, n_latent)`` inverse of the latents' covariance.
-    distances
-        ``(n_cells,)`` distances of the reference cells themselves, ascending.
-    """
-
-    errors: np.ndarray
-    mean: np.ndarray
-    precision: np.ndarray
-    distances: np.ndarray
-
-    @classmethod
-    def fit(cls, cells: Reconstruction) -> ReferenceDistribution:
-        """Fit the distribution to reference cells."""
-        errors = np.nanmean(cells.errors, axis=0)
-        # A feature that is reconstructed perfectly would outweigh all others.
-        errors = np.where(np.isnan(errors), 1.0, np.maximum(errors, 1e-3))
-        n_latent = cells.latents.shape[1]
-        covariance = np.cov(cells.latents.T).reshape(n_latent, n_latent) + 1e-3 * np.eye(n_latent)
-        reference = cls(errors, cells.latents.mean(0), np.linalg.inv(covariance), np.empty(0))
-        return reference._replace(distances=np.sort(reference.distance(cells)))
-
-    def distance(self, cells: Reconstruction) -> np.ndarray:
-        r"""Distances of cells from the reference; about 1 for a reference cell.
-
-        .. math::
-
-            d = \sqrt{\tfrac12 \operatorname{mean}_f \frac{(x_f - \hat x_f)^2}{e_f}
-                + \tfrac{1}{2 n} (z - \bar z)^\top \Sigma^{-1} (z - \bar z)}
-        """
-        residual = np.nanmean(cells.errors / self.errors, axis=1)
-        centred = cells.latents - self.mean
-        latent = np.einsum("ij,jk,ik->i", centred, self.precision, centred) / centred.shape[1]
-        return np.sqrt((residual + latent) / 2)
-
-    def tail(self, distances: np.ndarray) -> np.ndarray:
-        """Fraction of reference cells at least as far away, the cell itself included: a p-value."""
-        nearer = np.searchsorted(self.distances, distances, side="left")
-        return (len(self.distances) - nearer + 1) / (len(self.distances) + 1)
 
 
 class NoveltyMixin(CoreModel):

@@ -9,7 +9,7 @@ import numpy as np
 from ._axes import agreement_axes
 from ._calibration import CalibrationData, calibration_cells
 from ._encoding import encode
-from ._novelty import ReferenceDistribution, reconstruct
+from ._reference import ReferenceDistribution, reconstruct
 
 if TYPE_CHECKING:
     from scvi_cae.data import AlignedData, Split

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import mudata
 import numpy as np
 import torch
+from scvi.data import AnnDataManager
 from scvi.model._utils import parse_device_args
 
 from scvi_cae._files import write_file
@@ -34,7 +35,7 @@ def plain_settings(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def read_payload(path: Path, device: torch.device, model_name: str) -> dict[str, Any]:
+def read_payload(path: Path, device: torch.device, model_name: str = "CoupledAE") -> dict[str, Any]:
     """Read a saved model and check that it is one.
 
     Raises
@@ -117,6 +118,33 @@ class SavingMixin(CoreModel):
             },
         }
         write_file(folder / f"{prefix or ''}model.pt", lambda path: torch.save(payload, path))
+
+    @staticmethod
+    def load_registry(dir_path: str | Path, prefix: str | None = None) -> dict:
+        """Registry of a saved model, read without running code from the file.
+
+        Parameters
+        ----------
+        dir_path
+            Folder that :meth:`save` wrote.
+        prefix
+            Prefix of file names.
+        """
+        path = Path(dir_path).expanduser() / f"{prefix or ''}model.pt"
+        return read_payload(path, torch.device("cpu"))[ATTRIBUTES]["registry_"]
+
+    @classmethod
+    def view_setup_args(cls, dir_path: str | Path, prefix: str | None = None) -> None:
+        """Print the arguments with which a saved model was set up.
+
+        Parameters
+        ----------
+        dir_path
+            Folder that :meth:`save` wrote.
+        prefix
+            Prefix of file names.
+        """
+        AnnDataManager.view_setup_method_args(cls.load_registry(dir_path, prefix))
 
     @classmethod
     def load(

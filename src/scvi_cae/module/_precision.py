@@ -1,4 +1,4 @@
-"""What stays in single precision while the networks compute in half."""
+"""Functions that compute in single precision while the networks compute in half precision."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def _widen(value: Any) -> Any:
 
 
 def in_single_precision(function: Callable[P, torch.Tensor]) -> Callable[P, torch.Tensor]:
-    """Compute a function of tensors in at least single precision, also where autocast is on.
+    """Compute a function of tensors in at least single precision, also under autocast.
 
-    Differences of nearly equal numbers, as in a covariance or an error, lose what they are about in half precision;
-    and eigenvalues do not exist there.
+    Differences of nearly equal numbers, as in a covariance or an error, lose their significant digits in half
+    precision, and eigenvalues are not implemented for it.
     """
 
     @functools.wraps(function)

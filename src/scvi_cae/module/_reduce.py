@@ -1,4 +1,4 @@
-"""Sums over the cells of a batch: the one operation in which cells meet."""
+"""Sums over the cells of a minibatch: the only operation that combines cells."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def cell_sum(x: torch.Tensor) -> torch.Tensor:
-    """Sum of ``(..., n_cells, n)`` over the cells of the batch: ``(..., 1, n)``."""
+    """Sum of ``(..., n_cells, n)`` over the cells of the minibatch: ``(..., 1, n)``."""
     return across_processes(x.sum(-2, keepdim=True))
 
 
 def across_processes(x: torch.Tensor) -> torch.Tensor:
-    """Sum of a tensor over the processes that train together; the tensor itself for a single one.
+    """Sum of a tensor over the processes that train together; the tensor itself for a single process.
 
-    The gradient reaches all processes, too. With this under every sum over cells, covariances, normalisation and
-    errors are those of one process that has the cells of all.
+    The gradient is summed over the processes as well. Since every sum over cells uses it, covariances, normalisation
+    and errors are those of one process with the cells of all.
     """
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
         return x
@@ -28,7 +28,7 @@ def across_processes(x: torch.Tensor) -> torch.Tensor:
 
 
 class _AllReduce(torch.autograd.Function):
-    """A sum over processes whose gradient is, too; torch's own is deprecated."""
+    """Sum over processes whose gradient is such a sum as well; torch's own is deprecated."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: torch.Tensor) -> torch.Tensor:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def stack(modules: Sequence[CoupledModule]) -> CoupledModule:
-    """Stack modules that differ in the values of parameters and buffers only.
+    """Stack modules that differ only in the values of parameters and buffers.
 
-    The result computes with batches whose tensors have a leading dimension of members, too, and each member as it
-    would alone; losses have one entry for each member, and their sum has the gradients of all. One call for all
-    of them costs little more than the products in it, which for small networks is a fraction of the calls.
+    The result computes with minibatches whose tensors have a leading dimension of members, each member as it would
+    alone; losses have one entry for each member, and their sum has the gradients of all. For small networks, one call
+    for all members takes a fraction of the time of a call for each.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def stack(modules: Sequence[CoupledModule]) -> CoupledModule:
 
 
 def member_state(state: dict[str, torch.Tensor], member: int) -> dict[str, torch.Tensor]:
-    """One member's state dictionary, out of that of a stacked module.
+    """State dictionary of one member of a stacked module.
 
     Parameters
     ----------

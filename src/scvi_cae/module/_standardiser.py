@@ -1,4 +1,4 @@
-"""Per-feature standardisation that belongs to the model."""
+"""Standardisation of features by the training cells."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ._observation import Observation
 class Moments:
     """Mean and spread of the observed values of each feature, from any number of parts of the data.
 
-    Each part is centred by its own mean before its squares are summed, and sums are moved to the common mean,
-    so that nothing cancels, however large the data or the mean.
+    Each part is centred by its own mean before its squares are summed, and sums are shifted to the common mean, so that
+    no digits cancel, however large the data or the mean.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Moments:
     n
         ``(n_features,)`` number of observed values.
     mean
-        ``(n_features,)`` float64 mean; 0 where no value is observed.
+        ``(n_features,)`` float64 mean; 0 without any observed value.
 
     References
     ----------
@@ -59,7 +59,7 @@ class Moments:
     def spread(self) -> np.ndarray:
         """``(n_features,)`` population standard deviation (``ddof=0``), 0 for a feature that does not vary."""
         spread = np.sqrt(self._squares / np.maximum(self.n, 1))
-        # Rounding leaves a constant feature a spread of about eps * |mean|; dividing by it would make noise.
+        # Rounding gives a constant feature a spread of about eps * |mean|; dividing by it would amplify rounding error.
         return np.where(spread <= 1e-6 * np.maximum(np.abs(self.mean), 1e-30), 0.0, spread)
 
 
@@ -83,7 +83,7 @@ def mean_and_spread(values: np.ndarray | Moments) -> tuple[np.ndarray, np.ndarra
 
 
 def mean_and_scale(values: np.ndarray | Moments) -> tuple[np.ndarray, np.ndarray]:
-    """What to subtract from each feature, and what to divide it by.
+    """Shift and scale that standardise each feature.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class Standardiser(nn.Module):
 
     :math:`x' = (x - \mu) / \sigma` per feature, over the observed values of the training cells only;
     :math:`\sigma` is the population standard deviation (``ddof=0``), and 1 where a feature does not vary
-    among them. Both are buffers: saved with the weights, moved with the module.
+    among them. Both are buffers, saved with the weights and moved with the module.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ class Standardiser(nn.Module):
     def forward(self, raw: torch.Tensor) -> Observation:
         """Standardise ``(n_cells, n_features)`` raw values, NaN where missing."""
         values = (raw - self.mean) / self.scale
-        # A sum tells of rows without gaps in a fraction of the time that looking at every value takes.
+        # A sum finds rows without missing values in a fraction of the time of checking every value.
         whole = ~torch.isnan(values.sum(dim=1))
         if whole.all():
             present = whole.to(values.dtype)
