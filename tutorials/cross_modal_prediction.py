@@ -60,7 +60,7 @@ folds = scvi_cae.splits.k_fold(mdata, 5, stratify_by="family")
 fold = folds[0]
 fits = scvi_cae.fit_many(mdata, scvi_cae.splits.within(fold, 4), monitor=None)
 ensemble = scvi_cae.Ensemble([fit.model for fit in fits])
-mdata.obs["set"] = ensemble.cell_sets()
+mdata.obs["set"] = ensemble.set_membership()
 mdata.obs["set"].value_counts()[["training", "test"]].to_frame()
 
 # %% [markdown]
@@ -296,11 +296,11 @@ left[["n_cells", "mse", "mse, by chance"]].round(3)
 # %% [markdown]
 # ## Intervals of new cells
 #
-# `calibrate` keeps the errors in the models, so that they give intervals without their data. New cells need their
-# transcriptome only:
+# A trained model keeps the latents and values of some of its training and validation cells, from which intervals are
+# calibrated, and a saved model has them too: it gives intervals without its data. New cells need their transcriptome
+# only:
 
 # %%
-ensemble.calibrate()
 new = mudata.MuData({"rna": mdata["rna"][truth.index[:3]].copy()})
 ensemble.predict("rna", "ephys", adata=new, quantiles=[0.05, 0.5, 0.95])[feature].round(0).astype(int)
 

@@ -114,7 +114,8 @@ print(", ".join(f"{name}: {mdata[name].n_vars} features" for name in mdata.mod))
 n_epochs, n_fine_tuning = (1500, 500) if published else (6, 100)
 recipe = scvi_cae.recipes.gala2021(n_epochs=n_epochs, n_fine_tuning=n_fine_tuning)
 print(f"{n_epochs} epochs of 500 steps and {n_fine_tuning} steps of fine-tuning; the paper's: 1500 and 500.")
-pd.DataFrame(recipe.model["arms"]).map(str).replace("nan", "(default)")
+arms = recipe.model["arms"]
+pd.json_normalize(list(arms.values())).set_axis(list(arms)).T.map(str).replace("nan", "(default)")
 
 # %%
 scvi_cae.CoupledAE.setup_mudata(mdata)
@@ -201,7 +202,7 @@ pd.concat([gala, ours]).style.format("{:.3f}", na_rep="")
 # ## The authors' own weights
 #
 # The trained network that the authors published is in the history of their repository,
-# github.com/AllenInstitute/coupledAE-patchseq (under the same licence). `from_published_weights` reads it. Without the
+# github.com/AllenInstitute/coupledAE-patchseq (under the same licence). `load_published_weights` reads it. Without the
 # paper's cells there is nothing to predict with it; but it can be checked that it computes what the original code
 # computed, on random inputs for which that code's outputs were kept.
 
@@ -211,7 +212,7 @@ weights, kept = folder / "pretrained_weights.h5", folder / "forward_fixture.npz"
 if not weights.is_file():
     print("The authors' weights are not at hand: put them at $SCVI_CAE_DATA/gala2021/pretrained_weights.h5.")
 elif published:
-    theirs = scvi_cae.CoupledAE.from_published_weights(weights, mdata)
+    theirs = scvi_cae.recipes.load_published_weights(weights, mdata)
     for source, target in (("ephys", "ephys"), ("rna", "ephys"), ("rna", "rna"), ("ephys", "rna")):
         truth = mdata[target].to_df().loc[mdata.obs_names].to_numpy()
         r2 = scvi_cae.evaluate.feature_r2(
@@ -232,7 +233,7 @@ elif kept.is_file():
             for m, x in random_inputs.items()
         }
     )
-    theirs = scvi_cae.CoupledAE.from_published_weights(weights, random_inputs)
+    theirs = scvi_cae.recipes.load_published_weights(weights, random_inputs)
     computed = {
         "zT": theirs.get_latent_representation(modality="rna"),
         "zE": theirs.get_latent_representation(modality="ephys"),

@@ -136,8 +136,8 @@ print("Missing:", ", ".join(report["missing"]))
 #
 # ## Are these cells like those that the model knows?
 #
-# A p-value for each cell: the fraction of typical cells that are at least as far from what the model learnt. For cells
-# of the same kind, few are small.
+# A p-value for each cell: the fraction of reference cells (here, the validation cells) that are at least as far from
+# what the model learnt. For cells of the same kind, few are small.
 
 # %%
 novelty = model.novelty(query, modality="ephys")
@@ -347,8 +347,8 @@ shifts.loc[table["model"]].round(2)
 # - take the table as it is;
 # - shift and stretch each feature until its mean and spread are the training cells', as is often done between
 #   batches;
-# - let the model go on learning from the cells as they are (`load_query`), with everything frozen but the layers that
-#   touch the electrophysiology;
+# - let the model go on learning from the cells as they are (`load_query_data`), with everything frozen but the layers
+#   that touch the electrophysiology;
 # - the same with a little Patch-seq from this rig: the transcriptomes of 40 of the cells.
 #
 # Half of the laboratory's cells are for learning, the other half for looking; which half, we draw three times.
@@ -358,7 +358,7 @@ shifts.loc[table["model"]].round(2)
 def adapt(query, learn):
     """A model that goes on learning from some of the laboratory's cells."""
     scvi.settings.seed = 0
-    adapted = scvi_cae.CoupledAE.load_query(query, model, arms=["ephys"])
+    adapted = scvi_cae.CoupledAE.load_query_data(query, model, arms=["ephys"])
     rows = query.obs_names.isin(learn)
     adapted.train(
         max_epochs=200,

@@ -251,8 +251,9 @@ spread.style.format(precision=2).set_caption("standard deviation")
 #
 # ## Save, load, and use on new cells
 #
-# A saved model needs no data, and new cells need only one of its modalities. The test cells shall be such, with their
-# electrophysiology alone:
+# A saved model needs no data: its file has the values of some training and validation cells, from which intervals are
+# calibrated. New cells need only one of the modalities; here they are the test cells, with their electrophysiology
+# alone:
 
 # %%
 with tempfile.TemporaryDirectory() as folder:

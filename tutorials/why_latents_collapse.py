@@ -76,14 +76,14 @@ couplings = {
     "minimum variance": {"coupling_loss": "min_variance", "latent_norm": False},
 }
 
-published = {"pull": 0.0, "translate": False}
 models = {}
 for name, settings in couplings.items():
+    arm = {"cross_gradient": 0.0, "cross_map": False, "published": {"latent_norm": settings["latent_norm"]}}
     scvi.settings.seed = 0
     models[name] = scvi_cae.CoupledAE(
         paired,
         n_latent=2,
-        arms={m: {"latent_norm": settings["latent_norm"], **published} for m in ("rna", "ephys")},
+        arms={"rna": arm, "ephys": arm},
         coupling=10.0,
         coupling_loss=settings["coupling_loss"],
         latent_axes="network",

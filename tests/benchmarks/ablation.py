@@ -1,6 +1,6 @@
 """Ablation of the default recipe, on cells that train the models of the benchmark.
 
-    SCVI_CAE_DATA=... python tests/benchmarks/ablation.py [--only default "no translation"] [--folds 0 1 2]
+    SCVI_CAE_DATA=... python tests/benchmarks/ablation.py [--only default "no cross-modal map"] [--folds 0 1 2]
 
 Data are those of ``scala2020_folds.py``. The 120 test cells of its first fold are left out; the other 1,088
 cells are divided into ten folds, each of which holds out a tenth. The recipe is thus selected without the
@@ -44,9 +44,9 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "minimum-variance coupling": ({"coupling_loss": "min_variance"}, {}),
     "coupling 0.1": ({"coupling": 0.1}, {}),
     "coupling 0.4": ({"coupling": 0.4}, {}),
-    "no translation": (both(cross_map=False), {}),
-    "encoders do not learn from predictions (pull 0)": (both(cross_gradient=0.0), {}),
-    "genes pull as electrophysiology does": (arms({"cross_gradient": 1.0}), {}),
+    "no cross-modal map": (both(cross_map=False), {}),
+    "encoders do not learn from predictions (cross_gradient 0)": (both(cross_gradient=0.0), {}),
+    "genes: cross_gradient 1, as for electrophysiology": (arms({"cross_gradient": 1.0}), {}),
     "genes weigh as much as electrophysiology": (arms({"weight": 1.0}), {}),
     "cross-modal predictions weigh 2": (both(cross_weight=2.0), {}),
     "electrophysiology: one hidden layer of 64": (arms(ephys={"hidden": (64,)}), {}),

@@ -40,11 +40,10 @@ from sklearn.metrics import roc_auc_score
 
 import scvi_cae
 from scvi_cae.evaluate import RidgeBaseline, foscttm, pooled_r2
+from scvi_cae.splits import Split
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from scvi_cae.data import Split
 
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 0.9)
 
@@ -57,7 +56,7 @@ def folds(mdata: mudata.MuData, numbers: list[int]) -> list[Split]:
     size = len(cells) // 10
     tests = [np.sort(cells[permutation[f * size : (f + 1) * size]]) for f in numbers]
     none = np.empty(0, dtype=np.int64)
-    return [scvi_cae.data.Split(np.setdiff1d(np.arange(mdata.n_obs), test), none, test) for test in tests]
+    return [Split(np.setdiff1d(np.arange(mdata.n_obs), test), none, test) for test in tests]
 
 
 def has(mdata: mudata.MuData, *modalities: str) -> np.ndarray:
@@ -67,23 +66,24 @@ def has(mdata: mudata.MuData, *modalities: str) -> np.ndarray:
 
 def r2(model: scvi_cae.CoupledAE, target: str, cells: np.ndarray, prediction: np.ndarray) -> float:
     """Held-out R2 against the training mean."""
-    training = model.measured_values(target, model.train_indices)
+    training = model.measured_values(target, indices=model.train_indices)
     mean, spread = np.nanmean(training, axis=0), np.nanstd(training, axis=0)
     spread = np.where(spread == 0, 1.0, spread)
-    return pooled_r2(model.measured_values(target, cells), prediction, mean, spread)
+    return pooled_r2(model.measured_values(target, indices=cells), prediction, mean, spread)
 
 
 def score(model: scvi_cae.CoupledAE, source: str | list[str], target: str, cells: np.ndarray) -> float:
     """Held-out R2 of a model's prediction."""
-    prediction = model.predict(source, target, indices=cells).to_numpy()
-    return r2(model, target, cells, model.prediction_scale(target, prediction))
+    return r2(model, target, cells, model.predict(source, target, indices=cells).to_numpy())
 
 
 def ridge(model: scvi_cae.CoupledAE, sources: list[str], target: str, cells: np.ndarray) -> float:
     """Held-out R2 of ridge regression on the same inputs."""
     train = model.train_indices[has(model.adata, *sources, target)[model.train_indices]]
-    inputs = [np.concatenate([model.measured_values(s, x) for s in sources], axis=1) for x in (train, cells)]
-    fitted = RidgeBaseline().fit(inputs[0], model.measured_values(target, train))
+    inputs = [
+        np.concatenate([model.measured_values(s, indices=x) for s in sources], axis=1) for x in (train, cells)
+    ]
+    fitted = RidgeBaseline().fit(inputs[0], model.measured_values(target, indices=train))
     return r2(model, target, cells, fitted.predict(inputs[1]))
 
 

@@ -139,7 +139,7 @@ def worker(folder: Path, how: str, way: str, steps: int) -> dict[str, float]:
         enable_progress_bar=False,
     )
     out["rest_of_train"] = time.perf_counter() - start - sum(clock.epochs.values())
-    n_trained = len(model.train_indices_) * len(clock.epochs)
+    n_trained = len(model.train_indices) * len(clock.epochs)
     out["train_us"] = 1e6 * sum(clock.epochs.values()) / n_trained
     start = time.perf_counter()
     model.write_latent()

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import scvi_cae
-from scvi_cae.data import ResidentData, Split
+from scvi_cae.data import AlignedData, ResidentData, Split
 from scvi_cae.train import CoupledDataSplitter
 
 
@@ -54,21 +54,22 @@ def main() -> None:
     def bare() -> float:
         model = scvi_cae.CoupledAE(mdata)
         module = model.module.train()
-        aligned = model._aligned(mdata)
         start = time.perf_counter()
-        for name, x in aligned.items():
+        aligned = AlignedData(mdata, model.setup)
+        arms = {name: aligned[name] for name in module.arm_names}
+        for name, x in arms.items():
             module.arm(name).fit(lambda x=x: [x.values(split.train)])
-        data = ResidentData(aligned, {name: module.arm(name).observe for name in aligned})
-        batches = CoupledDataSplitter(data, split, np.zeros(mdata.n_obs, int), 200).train_minibatches()
-        validation = data.batch(torch.from_numpy(split.validation))
+        data = ResidentData(arms, {name: module.arm(name).observe for name in arms})
+        minibatches = CoupledDataSplitter(data, split, np.zeros(mdata.n_obs, int), 200).train_minibatches()
+        validation = data.minibatch(torch.from_numpy(split.validation))
         optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2, weight_decay=0.05, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, 1e-2, total_steps=args.epochs * len(batches)
+            optimizer, 1e-2, total_steps=args.epochs * len(minibatches)
         )
         for _ in range(args.epochs):
-            for batch in batches:
+            for minibatch in minibatches:
                 optimizer.zero_grad()
-                module(batch)[2].loss.backward()
+                module(minibatch)[2].loss.backward()
                 optimizer.step()
                 schedule.step()
             if not args.no_validation:

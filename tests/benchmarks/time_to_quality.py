@@ -24,6 +24,8 @@ import scvi
 
 import scvi_cae
 from scvi_cae.evaluate import score
+from scvi_cae.model._fitted import Fitted
+from scvi_cae.splits import Split
 
 
 def held_out(model: scvi_cae.CoupledAE, test: np.ndarray) -> dict[str, float]:
@@ -35,7 +37,7 @@ def held_out(model: scvi_cae.CoupledAE, test: np.ndarray) -> dict[str, float]:
 class Watch(pl.Callback):
     """Score a model at intervals of epochs, with the clock stopped."""
 
-    def __init__(self, model: scvi_cae.CoupledAE, split: list, every: int) -> None:
+    def __init__(self, model: scvi_cae.CoupledAE, split: Split, every: int) -> None:
         self.model, self.split, self.every = model, split, every
         self.seconds, self.scores = 0.0, []
 
@@ -49,8 +51,10 @@ class Watch(pl.Callback):
         epoch = trainer.current_epoch + 1
         if epoch % self.every and epoch != trainer.max_epochs:
             return
-        self.model.is_trained_, self.model.train_indices_ = True, self.split[0]
-        self.scores.append((self.seconds, held_out(self.model, self.split[2])))
+        # A model can predict once it has a fitted state; train replaces this one at its end.
+        cells = self.model.adata.obs_names.astype(str).to_numpy(dtype=object)
+        self.model.fitted = Fitted(cells, self.split)
+        self.scores.append((self.seconds, held_out(self.model, self.split.test)))
         self.model.module.train()
 
 
@@ -70,7 +74,7 @@ def main() -> None:
     scvi_cae.CoupledAE.setup_mudata(mdata)
     position = mdata.obs_names.get_indexer(cells)
     test = position[np.random.RandomState(42).permutation(len(cells))[:120]]
-    split = [np.setdiff1d(position, test), None, test]
+    split = Split(np.setdiff1d(position, test), np.empty(0, dtype=np.int64), test)
 
     scvi.settings.seed = args.seed
     recipe = scvi_cae.recipes.gala2021(n_epochs=args.published_epochs, n_fine_tuning=0)
