@@ -219,7 +219,7 @@ def test_rare_modality_warns():
     mdata = make_mdata(400, fraction={"rna": 1.0, "ephys": 0.0})
     mdata = mudata.MuData({"rna": mdata["rna"], "ephys": mdata["ephys"][:20].copy()})
     CoupledAE.setup_mudata(mdata)
-    with pytest.warns(UserWarning, match="A batch has about 1 cells with modality 'ephys'.*batch_size="):
+    with pytest.warns(UserWarning, match="A minibatch has about 1 cells with modality 'ephys'.*batch_size="):
         fit(mdata, n_latent=2, batch_size=25, datasplitter_kwargs={"paired_fraction": 0})
 
 

@@ -22,7 +22,7 @@ from ._rows import on_disk, read_slice, row_chunks
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    #: How the features of a modality are renamed.
+    #: Mapping, function or table that renames the features of a modality.
     Rename = Mapping[str, str] | Callable[[str], str] | pd.DataFrame
 
 
@@ -33,7 +33,7 @@ def prepare_query(
     min_features: float = 0.2,
     layers: Mapping[str, str] | None = None,
 ) -> tuple[MuData, pd.DataFrame]:
-    """Give other data the features of a model: those that they lack are missing, others are left out.
+    """Bring other data to the features of a model: features that they lack become missing, others are left out.
 
     Parameters
     ----------
@@ -41,16 +41,8 @@ def prepare_query(
         MuData of other cells; it may be a view, or backed by a file. It is not changed.
     features
         Names of the model's features, of each of its modalities, in its order.
-    rename
-        For modalities whose features have other names than the model's, one of
-
-        - the model's names by the data's: ``{"ephys": {"Vm": "Resting membrane potential (mV)"}}``;
-        - a function from a name to a name: ``{"rna": str.capitalize}``;
-        - a table of three columns, as :func:`scvi_cae.datasets.ephys_names` gives: names in the data, names in the
-          model, and factors by which values are multiplied, to convert units. Rows whose features the data or the
-          model do not have are passed over.
-    min_features
-        Least fraction of a modality's features that the data must have.
+    rename, min_features
+        As in :meth:`scvi_cae.CoupledAE.prepare_query_mudata`.
     layers
         Layer that the model reads of a modality, ``X`` of those not named. Other layers are left out.
 
@@ -66,12 +58,8 @@ def prepare_query(
 
     Raises
     ------
-    TypeError
-        If ``mdata`` is not a MuData, a modality does not hold numbers, or ``rename`` is something else.
-    ValueError
-        If model and data share no modality, or too few features of one; if ``rename`` names a feature that the data
-        or the model do not have; if two features of the data are the same one of the model; if names of cells or
-        features are not unique, or a layer is missing.
+    TypeError, ValueError
+        As :meth:`scvi_cae.CoupledAE.prepare_query_mudata`.
 
     Examples
     --------
@@ -134,14 +122,14 @@ def _checked_rename(rename: Mapping[str, Rename] | None, shared: list[str]) -> M
 
 
 class _Match(NamedTuple):
-    """Which feature of the data each feature of a model is."""
+    """Correspondence of a model's features to those of the data."""
 
     features: pd.Index
     """The model's features."""
     columns: np.ndarray
     """Position of each in the data, -1 if they lack it."""
     factors: np.ndarray
-    """What to multiply its values by."""
+    """Factor of its values."""
 
 
 def _match(names: pd.Index, features: pd.Index, rename: Rename | None, modality: str) -> _Match:

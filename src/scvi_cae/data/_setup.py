@@ -71,12 +71,13 @@ class Setup:
         features = {name: tuple(states[registry_key(name)]["column_names"]) for name in modalities}
         features |= {name: tuple(states[annotation_key("labels", name)]["categories"]) for name in labels}
         default = next(iter(LIKELIHOODS))
+        of_labels = next(name for name, x in LIKELIHOODS.items() if x.data_kind == "classes")
         likelihoods = {name: arguments["likelihoods"].get(name, default) for name in modalities}
         return cls(
             modalities=modalities,
             labels=labels,
             layers=dict(arguments["layers"]),
-            likelihoods=likelihoods | dict.fromkeys(labels, "categorical"),
+            likelihoods=likelihoods | dict.fromkeys(labels, of_labels),
             features=features,
             batch_keys=dict(arguments["batch_key"]),
             batches={

@@ -88,7 +88,7 @@ class CoreModel(BaseModelClass):
 
     @property
     def models(self) -> list[CoreModel]:
-        """The model itself, in a list: an ensemble has several."""
+        """The model itself in a list, since an ensemble has several."""
         return [self]
 
     @property

@@ -72,7 +72,7 @@ class EmbeddingMixin(CoreModel):
         z, axes = encode(self.module, data, arm, cells, batch_size), self._trained().axes
         return z if axes is None else axes.apply(z)
 
-    def write_latent(self, adata: MuData | None = None, key: str = "X_cae") -> None:
+    def write_latent(self, adata: MuData | AlignedData | None = None, key: str = "X_cae") -> None:
         """Write latents where scanpy looks for them.
 
         Parameters
@@ -87,7 +87,7 @@ class EmbeddingMixin(CoreModel):
         The joint latent is written to ``mdata.obsm[key]``, for ``sc.pp.neighbors(mdata, use_rep=key)``; that of each
         modality ``m`` of the MuData to ``mdata.obsm[f"{key}_{m}"]``, NaN for cells without it, and to
         ``mdata[m].obsm[key]``, where features can colour it. ``mdata.obs[f"{key}_set"]`` holds the set of each cell
-        (:meth:`set_membership`), so that held-out latents can be told from fitted ones. Anything under these keys is
+        (:meth:`set_membership`), so that held-out latents can be distinguished from fitted ones. Anything under these keys is
         replaced. For data backed by a file, they are written to memory only.
 
         Raises

@@ -237,7 +237,7 @@ class Ensemble:
         latents = [m.get_latent_representation(data, modality, indices, batch_size) for m in self.models]
         return np.concatenate(latents, axis=1) / np.float32(np.sqrt(len(latents)))
 
-    def write_latent(self, adata: MuData | None = None, key: str = "X_cae") -> None:
+    def write_latent(self, adata: MuData | AlignedData | None = None, key: str = "X_cae") -> None:
         """Write concatenated latents where scanpy looks for them.
 
         Parameters

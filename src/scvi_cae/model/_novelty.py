@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
     from mudata import MuData
 
+    from scvi_cae.data import AlignedData
+
 
 class NoveltyMixin(CoreModel):
     """Distances of cells from those that the model knows."""
 
     def novelty(
         self,
-        adata: MuData | None = None,
+        adata: MuData | AlignedData | None = None,
         modality: str | None = None,
         indices: Sequence[int] | np.ndarray | None = None,
     ) -> pd.DataFrame:
@@ -68,7 +70,8 @@ class NoveltyMixin(CoreModel):
         ['distance', 'tail']
         """
         if modality is None:
-            there = [name for name in self.modalities if adata is not None and name in adata.mod]
+            given = None if adata is None else self._align(adata, self.modalities)
+            there = [name for name in self.modalities if given is not None and given.has(name)]
             if len(there) != 1:
                 raise ValueError(f"Name the modality: modality=... is one of {shorten(self.modalities)}.")
             modality = there[0]

@@ -232,7 +232,7 @@ def check_batch_size(batch_size: int, n_latent: int) -> None:
     if isinstance(batch_size, (int, np.integer)) and batch_size < needed:
         raise ValueError(
             f"batch_size={batch_size} is too small: the coupling needs the covariance of {n_latent} "
-            f"latent dimensions in every batch, so at least {needed} cells (n_latent + 2)."
+            f"latent dimensions in every minibatch, so at least {needed} cells (n_latent + 2)."
         )
     check_whole(batch_size, "batch_size", optional=True)
 
@@ -270,8 +270,8 @@ def warn_of_small_minibatches(
         n_cells = int((mask[split.train] * times).sum()) // n_minibatches
         if n_cells < needed:
             warnings.warn(
-                f"A batch has about {n_cells} cells with modality {name!r}, fewer than n_latent + 2 = {needed}: its "
-                "coupling loss will be coarse. Use larger batches: "
+                f"A minibatch has about {n_cells} cells with modality {name!r}, fewer than n_latent + 2 = {needed}: its "
+                "coupling loss will be coarse. Use larger minibatches: "
                 f"batch_size={batch_size * needed // max(n_cells, 1)}.",
                 UserWarning,
                 stacklevel=4,

@@ -240,10 +240,13 @@ class TrainingMixin(CoreModel):
             self.fitted = None
             return
         adaptation = None if before is None else before.adaptation
-        if adaptation is not None:
-            # A model that is adapted to a query stays in the coordinates of its reference.
-            assert before is not None
+        references = find_references(module, data, split)
+        if before is not None and adaptation is not None:
+            # A model that is adapted to a query stays in the coordinates of its reference, and arms that do not learn
+            # keep their reference distributions, for which a query may have too few cells.
             axes = before.axes
+            frozen = {name: x for name, x in before.references.items() if name not in adaptation.arms}
+            references = references | frozen
         else:
             axes = find_axes(module, data, split.train) if self.latent_axes == "agreement" else None
         self.fitted = Fitted(
@@ -251,7 +254,7 @@ class TrainingMixin(CoreModel):
             split=split,
             moments=moments,
             axes=axes,
-            references=find_references(module, data, split),
+            references=references,
             calibration=find_calibration(module, data, split),
             history=self.history_ or {},
             adaptation=adaptation,

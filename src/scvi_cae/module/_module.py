@@ -1,4 +1,4 @@
-"""Arms and the couplings between them: what is computed for one batch."""
+"""Arms and the couplings between them: the computation for one minibatch."""
 
 from __future__ import annotations
 
