@@ -44,9 +44,12 @@ def test_labels_are_one_more_modality():
     # from a label, too; unlabelled cells lack the modality
     ephys = model.predict(source="kind", target="ephys")
     assert (ephys.isna().all(axis=1) == mdata.obs["kind"].isna()).all()
-    assert ephys[mdata.obs["kind"] == "a"].drop_duplicates().shape[0] == 1
+    of_a = ephys[mdata.obs["kind"] == "a"]
+    # One prediction, up to rounding, which depends on a cell's place in the batch (classes differ by more than 0.5).
+    np.testing.assert_allclose(of_a, of_a.iloc[:1].to_numpy().repeat(len(of_a), axis=0), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_labels_can_be_learnt_from_half_of_the_cells():
     rng = np.random.default_rng(0)
     mdata = make_mdata(400)
