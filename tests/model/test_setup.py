@@ -11,9 +11,9 @@ from conftest import QUIET, make_mdata
 from scvi_cae import CoupledAE, fit_many
 
 
-def train(mdata, max_epochs=3, **kwargs):
+def train(mdata, max_epochs=3, *, n_latent=3, **kwargs):
     scvi.settings.seed = 0
-    model = CoupledAE(mdata, n_latent=3, **kwargs)
+    model = CoupledAE(mdata, n_latent=n_latent, **kwargs)
     model.train(max_epochs=max_epochs, **QUIET)
     return model
 
@@ -58,7 +58,7 @@ def test_labels_can_be_learnt_from_half_of_the_cells():
     known = rng.random(mdata.n_obs) < 0.5
     mdata.obs["kind"] = kind.where(known & truth.notna())
     CoupledAE.setup_mudata(mdata, labels_key="kind")
-    model = train(mdata, 300)
+    model = train(mdata, 80, n_latent=4)  # as many dimensions as the data have
     found = model.predict(source="rna", target="kind")[truth.notna() & ~known].idxmax(axis=1)
     assert (found == kind[found.index]).mean() > 0.85
 
@@ -216,13 +216,14 @@ def shifted(n_cells=400, seed=0):
     return mdata
 
 
+@pytest.mark.slow
 def test_what_a_batch_does_is_not_in_the_latent():
     spread = {}
     for batch_key in (None, {"rna": "lab"}):
         mdata = shifted()
         CoupledAE.setup_mudata(mdata, batch_key=batch_key)
         # Encoders that learn to predict the other modality would ignore the batch by themselves.
-        model = train(mdata, 150, arms={"ephys": {"pull": 0.0}}, latent_axes="network")
+        model = train(mdata, 60, arms={"ephys": {"pull": 0.0}}, latent_axes="network")
         z = model.get_latent_representation(modality="rna")
         lab = mdata["rna"].obs["lab"].reindex(mdata.obs_names)
         gap = z[(lab == "x").to_numpy()].mean(0) - z[(lab == "y").to_numpy()].mean(0)
@@ -233,7 +234,7 @@ def test_what_a_batch_does_is_not_in_the_latent():
 def test_predictions_are_of_the_batch_asked_for():
     mdata = shifted()
     CoupledAE.setup_mudata(mdata, batch_key={"rna": "lab"})
-    model = train(mdata, 150)
+    model = train(mdata, 50)
     assert model.batches("rna") == ["x", "y"]
     assert model.batches("ephys") == []
     of = {batch: model.predict("ephys", "rna", batch=batch).mean(axis=None) for batch in ("x", "y", None)}
