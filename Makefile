@@ -24,12 +24,16 @@ demo: $(VENV)/installed
 test test-latest benchmark coverage tutorials: export OMP_NUM_THREADS = 1
 test test-latest benchmark coverage tutorials: export NUMBA_NUM_THREADS = 1
 
+# Processes share out the whole suite, a file at a time, since fixtures are of files. A choice of tests by ARGS runs in
+# one process, unless ARGS says otherwise: each process first imports scvi-tools, which takes seconds.
+PROCESSES = $(if $(ARGS),,-n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder)
+
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest $(PROCESSES) $(ARGS)
 
 # The same suite on the newest releases of everything, without constraints.
 test-latest: $(LATEST_VENV)/installed
-	$(LATEST_VENV)/bin/python -m pytest $(ARGS)
+	$(LATEST_VENV)/bin/python -m pytest $(PROCESSES) $(ARGS)
 
 # The table has methods of other packages if these can be installed; otherwise it names the missing ones.
 benchmark: $(VENV)/installed
@@ -53,7 +57,7 @@ docs: $(VENV)/installed
 	$(VENV)/bin/python -m sphinx -W --keep-going -b html -c docs . docs/_build/html
 
 coverage: $(VENV)/installed
-	$(VENV)/bin/python -m pytest --cov --cov-report=term --cov-report=xml $(ARGS)
+	$(VENV)/bin/python -m pytest --cov --cov-report=term --cov-report=xml $(PROCESSES) $(ARGS)
 
 package: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --group package

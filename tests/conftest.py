@@ -1,18 +1,24 @@
-"""Small MuData with a known shared latent, and models fitted to them."""
+"""Small MuData with a known shared latent, and models fitted to them.
+
+The process that shares tests out among others reads this file, too: what takes seconds to import is imported in use.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
+from typing import TYPE_CHECKING
 
-import anndata
-import mudata
 import numpy as np
 import pandas as pd
 import pytest
-import scvi
 from hypothesis import settings
 
 import scvi_cae
+
+if TYPE_CHECKING:
+    import anndata
+    import mudata
 
 # On a busy machine a first example can take long; how long is not what is tested.
 settings.register_profile("scvi_cae", deadline=None)
@@ -29,8 +35,22 @@ def ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(scope="session")
+def processes() -> multiprocessing.context.ForkServerContext:
+    """Makes processes that need not import scvi-tools, which takes seconds.
+
+    They are forked from one that has imported it and done nothing else: no thread and no random number is there that
+    a process of its own would not have.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["scvi_cae.model"])
+    return context
+
+
 def make_modality(values: np.ndarray, cells: np.ndarray, prefix: str) -> anndata.AnnData:
     """An AnnData with named cells and features."""
+    import anndata
+
     return anndata.AnnData(
         values.astype(np.float32),
         obs=pd.DataFrame(index=pd.Index(cells.astype(str))),
@@ -49,6 +69,8 @@ def make_mdata(
 
     At least a third of the cells, the first ones, have every modality.
     """
+    import mudata
+
     rng = np.random.default_rng(seed)
     n_features = n_features or {"rna": 30, "ephys": 8}
     names = np.array([f"cell{i}" for i in range(n_cells)])
@@ -76,6 +98,8 @@ def mdata() -> mudata.MuData:
 
 def fit(mdata: mudata.MuData, *, n_latent: int = 3, max_epochs: int = 3, seed: int = 0, **kwargs: object):
     """A model trained for a moment."""
+    import scvi
+
     scvi.settings.seed = seed
     model = scvi_cae.CoupledAE(mdata, n_latent=n_latent)
     model.train(max_epochs=max_epochs, **{**QUIET, **kwargs})

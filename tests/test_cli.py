@@ -20,6 +20,9 @@ from conftest import make_mdata
 from scvi_cae._files import write_folder
 from scvi_cae.cli import app
 
+#: The command as it is installed; importing scvi-tools takes it seconds, so that most tests run it in this process.
+SCRIPT = Path(sys.executable).with_name("scvi-cae")
+
 
 def run(*args: object, code: int = 0):
     """Run a command; ``stdout`` and ``stderr`` are its result's."""
@@ -67,6 +70,13 @@ def test_version_and_help():
     for command in ("fit", "embed", "predict", "demo"):
         assert command in run("--help").stdout
         assert "--overwrite" in run(command, "--help").stdout
+
+
+def test_the_installed_command_has_help():
+    result = subprocess.run([SCRIPT, "--help"], check=True, capture_output=True, text=True)
+    assert result.stderr == ""
+    for command in ("fit", "embed", "predict", "demo"):
+        assert command in result.stdout
 
 
 def test_fit_saves_what_the_options_say(data, tmp_path):
@@ -375,10 +385,9 @@ def test_a_checkpoint_is_taken_up_and_deleted_when_the_model_is_saved(data, tmp_
 
 @pytest.mark.slow
 def test_two_devices_write_one_model(data, tmp_path):
-    script = Path(sys.executable).with_name("scvi-cae")
     options = ("--n-latent", "3", "--max-epochs", "3", "--accelerator", "cpu", "--devices", "2")
     result = subprocess.run(
-        [script, "fit", data, tmp_path / "out", *options],
+        [SCRIPT, "fit", data, tmp_path / "out", *options],
         capture_output=True,
         text=True,
         timeout=120,
@@ -397,37 +406,18 @@ def test_a_process_stopped_in_training_leaves_the_old_model(data, tmp_path, sign
     out = tmp_path / "out"
     out.mkdir()
     (out / "model.pt").write_bytes(b"precious")
-    script = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from scvi_cae.cli import app
-from scvi_cae.cli._progress import TrainingProgress
-start = TrainingProgress.on_train_start
-def started(self, *args):
-    start(self, *args)
-    print("training", file=sys.stderr, flush=True)
-TrainingProgress.on_train_start = started
-app()
-"""
-    command = [
-        sys.executable,
-        "-c",
-        script,
-        "fit",
-        data,
-        out,
-        "--n-latent",
-        "3",
-        "--max-epochs",
-        "100000",
-        "--overwrite",
-    ]
-    with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) as process:
+    options = ("--n-latent", "3", "--max-epochs", "100000", "--overwrite")
+    # As in a terminal, where progress is shown while it is made.
+    shown = {**os.environ, "FORCE_COLOR": "1"}
+    with subprocess.Popen([SCRIPT, "fit", data, out, *options], stderr=subprocess.PIPE, env=shown) as process:
         try:
-            assert any("training" in line for line in process.stderr)
+            stderr = b""
+            while b"Training, epoch" not in stderr:
+                assert (more := process.stderr.read1()), stderr
+                stderr += more
             time.sleep(0.5)
             process.send_signal(signum)
-            _, stderr = process.communicate(timeout=60)
+            stderr = (stderr + process.communicate(timeout=60)[1]).decode()
         finally:
             process.kill()
     assert process.returncode == code

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +15,9 @@ from scipy import sparse
 from scvi_cae.data._units import unlike_training, warn_unlike_training
 from scvi_cae.datasets import scala2020, simulate_patchseq
 from scvi_cae.module._standardiser import mean_and_spread
+
+if TYPE_CHECKING:
+    import mudata
 
 MEAN, SPREAD, NAMES = np.array([1.0, -65.0, 0.0]), np.array([0.3, 6.0, 1.0]), ["width", "rest", "score"]
 
@@ -97,11 +103,17 @@ def test_cells_of_one_type_vary_little():
     assert judge(x).empty
 
 
+@cache
+def experiment(seed: int) -> mudata.MuData:
+    """One of few experiments, of which examples draw cells."""
+    return simulate_patchseq(400, n_morph=12, n_genes=100, seed=seed)
+
+
 @pytest.mark.parametrize("modality", ["rna", "ephys", "morph"])
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 5), n=st.integers(10, 200))
 def test_random_cells_of_an_experiment_are_hardly_reported(modality, seed, n):
-    adata = simulate_patchseq(400, n_morph=12, n_genes=100, seed=seed)[modality]
+    adata = experiment(seed)[modality]
     x = np.asarray(adata.to_df(), dtype=float)
     rows = np.random.default_rng(seed + n).choice(len(x), min(n, len(x)), replace=False)
     table = unlike_training(x[rows], *mean_and_spread(x), adata.var_names)

@@ -144,7 +144,7 @@ def test_latents_are_not_written_to_the_file(tmp_path):
 def test_streamed_training_learns_as_much():
     mdata = in_memory()
     losses = [
-        fit(mdata, max_epochs=40, **kwargs).history["reconstruction_loss_validation"].to_numpy().min()
+        fit(mdata, max_epochs=20, **kwargs).history["reconstruction_loss_validation"].to_numpy().min()
         for kwargs in ({}, {"datasplitter_kwargs": STREAM})
     ]
     assert losses[1] < 1.2 * losses[0]

@@ -21,7 +21,7 @@ def data():
     return out
 
 
-def assert_as_alone(fit, mdata, split, arguments, atol=1e-4, **train):
+def assert_as_alone(fit, mdata, split, arguments, **train):
     """A model trained by itself under the same seed has the same weights and history."""
     scvi.settings.seed = fit.seed
     alone = CoupledAE(mdata, **arguments)
@@ -29,7 +29,7 @@ def assert_as_alone(fit, mdata, split, arguments, atol=1e-4, **train):
     for (name, x), y in zip(
         alone.module.state_dict().items(), fit.model.module.state_dict().values(), strict=True
     ):
-        torch.testing.assert_close(x, y, rtol=1e-3, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(x, y, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
     assert set(alone.history) == set(fit.model.history)
     for name, table in alone.history.items():
         assert table.index.equals(fit.model.history[name].index)
@@ -82,14 +82,16 @@ def test_three_modalities_in_all_shapes():
 
 
 def test_the_published_recipe(data):
-    # Adam makes steps of the rounding errors that are all there is to the gradient of the redundant bias, and
-    # large ones of small gradients in the first steps.
+    # The latent normalisation removes the latent bias, which is left out here, and the bias of a hidden unit that is
+    # active in every cell. Their gradients are rounding errors, which Adam with the published eps, 1e-7, amplifies to
+    # steps in either direction. With an eps above rounding, and below most gradients, weights agree.
     recipe = recipes.gala2021(n_epochs=2, n_fine_tuning=0, latent_bias=False)
     recipe.model["arms"]["ephys"]["standardise"] = True
     stage = {**recipe.training[0], "datasplitter_kwargs": {"bootstrap_batches": 5}}
+    stage["plan_kwargs"] = {**stage["plan_kwargs"], "eps": 1e-3}
     folds = splits.k_fold(data, 3, validation_size=0.15)
     fits = fit_many(data, folds, settings=[recipe.model], **stage)
-    assert_as_alone(fits[2], data, folds[2], recipe.model, atol=1e-3, **stage)
+    assert_as_alone(fits[2], data, folds[2], recipe.model, **stage)
 
 
 def test_settings_to_compare(data):

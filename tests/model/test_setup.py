@@ -12,9 +12,9 @@ from scvi_cae import CoupledAE, fit_many
 from scvi_cae.model._encoding import encode
 
 
-def train(mdata, max_epochs=3, **kwargs):
+def train(mdata, max_epochs=3, *, n_latent=3, **kwargs):
     scvi.settings.seed = 0
-    model = CoupledAE(mdata, n_latent=3, **kwargs)
+    model = CoupledAE(mdata, n_latent=n_latent, **kwargs)
     model.train(max_epochs=max_epochs, **QUIET)
     return model
 
@@ -45,9 +45,12 @@ def test_labels_are_one_more_modality():
     # from a label, too; unlabelled cells lack the modality
     ephys = model.predict(source="kind", target="ephys")
     assert (ephys.isna().all(axis=1) == mdata.obs["kind"].isna()).all()
-    assert ephys[mdata.obs["kind"] == "a"].drop_duplicates().shape[0] == 1
+    of_a = ephys[mdata.obs["kind"] == "a"]
+    # One prediction, up to rounding, which depends on a cell's place in the batch (classes differ by more than 0.5).
+    np.testing.assert_allclose(of_a, of_a.iloc[:1].to_numpy().repeat(len(of_a), axis=0), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_labels_can_be_learnt_from_half_of_the_cells():
     rng = np.random.default_rng(0)
     mdata = make_mdata(400)
@@ -56,7 +59,7 @@ def test_labels_can_be_learnt_from_half_of_the_cells():
     known = rng.random(mdata.n_obs) < 0.5
     mdata.obs["kind"] = kind.where(known & truth.notna())
     CoupledAE.setup_mudata(mdata, labels_key="kind")
-    model = train(mdata, 300)
+    model = train(mdata, 80, n_latent=4)  # as many dimensions as the data have
     found = model.predict(source="rna", target="kind")[truth.notna() & ~known].idxmax(axis=1)
     assert (found == kind[found.index]).mean() > 0.85
 
@@ -214,13 +217,14 @@ def shifted(n_cells=400, seed=0):
     return mdata
 
 
+@pytest.mark.slow
 def test_what_a_batch_does_is_not_in_the_latent():
     spread = {}
     for batch_key in (None, {"rna": "lab"}):
         mdata = shifted()
         CoupledAE.setup_mudata(mdata, batch_key=batch_key)
         # Encoders that learn to predict the other modality would ignore the batch by themselves.
-        model = train(mdata, 150, arms={"ephys": {"cross_gradient": 0.0}}, latent_axes="network")
+        model = train(mdata, 60, arms={"ephys": {"cross_gradient": 0.0}}, latent_axes="network")
         z = model.get_latent_representation(modality="rna")
         lab = mdata["rna"].obs["lab"].reindex(mdata.obs_names)
         gap = z[(lab == "x").to_numpy()].mean(0) - z[(lab == "y").to_numpy()].mean(0)
@@ -231,7 +235,7 @@ def test_what_a_batch_does_is_not_in_the_latent():
 def test_predictions_are_of_the_batch_asked_for():
     mdata = shifted()
     CoupledAE.setup_mudata(mdata, batch_key={"rna": "lab"})
-    model = train(mdata, 150)
+    model = train(mdata, 50)
     assert model.batches("rna") == ["x", "y"]
     assert model.batches("ephys") == []
     of = {batch: model.predict("ephys", "rna", batch=batch).mean(axis=None) for batch in ("x", "y", None)}

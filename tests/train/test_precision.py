@@ -51,7 +51,7 @@ def test_half_precision_trains_as_single_does(missing, latent_norm):
         )
         torch.manual_seed(0)
         model.train(
-            max_epochs=30,
+            max_epochs=15,
             precision=precision,
             external_indexing=split,
             enable_progress_bar=False,
