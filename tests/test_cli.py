@@ -88,7 +88,8 @@ def test_fit_saves_what_the_options_say(data, tmp_path):
         "kind", "--n-latent", 4, "--max-epochs", 2, "--train-size", 0.8, "--seed", 3,
     )  # fmt: skip
     model = scvi_cae.CoupledAE.load(tmp_path / "model", adata=False)
-    assert model.modalities == ["ephys", "rna", "kind"]
+    assert model.modalities == ["ephys", "rna"]
+    assert model.labels == ["kind"]
     assert dict(model.get_setup_arg("layers")) == {"rna": "half"}
     assert model.labels == ["kind"]
     assert model.module.n_latent == 4

@@ -18,6 +18,9 @@ def public_objects():
             thing = getattr(package, name)
             if inspect.isclass(thing) or inspect.isfunction(thing):
                 yield pytest.param(thing, id=f"{package.__name__}.{name}")
+    for part in scvi_cae.CoupledAE.__mro__[1:]:
+        if part.__module__.startswith("scvi_cae"):
+            yield pytest.param(part, id=part.__name__)
 
 
 def own_methods(cls):

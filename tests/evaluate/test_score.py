@@ -155,7 +155,7 @@ def test_layers_and_uncoupled_modalities():
 def test_it_names_what_is_wrong(model, tmp_path):
     with pytest.raises(KeyError, match="nope"):
         score(model, labels_key="nope")
-    with pytest.raises(ValueError, match="outside the"):
+    with pytest.raises(ValueError, match="outside 0 to"):
         score(model, indices=[10_000])
     mdata = make_mdata()
     scvi_cae.CoupledAE.setup_mudata(mdata)
@@ -215,7 +215,7 @@ LABELS = {"labels_key": "cell_type", "family_key": "family"}
 def parts(model, modality):
     """Values and latents of a modality for training and test cells, NaN for cells without it."""
     cells = {"train": model.train_indices, "test": model.test_indices}
-    values = {k: model.measured_values(modality, c) for k, c in cells.items()}
+    values = {k: model.measured_values(modality, indices=c) for k, c in cells.items()}
     latents = {k: model.get_latent_representation(modality=modality, indices=c) for k, c in cells.items()}
     return values, latents
 

@@ -160,8 +160,8 @@ def test_no_more_rows_than_allowed_are_in_memory(tmp_path, monkeypatch):
     mdata["rna"].X = sparse.csr_matrix(mdata["rna"].X)
     mdata.write_h5mu(tmp_path / "x.h5mu")
     disk = mudata.read_h5mu(tmp_path / "x.h5mu", backed="r")
-    monkeypatch.setattr(_rows, "MOST_ROWS", 64)
-    monkeypatch.setattr("scvi_cae.data._matrix.MOST_ROWS", 64)
+    monkeypatch.setattr(_rows, "MAX_ROWS", 64)
+    monkeypatch.setattr("scvi_cae.data._aligned.MAX_ROWS", 64)
     slices, buffers = [], []
     read_slice, read = _rows.read_slice, StreamedData._read
     monkeypatch.setattr(_rows, "read_slice", lambda x, a, b: slices.append(b - a) or read_slice(x, a, b))
@@ -199,7 +199,7 @@ def test_data_that_are_too_large_when_dense_are_streamed(monkeypatch):
     ],
 )
 def test_values_on_disk_are_checked(tmp_path, value, message, monkeypatch):
-    monkeypatch.setattr(_rows, "MOST_ROWS", 5)
+    monkeypatch.setattr(_rows, "MAX_ROWS", 5)
     mdata = make_mdata(50, fraction={"rna": 1, "ephys": 1})
     X = mdata["rna"].X
     if value is None:

@@ -258,7 +258,7 @@ def test_uncoupled_modalities_do_not_predict_each_other(mdata):
 def test_untrained(mdata):
     model = CoupledAE(mdata, n_latent=2)
     for call in (model.get_latent_representation, model.write_latent, lambda: model.predict("rna", "ephys")):
-        with pytest.raises(RuntimeError, match="untrained"):
+        with pytest.raises(RuntimeError, match="not trained"):
             call()
 
 
@@ -347,7 +347,12 @@ def shape_of_latents(coupling_loss: str, latent_norm: bool) -> tuple[float, floa
         mdata,
         n_latent=3,
         arms={
-            name: {"latent_norm": latent_norm, "weight": 1.0, "cross_gradient": 0.0, "cross_map": False}
+            name: {
+                "published": {"latent_norm": latent_norm},
+                "weight": 1.0,
+                "cross_gradient": 0.0,
+                "cross_map": False,
+            }
             for name in ("rna", "ephys")
         },
         coupling=100.0,

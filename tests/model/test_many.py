@@ -74,7 +74,10 @@ def test_three_modalities_in_all_shapes():
         150, {"rna": 60, "ephys": 8, "morph": 6}, {"morph": 0.5}, missing={"ephys": 0.1, "morph": 0.2}
     )
     CoupledAE.setup_mudata(mdata)
-    arms = {"rna": {"dropout": 0.5}, "ephys": {"noise": 0.2, "decoder_dropout": 0.1, "linear": False}}
+    arms = {
+        "rna": {"dropout": 0.5},
+        "ephys": {"noise": 0.2, "published": {"decoder_dropout": 0.1}, "linear": False},
+    }
     arguments = {"n_latent": 2, "arms": arms, "coupling_loss": "full_covariance"}
     folds = splits.k_fold(mdata, 3, validation_size=0.2)
     fits = fit_many(mdata, folds, settings=[arguments], max_epochs=5)
@@ -209,12 +212,15 @@ def test_an_ensemble_embeds_data_with_fewer_modalities_and_predicts_a_batch(data
     query = mudata.MuData({"rna": mdata["rna"].copy()})
     ensemble.write_latent(query)
     assert set(query.obsm) >= {"X_cae", "X_cae_rna"}
-    both = [model.predict("rna", "ephys", query, batch="a") for model in ensemble.models]
+    both = [model.predict("rna", "ephys", query, transform_batch="a") for model in ensemble.models]
     np.testing.assert_allclose(
-        ensemble.predict("rna", "ephys", query, batch="a"), np.mean(both, axis=0), rtol=1e-4, atol=1e-5
+        ensemble.predict("rna", "ephys", query, transform_batch="a"),
+        np.mean(both, axis=0),
+        rtol=1e-4,
+        atol=1e-5,
     )
-    with pytest.raises(ValueError, match="leave out batch"):
-        ensemble.predict("rna", "ephys", query, batch="a", quantiles=[0.5])
+    with pytest.raises(ValueError, match="leave out transform_batch"):
+        ensemble.predict("rna", "ephys", query, transform_batch="a", quantiles=[0.5])
 
 
 def test_models_with_other_likelihoods_do_not_predict_together(data):

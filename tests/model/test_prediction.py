@@ -62,7 +62,7 @@ def test_quantiles_are_a_table_by_feature(data, model, ensemble, source):
 def test_any_number_of_cells_at_once(data, model, ensemble, kind, monkeypatch):
     predictor = model if kind == "model" else ensemble
     expected = predictor.predict("rna", "ephys", quantiles=WANTED)
-    monkeypatch.setattr(_prediction, "MOST_VALUES", 100)
+    monkeypatch.setattr(_prediction, "MAX_VALUES", 100)
     found = predictor.predict("rna", "ephys", quantiles=WANTED)
     pd.testing.assert_frame_equal(found, expected, rtol=1e-4)
     nobody = predictor.predict("rna", "ephys", indices=[], quantiles=WANTED)
@@ -103,11 +103,13 @@ def test_only_validation_cells_calibrate(data, model):
     pd.testing.assert_frame_equal(twin.predict("rna", "ephys", quantiles=WANTED), expected)
     tested = other["ephys"].obs_names.isin(other.obs_names[split.test])
     other["ephys"].X[tested] += 1000
+    twin._record(twin._training_data(), split, {}, trained=True)
     pd.testing.assert_frame_equal(twin.predict("rna", "ephys", quantiles=WANTED), expected)
     validated = other["ephys"].obs_names.isin(other.obs_names[split.validation])
     values = other["ephys"].X.copy()
     values[np.flatnonzero(validated)[10:], 0] = np.nan
     other["ephys"].X = values
+    twin._record(twin._training_data(), split, {}, trained=True)
     with pytest.raises(ValueError, match=r"\[0.01, 0.99\] need at least 99 validation cells.*'ephys_0'"):
         twin.predict("rna", "ephys", quantiles=[0.01, 0.99])
     changed = twin.predict("rna", "ephys", quantiles=[0.2, 0.8])
@@ -169,7 +171,7 @@ def test_models_of_the_same_validation_cells_are_one(data, ensemble):
     # A third of the training cells validates each model, and all of them the ensemble.
     many = [0.02, 0.98]
     assert ensemble.predict("rna", "ephys", indices=[0], quantiles=many).notna().all(axis=None)
-    with pytest.raises(ValueError, match=r"take at least 49 validation cells"):
+    with pytest.raises(ValueError, match=r"need at least 49 validation cells"):
         twice.predict("rna", "ephys", quantiles=many)
 
 

@@ -238,15 +238,18 @@ def test_predictions_are_of_the_batch_asked_for():
     model = train(mdata, 50)
     assert model.batches("rna") == ["x", "y"]
     assert model.batches("ephys") == []
-    of = {batch: model.predict("ephys", "rna", batch=batch).mean(axis=None) for batch in ("x", "y", None)}
+    of = {
+        batch: model.predict("ephys", "rna", transform_batch=batch).mean(axis=None)
+        for batch in ("x", "y", None)
+    }
     assert of["x"] - of["y"] == pytest.approx(8, abs=1.5)
     assert of["y"] < of[None] < of["x"]
     with pytest.raises(
-        ValueError, match="batch='z' is not a batch of modality 'rna'; its batches are 'x', 'y'"
+        ValueError, match="transform_batch='z' is not a batch of modality 'rna'; its batches are 'x', 'y'"
     ):
-        model.predict("ephys", "rna", batch="z")
+        model.predict("ephys", "rna", transform_batch="z")
     with pytest.raises(ValueError, match="it has none"):
-        model.predict("rna", "ephys", batch="x")
+        model.predict("rna", "ephys", transform_batch="x")
 
 
 def test_a_query_of_an_unknown_batch_counts_as_one_of_all():
@@ -273,7 +276,8 @@ def test_one_batch_key_is_for_all_modalities(tmp_path):
     model.save(tmp_path / "model")
     loaded = CoupledAE.load(tmp_path / "model", adata=mdata.copy())
     pd.testing.assert_frame_equal(
-        loaded.predict("rna", "ephys", batch="x"), model.predict("rna", "ephys", batch="x")
+        loaded.predict("rna", "ephys", transform_batch="x"),
+        model.predict("rna", "ephys", transform_batch="x"),
     )
 
 
@@ -327,7 +331,7 @@ def test_each_modality_has_its_own_batches_under_the_same_name():
     assert model.batches("ephys") == ["r1", "r2"]
     for name, first in (("rna", "s1"), ("ephys", "r1")):
         own = mdata[name].obs["lane"].reindex(mdata.obs_names) == first
-        np.testing.assert_array_equal(model._batch_indicators(mdata, name)[:, 0], own)
+        np.testing.assert_array_equal(model.align()[name].batch_indicators(np.arange(mdata.n_obs))[:, 0], own)
 
 
 @pytest.mark.parametrize(
@@ -392,7 +396,7 @@ def test_counts_of_a_cell_with_missing_genes_are_on_the_same_scale():
     CoupledAE.setup_mudata(mdata, likelihoods={"rna": "negative_binomial"})
     model = train(mdata)
     cells = mdata.obs_names.get_indexer(mdata["rna"].obs_names)
-    values = np.delete(model.measured_values("rna", cells), top, axis=1)
+    values = np.delete(model.measured_values("rna", indices=cells), top, axis=1)
     assert values[gaps].mean() == pytest.approx(values[~gaps].mean(), rel=0.05)
     inputs = model.module.arm("rna").likelihood.inputs(
         model.module.arm("rna").observe(torch.from_numpy(counts))

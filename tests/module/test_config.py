@@ -27,7 +27,7 @@ from scvi_cae.module import ArmConfig, PublishedSettings
         ({"published": {"latent_eps": 0.0}}, "latent_eps"),
         ({"published": {"nonnegative": True}}, "standardise=False"),
         ({"published": {"nonnegative": True}, "likelihood": "gaussian"}, "squared_error"),
-        ({"published": {"cross_gradient": 1.0}}, "no setting 'pull'"),
+        ({"published": {"cross_gradient": 1.0}}, "no setting 'cross_gradient'"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):

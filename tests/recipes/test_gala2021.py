@@ -53,23 +53,26 @@ def test_the_published_arms():
     shared = {
         "activation": "relu",
         "linear": False,
-        "initialisation": "glorot",
         "standardise": False,
+        "weight": 1.0,
+        "cross_weight": 1.0,
+        "cross_gradient": 0.0,
+        "cross_map": False,
+    }
+    published = {
+        "initialisation": "glorot",
         "scale_missing": False,
         "latent_bias": True,
         "latent_norm": True,
         "latent_momentum": 0.95,
         "latent_eps": 1e-10,
         "error_over": "all",
-        "weight": 1.0,
-        "cross_weight": 1.0,
-        "cross_gradient": 0.0,
-        "cross_map": False,
     }
-    rna = ArmConfig(hidden=(50,) * 4, dropout=0.5, noise=0.0, nonnegative=True, **shared)
-    ephys = ArmConfig(
-        hidden=(40,) * 4, dropout=0.1, noise=0.05, noise_unit="variance", decoder_dropout=0.1, **shared
+    rna = ArmConfig(
+        hidden=(50,) * 4, dropout=0.5, noise=0.0, published={**published, "nonnegative": True}, **shared
     )
+    other = {**published, "noise_unit": "variance", "decoder_dropout": 0.1}
+    ephys = ArmConfig(hidden=(40,) * 4, dropout=0.1, noise=0.05, published=other, **shared)
     assert model.module.arm("rna").config == rna
     assert model.module.arm("ephys").config == ephys
     assert model.module.coupling == {("rna", "ephys"): (1.0, 1.0)}
@@ -79,7 +82,7 @@ def test_the_published_arms():
 
 @pytest.mark.parametrize("name", ["max_epochs", "batch_size", "monitor", "datasplitter_kwargs"])
 def test_arguments_that_tell_stages_apart_belong_to_the_recipe(mdata, name):
-    with pytest.raises(TypeError, match=f"{name} is what tells the stages"):
+    with pytest.raises(TypeError, match=f"{name} defines the stages"):
         recipes.gala2021().train(CoupledAE(mdata, n_latent=2), **{name: 1})
 
 

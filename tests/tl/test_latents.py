@@ -33,7 +33,7 @@ def test_held_out_cells_are_test_cells_or_else_validation_cells(mdata):
     mdata.obs["X_z_set"] = sets.where(sets != "test", "training")
     np.testing.assert_array_equal(cell_mask(mdata, "X_z", "held-out"), sets == "validation")
     mdata.obs["X_z_set"] = "training"
-    with pytest.raises(ValueError, match="has no held-out cells.*cells='all'"):
+    with pytest.raises(ValueError, match="have no held-out cells.*cells='all'"):
         cell_mask(mdata, "X_z", "held-out")
 
 

@@ -16,11 +16,11 @@ class FakeData:
 
     device = torch.device("cpu")
 
-    def batch(self, cells):
+    def minibatch(self, cells):
         return cells
 
-    def batches(self, batches):
-        return iter(batches)
+    def minibatches(self, minibatches):
+        return iter(minibatches)
 
 
 @given(st.integers(1, 200), st.integers(1, 64), st.integers(1, 4), st.integers(0, 100))
@@ -74,7 +74,7 @@ def test_splitter_says_what_scvi_asks():
 def test_bootstrap_batches_are_drawn_with_replacement():
     torch.manual_seed(0)
     cells = np.arange(100, 130)
-    batches = BootstrapMinibatches(FakeData(), cells, batch_size=50, n_batches=40)
+    batches = BootstrapMinibatches(FakeData(), cells, batch_size=50, n_minibatches=40)
     epoch = [batch.numpy() for batch in batches]
     assert [len(batch) for batch in epoch] == [50] * 40 == [50] * len(batches)
     counts = np.unique(np.concatenate(epoch), return_counts=True)

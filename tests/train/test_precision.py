@@ -35,7 +35,7 @@ def test_couplings_are_computed_in_single_precision(coupling_loss):
 def test_half_precision_trains_as_single_does(missing, latent_norm):
     mdata = make_mdata(missing={"ephys": missing})
     CoupledAE.setup_mudata(mdata)
-    arms = {name: {**CALM[name], "latent_norm": latent_norm} for name in CALM}
+    arms = {name: {**CALM[name], "published": {"latent_norm": latent_norm}} for name in CALM}
     models = []
     for precision in ("32-true", "bf16-mixed"):
         torch.manual_seed(0)

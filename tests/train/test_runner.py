@@ -49,7 +49,7 @@ def test_ctrl_c_before_the_first_epoch_is_complete(mdata):
     with pytest.warns(UserWarning, match="after 0 of 5 epochs; the model has the weights it started with"):
         model.train(max_epochs=5, batch_size=20, callbacks=[CtrlC(0)], **QUIET)
     assert not model.is_trained
-    with pytest.raises(RuntimeError, match="untrained"):
+    with pytest.raises(RuntimeError, match="not trained"):
         model.get_latent_representation()
 
 

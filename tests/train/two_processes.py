@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from conftest import QUIET, make_mdata
 from scvi_cae import CoupledAE
+from scvi_cae.data import AlignedData
 
 CALM = {name: {"dropout": 0.0, "noise": 0.0} for name in ("rna", "ephys")}
 #: With all cells in a batch and no noise, nothing is left to chance.
@@ -87,7 +88,7 @@ def compare_gradients(rank: int, store: Path) -> None:
         # In double precision, where a difference is not rounding.
         module = model.module.train().double()
         batch = {}
-        for name, x in model._aligned(mdata).items():
+        for name, x in ((arm, AlignedData(mdata, model.setup)[arm]) for arm in model.setup.arms):
             values = x.values(np.arange(mdata.n_obs))
             module.arm(name).fit(lambda values=values: [values])
             batch[name] = module.arm(name).observe(torch.from_numpy(values).double())

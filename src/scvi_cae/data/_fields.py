@@ -56,7 +56,15 @@ def registry_key(modality: str) -> str:
 
 
 def annotation_key(what: str, name: str) -> str:
-    """Key of an annotation in scvi-tools' registry: ``what`` it is, and of which column or modality."""
+    """Key of an annotation in scvi-tools' registry.
+
+    Parameters
+    ----------
+    what
+        ``"batch"`` or ``"labels"``.
+    name
+        Modality of the technical batch, or column of the labels.
+    """
     return f"{what}_{registry_key(name)}"
 
 

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 def check_latent_key(mdata: MuData, key: str, modalities: Sequence[str]) -> None:
     """Check that latents can be written to a MuData under a key.
 
+    Parameters
+    ----------
+    mdata
+        The MuData.
+    key
+        Key in ``.obsm``.
+    modalities
+        Modalities whose latents are written.
+
     Raises
     ------
     ValueError
