@@ -185,7 +185,7 @@ class QueryMixin(CoreModel):
         >>> scvi_cae.CoupledAE.setup_mudata(mdata)
         >>> model = scvi_cae.CoupledAE(mdata, n_latent=5)
         >>> model.train(max_epochs=20, enable_progress_bar=False)
-        >>> other = scvi_cae.datasets.simulate_patchseq(n_cells=100)
+        >>> other = scvi_cae.datasets.simulate_patchseq(n_cells=200)
         >>> query = scvi_cae.CoupledAE.prepare_query_mudata(other, model)
         >>> adapted = scvi_cae.CoupledAE.load_query_data(query, model, arms=["ephys"])
         >>> adapted.train(max_epochs=10, plan_kwargs={"lr": 1e-3}, enable_progress_bar=False)
