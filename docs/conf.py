@@ -132,9 +132,10 @@ INHERITED = ("history", "is_trained", "train_indices", "validation_indices", "te
 
 
 def skip_member(app: Any, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out members that other packages define."""
+    """Leave out members that other packages define, and those that only say that they are not offered."""
     function = getattr(member, "fget", member)
-    ours = str(getattr(function, "__module__", None)).partition(".")[0] == project
+    module = str(getattr(function, "__module__", None))
+    ours = module.partition(".")[0] == project and not module.endswith("._not_offered")
     return None if ours or name in INHERITED else True
 
 

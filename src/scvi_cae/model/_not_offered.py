@@ -23,7 +23,7 @@ def not_offered(name: str, instead: str) -> Callable[..., NoReturn]:
     def method(*args: Any, **kwargs: Any) -> NoReturn:
         raise NotImplementedError(sentence)
 
-    method.__name__ = name
+    method.__name__ = method.__qualname__ = name
     method.__doc__ = sentence
     return method
 
