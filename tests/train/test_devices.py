@@ -52,7 +52,7 @@ def trained_by_two(launched):
 
 @pytest.mark.slow
 def test_two_processes_have_the_gradients_of_one(trained_by_two):
-    assert trained_by_two("gradients") == [None, None]  # compared where they are
+    assert trained_by_two("gradients") == [None, None]  # no difference; they are compared where they are
 
 
 @pytest.mark.slow

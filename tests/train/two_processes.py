@@ -2,7 +2,7 @@
 
 ``python two_processes.py FOLDER`` trains every case of :data:`TRAININGS` on two devices. Lightning starts the second
 process by running the script again. Each process writes ``NAME-RANK.pt``, state, history and number of epochs, to the
-folder; the last training is to be refused.
+folder, and what :func:`compare_gradients` finds; the last training is to be refused.
 """
 
 from __future__ import annotations
@@ -116,8 +116,6 @@ def compare_gradients(rank: int, store: Path) -> None:
         for (name, a), b in zip(shared.module.named_buffers(), alone.buffers(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10, msg=name)
     distributed.barrier()  # one that leaves while the other still reads aborts it
-    distributed.destroy_process_group()
-    torch.set_default_dtype(torch.float32)
 
 
 def main(folder: Path) -> None:
@@ -137,8 +135,14 @@ def main(folder: Path) -> None:
         rank = model.trainer.global_rank
         history = {key: table.to_numpy() for key, table in model.history.items()}
         write(name, (model.module.state_dict(), history, model.trainer.current_epoch))
-    compare_gradients(rank, folder / "store")
-    write("gradients", None)
+    try:
+        compare_gradients(rank, folder / "store")
+        difference = None
+    except AssertionError as error:
+        difference = str(error)
+    distributed.destroy_process_group()
+    torch.set_default_dtype(torch.float32)
+    write("gradients", difference)
     # Without a seed, each process draws a split of its own.
     train({}, {}, {"max_epochs": 3}, seed=None)
 
