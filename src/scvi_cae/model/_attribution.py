@@ -18,6 +18,7 @@ from scvi_cae._arguments import check_whole
 
 from ._core import CoreModel
 from ._encoding import observations
+from ._parameters import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -144,6 +145,7 @@ def agreement(members: Sequence[pd.DataFrame]) -> pd.DataFrame:
 class AttributionMixin(CoreModel):
     """Effects of features on predictions."""
 
+    @describe
     def attribute(
         self,
         source: str,
@@ -164,8 +166,7 @@ class AttributionMixin(CoreModel):
             Key of the modality to predict from, or of a column of labels.
         target
             Key of the modality to predict, or column of labels.
-        adata
-            MuData with the model's features; the model's own data by default.
+        %(adata)s
         indices
             Positions of the cells to average over; all that have ``source`` by default.
         batch_size

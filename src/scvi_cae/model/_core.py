@@ -10,6 +10,8 @@ from scvi.model.base import BaseModelClass
 from scvi_cae._arguments import shorten
 from scvi_cae.data import AlignedData, Setup, positions
 
+from ._parameters import describe
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -124,6 +126,7 @@ class CoreModel(BaseModelClass):
         self.setup.check_arm(modality)
         return None if self._fitted is None else self._fitted.moments.get(modality)
 
+    @describe
     def align(self, adata: MuData | AlignedData | None = None) -> AlignedData:
         """Align data once for several calls.
 
@@ -132,8 +135,7 @@ class CoreModel(BaseModelClass):
 
         Parameters
         ----------
-        adata
-            MuData with the model's features; the model's own data by default.
+        %(adata)s
 
         Returns
         -------

@@ -11,6 +11,7 @@ from scvi_cae.data import check_latent_key, write_latents
 
 from ._core import CoreModel
 from ._encoding import encode, mean_latent
+from ._parameters import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 class EmbeddingMixin(CoreModel):
     """Embedding of cells."""
 
+    @describe
     def get_latent_representation(
         self,
         adata: MuData | AlignedData | None = None,
@@ -36,15 +38,12 @@ class EmbeddingMixin(CoreModel):
 
         Parameters
         ----------
-        adata
-            MuData with the model's features, which may lack modalities; the model's own data by default.
+        %(adata)s
         modality
             Key of a modality, or of a column of labels. By default the joint latent: the mean over the modalities that
             a cell has, without labels.
-        indices
-            Positions of cells, or a mask of all; all by default.
-        batch_size
-            Largest number of cells encoded at once, ``scvi.settings.batch_size`` by default; at most 4,096.
+        %(indices)s
+        %(batch_size)s
 
         Returns
         -------
@@ -106,13 +105,13 @@ class EmbeddingMixin(CoreModel):
         of_modalities = {name: z.cpu().numpy() for name, z in latents.items() if data.has(name)}
         write_latents(data.mdata, key, joint, of_modalities, self.set_membership(data))
 
+    @describe
     def set_membership(self, adata: MuData | AlignedData | None = None) -> pd.Series:
         """Set of each cell in the training: training, validation or test set.
 
         Parameters
         ----------
-        adata
-            MuData; the model's own data by default.
+        %(adata)s
 
         Returns
         -------

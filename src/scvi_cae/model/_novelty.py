@@ -10,6 +10,7 @@ import pandas as pd
 from scvi_cae._arguments import shorten
 
 from ._core import CoreModel
+from ._parameters import describe
 from ._reference import reconstruct
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 class NoveltyMixin(CoreModel):
     """Distances of cells from those that the model knows."""
 
+    @describe
     def novelty(
         self,
         adata: MuData | AlignedData | None = None,
@@ -38,12 +40,10 @@ class NoveltyMixin(CoreModel):
 
         Parameters
         ----------
-        adata
-            MuData with the model's features; the model's own data by default.
+        %(adata)s
         modality
             Key of the modality; optional if ``adata`` has only one of the model's.
-        indices
-            Positions of cells; all by default.
+        %(indices)s
 
         Returns
         -------

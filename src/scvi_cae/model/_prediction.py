@@ -13,6 +13,7 @@ from ._calibration import Calibration, Predicted, calibrate, predicted_quantiles
 from ._core import CoreModel
 from ._encoding import decode, encode, measured_values
 from ._intervals import check_quantiles, quantile_table
+from ._parameters import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ MAX_VALUES = 2**25
 class PredictionMixin(CoreModel):
     """Prediction of one modality from others."""
 
+    @describe
     def predict(
         self,
         source: str | Sequence[str],
@@ -46,12 +48,9 @@ class PredictionMixin(CoreModel):
             Key of the modality to predict from, or several: then the mean of the latents that a cell has is decoded.
         target
             Key of the modality to predict, or column of labels. The data need not have it.
-        adata
-            MuData with the model's features; the model's own data by default.
-        indices
-            Positions of cells; all by default.
-        batch_size
-            Number of cells computed at once, ``scvi.settings.batch_size`` by default.
+        %(adata)s
+        %(indices)s
+        %(batch_size)s
         transform_batch
             Technical batch to predict for, if ``target`` has technical batches; by default the average over all of
             them, weighted by their shares of the training cells.
@@ -118,6 +117,7 @@ class PredictionMixin(CoreModel):
         _, values = decode(self.module, latents, target, batch_size, number)
         return pd.DataFrame(values, index=data.cells[cells], columns=list(self.setup.features[target]))
 
+    @describe
     def measured_values(
         self,
         modality: str,
@@ -128,12 +128,9 @@ class PredictionMixin(CoreModel):
 
         Parameters
         ----------
-        modality
-            Key of the modality, or column of labels.
-        adata
-            MuData with the model's features; the model's own data by default.
-        indices
-            Positions of cells; all by default.
+        %(modality)s
+        %(adata)s
+        %(indices)s
 
         Returns
         -------

@@ -16,6 +16,7 @@ from scvi_cae._files import write_file
 
 from ._core import CoreModel
 from ._fitted import Fitted
+from ._parameters import describe
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -120,33 +121,32 @@ class SavingMixin(CoreModel):
         write_file(folder / f"{prefix or ''}model.pt", lambda path: torch.save(payload, path))
 
     @staticmethod
+    @describe
     def load_registry(dir_path: str | Path, prefix: str | None = None) -> dict:
         """Registry of a saved model, read without running code from the file.
 
         Parameters
         ----------
-        dir_path
-            Folder that :meth:`save` wrote.
-        prefix
-            Prefix of file names.
+        %(dir_path)s
+        %(prefix)s
         """
         path = Path(dir_path).expanduser() / f"{prefix or ''}model.pt"
         return read_payload(path, torch.device("cpu"))[ATTRIBUTES]["registry_"]
 
     @classmethod
+    @describe
     def view_setup_args(cls, dir_path: str | Path, prefix: str | None = None) -> None:
         """Print the arguments with which a saved model was set up.
 
         Parameters
         ----------
-        dir_path
-            Folder that :meth:`save` wrote.
-        prefix
-            Prefix of file names.
+        %(dir_path)s
+        %(prefix)s
         """
         AnnDataManager.view_setup_method_args(cls.load_registry(dir_path, prefix))
 
     @classmethod
+    @describe
     def load(
         cls,
         dir_path: str | Path,
@@ -159,15 +159,13 @@ class SavingMixin(CoreModel):
 
         Parameters
         ----------
-        dir_path
-            Folder that :meth:`save` wrote.
+        %(dir_path)s
         adata
             MuData to attach; it need not be set up. ``None`` reads data saved with the model, if there are any;
             ``False`` loads the model alone, which embeds and predicts any data given to it.
         accelerator, device
             Device of the weights, as in scvi-tools.
-        prefix
-            Prefix of file names.
+        %(prefix)s
 
         Returns
         -------
