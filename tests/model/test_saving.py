@@ -216,3 +216,19 @@ def test_only_the_first_of_several_processes_saves(mdata, tmp_path):
     model.trainer = SimpleNamespace(is_global_zero=False)
     model.save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_sets_follow_the_names_of_cells_in_other_data(tmp_path):
+    """Attached in another order, or with cells left out, each cell is still in its own set."""
+    mdata = make_mdata()
+    CoupledAE.setup_mudata(mdata)
+    model = fit(mdata, train_size=0.6, validation_size=0.2)
+    split = (model.train_indices, model.validation_indices, model.test_indices)
+    names = [set(mdata.obs_names[cells]) for cells in split]
+    order = np.random.default_rng(0).permutation(mdata.n_obs)
+    for cells in (order, order[: mdata.n_obs // 2]):
+        other = mdata[cells].copy()
+        model.adata = other
+        found = (model.train_indices, model.validation_indices, model.test_indices)
+        for before, positions in zip(names, found, strict=True):
+            assert set(other.obs_names[positions]) == before & set(other.obs_names)
