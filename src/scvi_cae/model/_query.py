@@ -92,12 +92,14 @@ class QueryMixin(CoreModel):
 
         Examples
         --------
+        >>> import mudata
         >>> import scvi_cae
-        >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
+        >>> cells = scvi_cae.datasets.simulate_patchseq(n_cells=300)
+        >>> mdata, other = cells[:200].copy(), cells[200:]
         >>> scvi_cae.CoupledAE.setup_mudata(mdata)
         >>> model = scvi_cae.CoupledAE(mdata, n_latent=5)
         >>> model.train(max_epochs=20, enable_progress_bar=False)
-        >>> other = scvi_cae.datasets.simulate_patchseq(n_cells=100, n_genes=150)
+        >>> other = mudata.MuData({"rna": other["rna"][:, :150].copy(), "ephys": other["ephys"].copy()})
         >>> query = scvi_cae.CoupledAE.prepare_query_mudata(other, model)
         >>> int(query.uns["scvi_cae_query"]["rna"]["n_missing"])
         50
@@ -181,11 +183,11 @@ class QueryMixin(CoreModel):
         Examples
         --------
         >>> import scvi_cae
-        >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
+        >>> cells = scvi_cae.datasets.simulate_patchseq(n_cells=400)
+        >>> mdata, other = cells[:200].copy(), cells[200:].copy()
         >>> scvi_cae.CoupledAE.setup_mudata(mdata)
         >>> model = scvi_cae.CoupledAE(mdata, n_latent=5)
         >>> model.train(max_epochs=20, enable_progress_bar=False)
-        >>> other = scvi_cae.datasets.simulate_patchseq(n_cells=200)
         >>> query = scvi_cae.CoupledAE.prepare_query_mudata(other, model)
         >>> adapted = scvi_cae.CoupledAE.load_query_data(query, model, arms=["ephys"])
         >>> adapted.train(max_epochs=10, plan_kwargs={"lr": 1e-3}, enable_progress_bar=False)
