@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mudata
 import pytest
 
 import scvi_cae
@@ -81,3 +82,9 @@ def test_novelty(fits, made):
     fits[0].novelty(modality="ephys")
     assert made["data"] == 1
     assert made["matrices"] == 1
+
+
+def test_novelty_of_the_only_modality(fits, mdata, made):
+    fits[0].novelty(mudata.MuData({"ephys": mdata["ephys"].copy()}))
+    assert made["data"] == 1
+    assert made["matrices"] == 2  # one is of the absent modality

@@ -70,8 +70,8 @@ class NoveltyMixin(CoreModel):
         ['distance', 'tail']
         """
         if modality is None:
-            given = None if adata is None else self._align(adata, self.modalities)
-            there = [name for name in self.modalities if given is not None and given.has(name)]
+            adata = None if adata is None else self._align(adata, self.modalities)
+            there = [name for name in self.modalities if adata is not None and adata.has(name)]
             if len(there) != 1:
                 raise ValueError(f"Name the modality: modality=... is one of {shorten(self.modalities)}.")
             modality = there[0]
