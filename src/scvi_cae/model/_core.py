@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from scvi.model.base import BaseModelClass
 
 from scvi_cae._arguments import shorten
-from scvi_cae.data import AlignedData, Setup, positions
+from scvi_cae.data import SETS, AlignedData, Setup, Split, positions
 
 from ._parameters import describe
 
@@ -17,10 +19,13 @@ if TYPE_CHECKING:
 
     from mudata import MuData
 
-    from scvi_cae.data import Split
     from scvi_cae.module import CoupledModule
 
     from ._fitted import Fitted
+
+
+#: Key of the report in ``.uns`` of a query.
+QUERY_REPORT = "scvi_cae_query"
 
 
 class CoreModel(BaseModelClass):
@@ -65,10 +70,31 @@ class CoreModel(BaseModelClass):
         return self._fitted
 
     def _split(self) -> Split | None:
-        """Positions of training, validation and test cells in the model's data, by the names of the cells."""
+        """Positions of training, validation and test cells in the model's data, by the cells' names and values."""
         if self._fitted is None:
             return None
-        return self._fitted.split if self.adata is None else self._fitted.split_in(self.adata.obs_names)
+        if self.adata is None:
+            return self._fitted.split
+        sets = self._sets(AlignedData(self.adata, self.setup))
+        return Split(*(np.flatnonzero(sets == name) for name in SETS))
+
+    def _sets(self, data: AlignedData) -> pd.Categorical:
+        """Set of each cell in the training, missing where unknown."""
+        sets, strangers = self._trained().sets(data)
+        if len(strangers) and QUERY_REPORT in data.mdata.uns:
+            # Data prepared as a query hold other cells, which may be named alike.
+            sets = pd.Categorical(sets.astype(object), SETS)
+            sets[strangers] = "test"
+        elif len(strangers):
+            warnings.warn(
+                f"{len(strangers)} cells are named like cells that trained the model, but have other values: "
+                f"{shorten(data.cells[strangers])}. They count neither as training nor as held-out cells. If they are "
+                "other cells, bring them to the model by prepare_query_mudata, or give them other names; if they are "
+                "the same, give their values as they were in the training.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return sets
 
     @property
     def train_indices(self) -> np.ndarray | None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Number of features above which networks are shallow.
 WIDE = 200
+#: Number of robust standard deviations within which a narrow modality's values are read.
+CLIP = 5.0
 
 
 def default_arm(n_features: int, likelihood: LikelihoodName = "squared_error") -> ArmConfig:
@@ -65,6 +67,7 @@ def default_arm(n_features: int, likelihood: LikelihoodName = "squared_error") -
         hidden=(64,) if n_features > WIDE else (128, 128),
         dropout=dropout,
         noise=0.1 if dropout == 0.2 else 0.0,
+        clip=CLIP if n_features <= WIDE and LIKELIHOODS[likelihood].data_kind == "values" else None,
         weight=1 + 0.2 * wide,
         cross_gradient=1 - 0.75 * wide,
     )

@@ -11,6 +11,7 @@ from scvi import settings
 
 from scvi_cae._arguments import check_whole, shorten
 from scvi_cae.data import (
+    Split,
     check_split,
     draw_split,
     given_split,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from scvi_cae.data import Aligned, AlignedData, ResidentData, Split, StreamedData
+    from scvi_cae.data import Aligned, AlignedData, ResidentData, StreamedData
     from scvi_cae.module import CoupledModule, Observation
 
     from ._core import CoreModel
@@ -128,7 +129,9 @@ def prepare_training(
     """
     module, fitted, setup = model.module, model.fitted, data.setup
     present = data.present(setup.arms)
-    split = choose_split(data, present, fitted, cells)
+    # Cells without any arm, such as those of a modality that is left out, are in no set.
+    has_any = np.any(list(present.values()), axis=0)
+    split = Split(*(part[has_any[part]] for part in choose_split(data, present, fitted, cells)))
     if fitted is not None and fitted.adaptation is not None:
         # Frozen arms need no cells, and an arm learns without pairs.
         check_split(split, {name: present[name] for name in fitted.adaptation.arms}, (), 1)

@@ -50,8 +50,7 @@ def reconstruct(module: CoupledModule, data: AlignedData, modality: str, cells: 
     # One part of each chunk that is read: a part need not fit into a minibatch here.
     for rows, observation in observations(module, data, modality, cells, len(cells)):
         z = arm.encode(observation)
-        expected = likelihood.expected_inputs(arm.decoder(z, observation.batch_weights))
-        squares = (likelihood.inputs(observation) - expected).square()
+        squares = likelihood.squared_errors(observation, arm.decoder(z, observation.batch_weights))
         latents[rows] = z.cpu().numpy()
         errors[rows] = torch.where(observation.observed > 0, squares, torch.nan).cpu().numpy()
     return Reconstruction(latents, errors)
