@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+#: Words that ``astype(str)`` makes of missing values.
+MISSING_WORDS = ("nan", "NaN", "None", "<NA>", "NaT")
+
+
 def category_names(column: pd.Series) -> pd.Series:
     """Names of categories as text.
 
@@ -24,12 +28,13 @@ def category_names(column: pd.Series) -> pd.Series:
 
     Returns
     -------
-    Their names, ``None`` where missing or blank. Whole numbers have no decimals, since pandas converts 3 to 3.0 where
-    another cell's value is missing.
+    Their names, ``None`` where missing, blank, or one of the words that ``astype(str)`` makes of a missing value
+    (:data:`MISSING_WORDS`). Whole numbers have no decimals, since pandas converts 3 to 3.0 where another cell's value is
+    missing.
     """
 
     def name(value: Any) -> str | None:
-        if pd.isna(value) or not str(value).strip():
+        if pd.isna(value) or not str(value).strip() or str(value) in MISSING_WORDS:
             return None
         return (
             str(int(value))

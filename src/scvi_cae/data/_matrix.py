@@ -13,7 +13,7 @@ from scvi_cae._arguments import shorten
 
 from ._aligned import Aligned, CellBlock
 from ._checks import infinite_error
-from ._rows import on_disk, read_rows
+from ._rows import MAX_VALUE, on_disk, read_rows
 from ._scan import measured_rows
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def match_features(names: pd.Index, features: Sequence[str], modality: str) -> n
         problems += [f"has {len(unknown)} features unknown to it: {shorten(unknown)}"] if len(unknown) else []
         raise ValueError(
             f"Modality {modality!r} {' and '.join(problems)}. Its features must be the {len(wanted)} that "
-            "the model was set up with, in any order; select or rename them by var_names."
+            "the model was set up with, in any order. Data with others are brought to them by "
+            "CoupledAE.prepare_query_mudata(mdata, model), with rename= for other names."
         )
     return columns
 
@@ -153,14 +154,14 @@ class AlignedMatrix(Aligned):
         in_order = bool((order[1:] > order[:-1]).all())
         stored = read_rows(self._matrix, rows if in_order else rows[order])
         entries = stored.data if sparse.issparse(stored) else stored
-        if np.isinf(entries).any():
+        infinite = np.abs(entries) > MAX_VALUE
+        if infinite.any():
             row, column = stored.tocoo().coords if sparse.issparse(stored) else np.indices(stored.shape)
-            where = np.isinf(entries)
             raise infinite_error(
                 self._modality,
-                int(where.sum()),
-                self._cells[cells[order[row[where][0]]]],
-                self._stored_features[column[where][0]],
+                int(infinite.sum()),
+                self._cells[cells[order[row[infinite][0]]]],
+                self._stored_features[column[infinite][0]],
             )
         return CellBlock(
             cells, stored if in_order else stored[np.argsort(order)], self._columns, self.n_features

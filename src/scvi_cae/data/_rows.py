@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MAX_ROWS = 4096
 #: Largest number of unneeded rows to read rather than start another read, which costs as much (2 ms in anndata).
 MAX_GAP = 1024
+#: Largest absolute value: the sum of a few thousand squares of such values is finite in single precision.
+MAX_VALUE = 1e15
 #: Largest number of stored values of a sparse matrix that are checked together.
 _MAX_STORED = 4_000_000
 

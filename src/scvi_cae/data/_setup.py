@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,7 +13,7 @@ from scvi_cae.module import LIKELIHOODS
 
 from ._checks import check_mudata
 from ._fields import PAIRS, ModalityField, annotation_key, has_column, obs_column, registry_key
-from ._labels import AlignedLabels, category_codes, indicators
+from ._labels import AlignedLabels, category_codes, category_names, indicators
 from ._matrix import AlignedMatrix
 
 if TYPE_CHECKING:
@@ -197,7 +198,18 @@ class AlignedData:
             column = obs_column(self.mdata, self.setup.batch_keys[modality], modality)
         except KeyError:  # a query need not have it
             return np.zeros((self.mdata.n_obs, len(names)), dtype=np.float32)
-        return indicators(category_codes(column, names), len(names))
+        codes = category_codes(column, names)
+        if not self._checked:
+            known = category_names(column)
+            unknown = known[(codes < 0) & known.notna().to_numpy()].unique().tolist()
+            if unknown:
+                warnings.warn(
+                    f"Modality {modality!r}: {len(unknown)} technical batches are unknown to the model, which conditions "
+                    f"their cells on all of its own: {shorten(unknown)}. It knows {shorten(names)}.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        return indicators(codes, len(names))
 
     def has(self, arm: str) -> bool:
         """Whether the MuData has the modality or the column of labels."""

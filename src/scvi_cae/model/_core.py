@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from scvi_cae.data import SETS, AlignedData, Setup, Split, positions
 from ._parameters import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from mudata import MuData
 
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
 
 #: Key of the report in ``.uns`` of a query.
 QUERY_REPORT = "scvi_cae_query"
+
+
+def renaming_advice(there: Iterable[str], wanted: Sequence[str]) -> str:
+    """A sentence for a modality that has a name like one that is wanted, empty without any."""
+    by_lower = {name.casefold(): name for name in there}
+    for name in wanted:
+        close = get_close_matches(name.casefold(), by_lower, n=1, cutoff=0.7)
+        if close:
+            there_name = by_lower[close[0]]
+            return f" Rename it: mudata.MuData({{{name!r}: mdata[{there_name!r}]}})."
+    return " Give data with it, or ask for another one."
 
 
 class CoreModel(BaseModelClass):
@@ -47,6 +59,10 @@ class CoreModel(BaseModelClass):
     module: CoupledModule
 
     def __init__(self, mdata: MuData | None, registry: dict | None) -> None:
+        if mdata is not None and self._get_most_recent_anndata_manager(mdata) is None:
+            raise ValueError(
+                f"The MuData is not set up. Call {type(self).__name__}.setup_mudata(mdata) first."
+            )
         super().__init__(mdata, registry)
         self.setup = Setup.from_registry(self.registry_)
         self.fitted = None
@@ -191,8 +207,8 @@ class CoreModel(BaseModelClass):
         data = adata if isinstance(adata, AlignedData) else self._own_or_other(adata)
         if not any(data.has(name) for name in arms):
             raise ValueError(
-                f"The data have no modality {shorten(arms)}; they have {shorten(list(data.mdata.mod))}. Rename it "
-                "to the model's name."
+                f"The data have no modality {shorten(arms)}; they have {shorten(list(data.mdata.mod))}."
+                + renaming_advice(data.mdata.mod, arms)
             )
         for name in arms:
             data[name]  # checks other data before anything is computed

@@ -1,7 +1,7 @@
 """What is computed: arms, couplings and losses; plain tensors in, tensors out."""
 
 from ._arm import Arm
-from ._config import ArmConfig, LikelihoodName, PublishedSettings
+from ._config import NARROW, ArmConfig, LikelihoodName, PublishedSettings
 from ._coupling import (
     COUPLING_LOSSES,
     covariance,
@@ -12,6 +12,7 @@ from ._coupling import (
     mse_coupling,
     smallest_variance,
 )
+from ._limits import robust_limits
 from ._module import CoupledModule
 from ._observation import Observation
 from ._reconstruction import masked_squared_error
@@ -22,6 +23,7 @@ from .likelihoods import LIKELIHOODS, Likelihood
 __all__ = [
     "COUPLING_LOSSES",
     "LIKELIHOODS",
+    "NARROW",
     "Arm",
     "ArmConfig",
     "CoupledModule",
@@ -41,6 +43,7 @@ __all__ = [
     "min_variance_coupling_2019",
     "mse_coupling",
     "member_state",
+    "robust_limits",
     "smallest_variance",
     "stack",
 ]

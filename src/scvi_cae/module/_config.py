@@ -9,6 +9,9 @@ from typing import Any, Literal, get_args
 
 from ._networks import ACTIVATIONS
 
+#: Largest number of features of a modality whose networks are deep, and whose features are of many units.
+NARROW = 200
+
 Initialisation = Literal["torch", "glorot"]
 NoiseUnit = Literal["std", "variance"]
 ErrorOver = Literal["observed", "all"]

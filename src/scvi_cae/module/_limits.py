@@ -19,7 +19,8 @@ def robust_limits(values: np.ndarray, n_deviations: float) -> tuple[np.ndarray, 
     The deviations below and above are estimated apart, since many features are skewed, each from quantiles, which up to
     a twentieth of the values do not move, however far away. A point mass, such as the zeros of a gene or a feature
     that many cells have at its bound, is left out of median and spread, and lies within the limits: the spread of the
-    other values says how far these may be.
+    other values says how far these may be. A tail is no outlier: the limits extend as far as values follow each other
+    by no more than as many deviations.
 
     Parameters
     ----------
@@ -63,5 +64,14 @@ def _limits(values: np.ndarray, n_deviations: float) -> tuple[float, float] | No
     rise, fall = ((above - median) / normal).max(), ((median - below) / normal).max()
     if min(rise, fall) <= 0:
         return None
-    low, high = median[0] - n_deviations * fall, median[0] + n_deviations * rise
+    high = _end_of_tail(values, median[0] + n_deviations * rise, n_deviations * rise)
+    low = -_end_of_tail(-values[::-1], -(median[0] - n_deviations * fall), n_deviations * fall)
     return (low, high) if mass is None else (min(low, mass), max(high, mass))
+
+
+def _end_of_tail(values: np.ndarray, limit: float, gap: float) -> float:
+    """The limit, or the last of the ascending values beyond it that follow each other by at most the gap."""
+    inside = int(np.searchsorted(values, limit, side="right"))
+    gaps = np.diff(values[inside - 1 :]) > gap
+    last = values[inside - 1 + (int(gaps.argmax()) if gaps.any() else len(gaps))]
+    return max(limit, float(last))
