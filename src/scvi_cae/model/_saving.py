@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import uuid4
@@ -233,8 +234,11 @@ class SavingMixin(CoreModel):
                     write_mudata(self.adata, new_data)
                     with h5py.File(new_data, "r+") as file:
                         file.attrs[SAVED] = identity
-            with naming_full_disk(model), new_model.open("wb") as opened:
-                torch.save(payload, opened)
+            # By way of memory: torch hides the system's errors.
+            archive = BytesIO()
+            torch.save(payload, archive)
+            with naming_full_disk(model):
+                new_model.write_bytes(archive.getbuffer())
             new_model.replace(model)
         except BaseException:
             remove(new_model)
