@@ -132,21 +132,26 @@ def write_folder(path: Path, write: Callable[[Path], object], overwrite: bool = 
             write(new)
         if overwrite and path.is_dir():
             _move_contents(new, path)
-            return
-        try:
-            # Of folders, a rename replaces only an empty one.
-            new.rename(path)
-        except OSError:
-            if not path.exists():
-                raise
-            kept = path.with_name(f"{path.name}-{uuid4().hex[:8]}")
-            new.rename(kept)
-            raise FileExistsError(
-                f"{path} was made by something else in the meantime, and is left as it is. The results are in {kept}: "
-                "rename it."
-            ) from None
+        else:
+            _rename_or_keep(new, path)
     finally:
         remove(new)
+    remove_unfinished(path)
+
+
+def _rename_or_keep(new: Path, path: Path) -> None:
+    try:
+        # Of folders, a rename replaces only an empty one.
+        new.rename(path)
+    except OSError:
+        if not path.exists():
+            raise
+        kept = path.with_name(f"{path.name}-{uuid4().hex[:8]}")
+        new.rename(kept)
+        raise FileExistsError(
+            f"{path} was made by something else in the meantime, and is left as it is. The results are in {kept}: "
+            "rename it."
+        ) from None
 
 
 def _move_contents(new: Path, path: Path) -> None:
