@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import mudata
@@ -515,7 +516,9 @@ def test_wrong_paths_are_refused_before_torch_is_imported(data, fitted, tmp_path
 
 def test_zarr_is_read_and_written(data, fitted, tmp_path):
     store, out = tmp_path / "in.zarr", tmp_path / "out.ZARR"
-    mudata.read_h5mu(data).write_zarr(store)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of mudata about formats of zarr
+        mudata.read_h5mu(data).write_zarr(store)
     run("fit", store, tmp_path / "model", "--n-latent", 3, "--max-epochs", 1)
     run("embed", fitted, store, out)
     assert "--overwrite" in error_of("embed", fitted, store, out)
