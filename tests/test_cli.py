@@ -518,12 +518,12 @@ def test_zarr_is_read_and_written(data, fitted, tmp_path):
     store, out = tmp_path / "in.zarr", tmp_path / "out.ZARR"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of mudata about formats of zarr
-        mudata.read_h5mu(data).write_zarr(store)
+        make_mdata(missing={"ephys": 0.05}).write_zarr(store)
     run("fit", store, tmp_path / "model", "--n-latent", 3, "--max-epochs", 1)
     run("embed", fitted, store, out)
     assert "--overwrite" in error_of("embed", fitted, store, out)
-    run("embed", fitted, store, out, "--overwrite")
-    run("embed", fitted, data, tmp_path / "out.H5MU")
+    run("embed", fitted, data, out, "--overwrite")
+    run("embed", fitted, store, tmp_path / "out.H5MU")
     expected = mudata.read_h5mu(tmp_path / "out.H5MU")
     np.testing.assert_array_equal(mudata.read_zarr(out).obsm["X_cae"], expected.obsm["X_cae"])
     assert {path.name for path in tmp_path.iterdir()} == {"in.zarr", "model", "out.ZARR", "out.H5MU"}

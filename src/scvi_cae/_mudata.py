@@ -39,6 +39,8 @@ def write_mudata(mdata: MuData, path: Path) -> None:
     settings: Any = anndata.settings
     with annotations_apart(), settings.override(allow_write_nullable_strings=True):
         if path.suffix.lower() == ".zarr":
+            # mudata 0.4 reads an integer of numpy from h5mu, which it cannot write to zarr.
+            mdata._axis = int(mdata.axis)
             mdata.write_zarr(path)
         else:
             mdata.write_h5mu(path)
