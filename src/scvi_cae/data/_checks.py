@@ -73,7 +73,9 @@ def check_mudata(mdata: MuData) -> None:
         )
     axis = getattr(mdata, "axis", 0)
     if axis != 0:
-        what = {1: "share features, not cells", -1: "are not matched by cells"}.get(axis, "are not matched by cells")
+        what = {1: "share features, not cells", -1: "are not matched by cells"}.get(
+            axis, "are not matched by cells"
+        )
         raise ValueError(f"The MuData's modalities {what} (axis={axis}); build it with axis=0.")
     nested = [name for name, part in mdata.mod.items() if isinstance(part, MuData)]
     if nested:

@@ -28,7 +28,7 @@ from ._checks import (
 from ._labels import category_names
 from ._matrix import AlignedMatrix, match_features, modality_matrix
 from ._names import near_misses, transposed
-from ._scan import scan
+from ._scan import origins, scan
 from ._suspicious import warn_if_alike, warn_if_far
 
 if TYPE_CHECKING:
@@ -192,6 +192,9 @@ class ModalityField(Field):
                 warn_if_far(matrix, found, self.modality, obs_names, var_names)
         warn_if_unmeasured(found.measured, self.modality, obs_names)
         state: dict[str, Any] = {"column_names": [str(name) for name in var_names]}
+        origin = origins(found) if self.data_kind == "values" else None
+        if origin is not None:
+            state["origins"] = origin.tolist()
         if self.length_key is not None:
             state["lengths"] = gene_lengths(mdata.mod[self.modality], self.modality, self.length_key).tolist()
         return state
@@ -262,7 +265,11 @@ def obs_column(mdata: MuData, key: str, modality: str | None = None) -> pd.Serie
         If a table has it twice.
     """
     if modality is not None and modality in mdata.mod and key in mdata[modality].obs:
-        return _column(mdata[modality].obs, key, f"mdata[{modality!r}].obs").astype(object).reindex(mdata.obs_names)
+        return (
+            _column(mdata[modality].obs, key, f"mdata[{modality!r}].obs")
+            .astype(object)
+            .reindex(mdata.obs_names)
+        )
     if key in mdata.obs:
         return _column(mdata.obs, key, "mdata.obs")
     tables = [

@@ -90,6 +90,8 @@ class AlignedMatrix(Aligned):
     batches
         ``(n_cells, n_batches)`` indicators of the technical batches of the MuData's cells, a row of 0 where unknown;
         ``None`` for a modality without technical batches.
+    origin
+        ``(n_features,)`` values to subtract from features that lie far from 0; ``None`` if none does.
     measured
         Boolean ``(n_rows,)``: which rows of the modality hold a value, if a scan of the matrix has found that already.
 
@@ -106,12 +108,14 @@ class AlignedMatrix(Aligned):
         layer: str | None,
         features: Sequence[str],
         batches: np.ndarray | None = None,
+        origin: np.ndarray | None = None,
         measured: np.ndarray | None = None,
     ) -> None:
         self.n_features = len(features)
         self._batches = batches
         self._measured = measured
         self._columns: np.ndarray | None = None
+        self._origin: np.ndarray | None = None
         if modality not in mdata.mod:
             self._rows = np.full(mdata.n_obs, -1)
             self._matrix = None
@@ -124,6 +128,9 @@ class AlignedMatrix(Aligned):
         columns = match_features(adata.var_names, features, modality)
         if not np.array_equal(columns, np.arange(self.n_features)):
             self._columns = columns
+        if origin is not None:
+            self._origin = np.zeros(len(columns))
+            self._origin[columns] = origin
 
     @cached_property
     def present(self) -> np.ndarray:
@@ -152,7 +159,7 @@ class AlignedMatrix(Aligned):
         rows = self._rows[cells]
         order = np.argsort(rows)
         in_order = bool((order[1:] > order[:-1]).all())
-        stored = read_rows(self._matrix, rows if in_order else rows[order])
+        stored = read_rows(self._matrix, rows if in_order else rows[order], self._origin)
         entries = stored.data if sparse.issparse(stored) else stored
         infinite = np.abs(entries) > MAX_VALUE
         if infinite.any():

@@ -64,7 +64,7 @@ def _runs(rows: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def read_rows(matrix: Any, rows: np.ndarray) -> Any:
+def read_rows(matrix: Any, rows: np.ndarray, origin: np.ndarray | None = None) -> Any:
     """Some rows, in memory as float32.
 
     Parameters
@@ -73,10 +73,12 @@ def read_rows(matrix: Any, rows: np.ndarray) -> Any:
         Dense or sparse matrix, in memory or on disk.
     rows
         Numbers of the rows, ascending.
+    origin
+        ``(n_features,)`` values to subtract before the cast to float32.
 
     Returns
     -------
-    ``(len(rows), n_features)`` array, or sparse matrix if ``matrix`` is one. Values beyond the range of float32 are
+    ``(len(rows), n_features)`` array, or sparse matrix if ``matrix`` is one and has no origin. Values beyond the range of float32 are
     infinite.
     """
     if not on_disk(matrix) or not len(rows):
@@ -94,7 +96,9 @@ def read_rows(matrix: Any, rows: np.ndarray) -> Any:
             else np.concatenate(parts)
         )
     if sparse.issparse(found):
-        found = found.tocsr()
+        found = found.tocsr() if origin is None else found.toarray()
+    if origin is not None:
+        found = found - origin
     with np.errstate(over="ignore"):
         return found.astype(np.float32, copy=False)
 

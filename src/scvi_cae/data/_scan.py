@@ -12,6 +12,8 @@ from ._rows import MAX_VALUE, any_nan, row_chunks
 
 #: Largest distance from a whole number, relative to it, that is rounding error of arithmetic with counts.
 _ROUNDING = 1e-9
+#: Distance of a feature from 0, relative to its range, at which single precision has few digits left for the range.
+FAR_FROM_ZERO = 1e3
 
 
 def _measured(block: Any) -> np.ndarray:
@@ -34,8 +36,8 @@ def measured_rows(matrix: Any) -> np.ndarray:
 
 
 def _extremes(block: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest value of each column, as float32, NaN where it has none."""
-    values = block.astype(np.float32, copy=False)
+    """Least and greatest value of each column, NaN where it has none."""
+    values = block.astype(np.float64, copy=False)
     if sparse.issparse(values):
         columns = values.tocsc()
         low, high = (np.asarray(x.todense()).ravel() for x in (columns.nanmin(0), columns.nanmax(0)))
@@ -51,7 +53,7 @@ class Scan(NamedTuple):
     measured
         Boolean ``(n_rows,)``: which rows hold a value that is not NaN.
     low, high
-        ``(n_features,)`` float32 least and greatest value of each feature, NaN where all are.
+        ``(n_features,)`` least and greatest value of each feature, NaN where all are.
     n_infinite
         Number of values that are infinite, or beyond :data:`~scvi_cae.data._rows.MAX_VALUE`.
     first_infinite
@@ -89,6 +91,24 @@ def _digests(block: Any) -> list[bytes]:
     return [blake2b(piece, digest_size=8).digest() for piece in pieces]
 
 
+def origins(found: Scan) -> np.ndarray | None:
+    """Values to subtract from features before they are cast to single precision.
+
+    Parameters
+    ----------
+    found
+        Properties of a matrix.
+
+    Returns
+    -------
+    ``(n_features,)``: the middle of a feature that lies farther from 0 than :data:`FAR_FROM_ZERO` times its range, of
+    which single precision would keep less than four digits; 0 for others. ``None`` if there are no such features.
+    """
+    far = np.fmax(np.abs(found.low), np.abs(found.high)) > FAR_FROM_ZERO * (found.high - found.low)
+    far &= found.high > found.low
+    return np.where(far, (found.low + found.high) / 2, 0.0) if far.any() else None
+
+
 def scan(matrix: Any) -> Scan:
     """Read all values of a matrix once, a few thousand rows at a time.
 
@@ -99,7 +119,7 @@ def scan(matrix: Any) -> Scan:
     """
     n_features = matrix.shape[1]
     measured = []
-    low, high = np.full((2, n_features), np.nan, dtype=np.float32)
+    low, high = np.full((2, n_features), np.nan)
     n_infinite, first, whole, gaps = 0, None, True, False
     digests: list[bytes] = []
     # Networks compute with float32, in which larger values are infinite.

@@ -49,6 +49,8 @@ class Setup:
         Names of their technical batches.
     lengths
         Lengths of genes of each modality whose likelihood uses them.
+    origins
+        Values that are subtracted from the features of a modality, some of which lie far from 0.
     pairs
         Pairs of arms that share cells.
     """
@@ -61,6 +63,7 @@ class Setup:
     batch_keys: Mapping[str, str]
     batches: Mapping[str, tuple[str, ...]]
     lengths: Mapping[str, tuple[float, ...]]
+    origins: Mapping[str, tuple[float, ...]]
     pairs: tuple[tuple[str, str], ...]
 
     @classmethod
@@ -90,6 +93,11 @@ class Setup:
                 for name in modalities
                 if "lengths" in states[registry_key(name)]
             },
+            origins={
+                name: tuple(states[registry_key(name)]["origins"])
+                for name in modalities
+                if "origins" in states[registry_key(name)]
+            },
             pairs=tuple((i, j) for i, j in states[PAIRS]["pairs"]),
         )
 
@@ -97,6 +105,10 @@ class Setup:
     def arms(self) -> tuple[str, ...]:
         """Names of all arms: modalities, then labels."""
         return (*self.modalities, *self.labels)
+
+    def origin(self, arm: str) -> np.ndarray | None:
+        """``(n_features,)`` float64 values by which an arm's data are larger than what the model computes with."""
+        return np.array(self.origins[arm]) if arm in self.origins else None
 
     def likelihood(self, arm: str) -> type[Likelihood]:
         """Class of an arm's likelihood."""
@@ -187,7 +199,9 @@ class AlignedData:
             field = ModalityField(arm, layer, data_kind=setup.likelihood(arm).data_kind)
             field.validate_field(mdata)
             measured = field.measured
-        return AlignedMatrix(mdata, arm, layer, features, self._batch_indicators(arm), measured)
+        return AlignedMatrix(
+            mdata, arm, layer, features, self._batch_indicators(arm), setup.origin(arm), measured
+        )
 
     def _batch_indicators(self, modality: str) -> np.ndarray | None:
         """``(n_cells, n_batches)`` indicators of technical batches, rows of 0 where unknown; ``None`` without batches."""

@@ -13,6 +13,7 @@ from scvi_cae._arguments import shorten
 from scvi_cae.module import NARROW, robust_limits
 
 from ._rows import MAX_ROWS, read_rows
+from ._scan import origins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,10 +49,13 @@ def warn_if_far(matrix: Any, scan: Scan, modality: str, cells: pd.Index, feature
     In a narrow modality the limits are :func:`~scvi_cae.module.robust_limits`. In a wide one, all of whose features
     are in the same unit, a value is far that exceeds 100 times the median of the features' greatest absolute values.
     """
+    shift = np.zeros(len(features))
     if matrix.shape[1] <= NARROW:
+        origin = origins(scan)
         rows = np.arange(0, matrix.shape[0], -(-matrix.shape[0] // _MAX_CELLS))
-        values = read_rows(matrix, rows)
+        values = read_rows(matrix, rows, origin)
         values = values.toarray() if sparse.issparse(values) else np.asarray(values)
+        shift = shift if origin is None else origin
         lower, upper = robust_limits(values, FAR)
         row, column = np.nonzero((values < lower) | (values > upper))
         what = f"more than {FAR:g} robust standard deviations from the median of their feature"
@@ -71,7 +75,7 @@ def warn_if_far(matrix: Any, scan: Scan, modality: str, cells: pd.Index, feature
         return
     order = np.argsort(-np.abs(values[row, column]), kind="stable")[:3]
     shown = "; ".join(
-        f"{str(features[column[i]])!r} of cell {str(cells[rows[row[i]]])!r} is {values[row[i], column[i]]:g}"
+        f"{str(features[column[i]])!r} of cell {str(cells[rows[row[i]]])!r} is {values[row[i], column[i]] + shift[column[i]]:g}"
         for i in order
     )
     n_features, n_cells = len(np.unique(column)), len(np.unique(row))

@@ -92,7 +92,8 @@ class CoreModel(BaseModelClass):
         if self.adata is None:
             return self._fitted.split
         sets = self._sets(AlignedData(self.adata, self.setup))
-        return Split(*(np.flatnonzero(sets == name) for name in SETS))
+        split = self._fitted.split_in(self.adata.obs_names)
+        return Split(*(cells[sets[cells] == name] for name, cells in zip(SETS, split, strict=True)))
 
     def _sets(self, data: AlignedData) -> pd.Categorical:
         """Set of each cell in the training, missing where unknown."""
@@ -166,7 +167,11 @@ class CoreModel(BaseModelClass):
         Two ``(n_features,)`` arrays; ``None`` for counts and labels, and before training.
         """
         self.setup.check_arm(modality)
-        return None if self._fitted is None else self._fitted.moments.get(modality)
+        moments, origin = (
+            None if self._fitted is None else self._fitted.moments.get(modality),
+            self.setup.origin(modality),
+        )
+        return moments if moments is None or origin is None else (moments[0] + origin, moments[1])
 
     @describe
     def align(self, adata: MuData | AlignedData | None = None) -> AlignedData:

@@ -93,9 +93,15 @@ def check_splitter_arguments(given: Mapping[str, Any]) -> None:
     known = ("bootstrap_batches", "paired_fraction", "resident_gb", "buffer_size")
     unknown = [name for name in given if name not in known]
     if unknown:
-        own = [name for name in unknown if name in ("external_indexing", "train_size", "validation_size", "batch_size")]
+        own = [
+            name
+            for name in unknown
+            if name in ("external_indexing", "train_size", "validation_size", "batch_size")
+        ]
         advice = f" {own[0]!r} is an argument of train itself: train({own[0]}=...)." if own else ""
-        raise TypeError(f"datasplitter_kwargs: no argument {shorten(unknown)}; there are {shorten(known)}.{advice}")
+        raise TypeError(
+            f"datasplitter_kwargs: no argument {shorten(unknown)}; there are {shorten(known)}.{advice}"
+        )
 
 
 def random_stream(device: torch.device | str = "cpu") -> torch.Generator:

@@ -15,7 +15,7 @@ from ._coupling import (
 from ._limits import robust_limits
 from ._module import CoupledModule
 from ._observation import Observation
-from ._reconstruction import masked_squared_error
+from ._reconstruction import masked_mean
 from ._stack import member_state, stack
 from ._standardiser import Moments, Standardiser, mean_and_scale, mean_and_spread
 from .likelihoods import LIKELIHOODS, Likelihood
@@ -35,7 +35,7 @@ __all__ = [
     "Standardiser",
     "covariance",
     "full_covariance_coupling",
-    "masked_squared_error",
+    "masked_mean",
     "mean_and_scale",
     "mean_and_spread",
     "log_determinant_coupling",

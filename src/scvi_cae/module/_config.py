@@ -114,9 +114,9 @@ class ArmConfig:
     standardise
         Whether features are centred and scaled by the training cells. Predictions are in the data's units either way.
     clip
-        Number of robust standard deviations from the median beyond which a value is read, and predicted, as the limit,
-        so that outliers do not spoil the others; only with ``standardise``. ``None`` for no limits. See
-        :class:`~scvi_cae.module.likelihoods.SquaredError`.
+        Number of robust standard deviations from the median beyond which a value that lies apart from all others is an
+        outlier: the encoder reads it as the limit, and no loss counts it. Only with ``standardise``; ``None`` for no
+        limits.
     dropout
         Probability of dropping an input feature in training.
     noise

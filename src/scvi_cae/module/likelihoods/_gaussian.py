@@ -51,7 +51,7 @@ class Gaussian(SquaredError):
         errors = (readout(decoder, hidden) - self.inputs(observation).unsqueeze(-3)).square()
         return self.mean_over_features(
             errors * torch.exp(-log_variance) + log_variance,
-            observation.observed.unsqueeze(-3) * cells.unsqueeze(-1),
+            self.counted(observation).unsqueeze(-3) * cells.unsqueeze(-1),
         )
 
     @torch.no_grad()

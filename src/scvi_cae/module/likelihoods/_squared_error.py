@@ -33,9 +33,9 @@ class SquaredError(Likelihood):
 
     over the observed values (:math:`m`) of a modality's cells.
 
-    With ``clip``, a value farther from the median than so many robust standard deviations of the training cells
-    (:func:`~scvi_cae.module._limits.robust_limits`) is read and predicted as the limit, and the standardisation is that
-    of values within the limits: a failed measurement would otherwise shrink all others, and outweigh them in the loss.
+    With ``clip``, an outlier, farther from the median than so many robust standard deviations of the training cells
+    (:func:`~scvi_cae.module._limits.robust_limits`), is read as the limit, and enters neither the loss nor the
+    standardisation: a failed measurement would otherwise shrink all other values, and outweigh them.
 
     Parameters
     ----------
@@ -60,7 +60,8 @@ class SquaredError(Likelihood):
             low, high = robust_limits(some_cells(passes), self.config.clip)
         moments = Moments(self.n_features)
         for values in passes():
-            moments.add(values if self.config.clip is None else np.clip(values, low, high))
+            inside = (values >= low) & (values <= high)
+            moments.add(values if inside.all() else np.where(inside, values, np.nan))
         measured = moments.n > 0
         if not self.config.standardise:
             self.hold_constant(measured, measured, moments.mean)
@@ -82,6 +83,14 @@ class SquaredError(Likelihood):
             return observation.values
         return observation.values.clamp(self.lower.unsqueeze(-2), self.upper.unsqueeze(-2))
 
+    def counted(self, observation: Observation) -> torch.Tensor:
+        """Mask of the values that enter the loss: those observed, but for outliers."""
+        if self.config.clip is None:
+            return observation.observed
+        values = observation.values
+        inside = (values >= self.lower.unsqueeze(-2)) & (values <= self.upper.unsqueeze(-2))
+        return observation.observed * inside
+
     def losses(
         self, decoder: Decoder, hidden: torch.Tensor, observation: Observation, cells: torch.Tensor
     ) -> torch.Tensor:
@@ -90,12 +99,13 @@ class SquaredError(Likelihood):
         present = cells * observation.present.unsqueeze(-2)
         whole = observation.observed.shape[-1] == 1
         target = self.inputs(observation)
-        if whole and not published.nonnegative and target.shape[-1] > hidden.shape[-1]:
+        clips = self.config.clip is not None
+        if whole and not (clips or published.nonnegative) and target.shape[-1] > hidden.shape[-1]:
             # Features that do not vary are 0 here, and so is the decoder's output.
             return linear_squared_error(decoder.last, hidden, target, present) / self.share_varying
         return self.mean_over_features(
             (readout(decoder, hidden) - target.unsqueeze(-3)).square(),
-            observation.observed.unsqueeze(-3) * cells.unsqueeze(-1),
+            self.counted(observation).unsqueeze(-3) * cells.unsqueeze(-1),
             present.unsqueeze(-1) if published.error_over == "all" else None,
         )
 
