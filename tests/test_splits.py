@@ -254,9 +254,7 @@ def test_folds_within_a_split_keep_groups_whole():
         assert len(fold.validation)
         assert not set(mice[fold.train]) & set(mice[fold.validation])
         np.testing.assert_array_equal(fold.test, split.test)
-    with pytest.raises(
-        ValueError, match="'mouse' has 8 groups, too few for 9 folds"
-    ):
+    with pytest.raises(ValueError, match="'mouse' has 8 groups, too few for 9 folds"):
         splits.within(split, 9, mdata=mdata, group_by="mouse")
     with pytest.raises(ValueError, match="mdata=mdata"):
         splits.within(split, 4, group_by="mouse")
