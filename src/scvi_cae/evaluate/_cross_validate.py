@@ -148,9 +148,9 @@ def cross_validate(
             "n_models": n_models,
             "models": models,
         }
-        for level, key in keys.items():
+        for level, column in keys.items():
             settings[f"{level} labels"] = (
-                None if key is None else obs_column(mdata, key).to_numpy(dtype=object)
+                None if column is None else obs_column(mdata, column).to_numpy(dtype=object)
             )
         settings["the set-up"] = dict(model.registry_["setup_args"])
         settings |= {f"the lengths of {m!r}": model.setup.lengths.get(m) for m in model.modalities}
