@@ -241,3 +241,20 @@ def test_folds_within_a_split_of_training_cells_only():
 def test_folds_within_too_few_cells(n_folds):
     with pytest.raises(ValueError, match=r"n_folds=.*from 2 to 9, the number of training cells"):
         splits.within((np.arange(9),), n_folds)
+
+
+def test_folds_within_a_split_keep_groups_whole():
+    mdata = make_mdata()
+    mdata.obs["mouse"] = [f"mouse {i % 12}" for i in range(mdata.n_obs)]
+    split = splits.k_fold(mdata, 3, group_by="mouse")[0]
+    mice = mdata.obs["mouse"].to_numpy()
+    folds = splits.within(split, 4, mdata=mdata, group_by="mouse")
+    np.testing.assert_array_equal(np.sort(np.concatenate([fold.validation for fold in folds])), split.train)
+    for fold in folds:
+        assert len(fold.validation)
+        assert not set(mice[fold.train]) & set(mice[fold.validation])
+        np.testing.assert_array_equal(fold.test, split.test)
+    with pytest.raises(ValueError, match="'mouse' has 8 groups, too few for 9 folds"):
+        splits.within(split, 9, mdata=mdata, group_by="mouse")
+    with pytest.raises(ValueError, match="mdata=mdata"):
+        splits.within(split, 4, group_by="mouse")

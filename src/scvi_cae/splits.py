@@ -168,7 +168,12 @@ def _validation(
 
 
 def within(
-    split: Sequence[np.ndarray | Sequence[int] | None], n_folds: int = 5, seed: int = 0
+    split: Sequence[np.ndarray | Sequence[int] | None],
+    n_folds: int = 5,
+    seed: int = 0,
+    *,
+    mdata: MuData | None = None,
+    group_by: str | None = None,
 ) -> list[Split]:
     """Divide a split's training cells into folds, each of which validates a model trained on the others.
 
@@ -184,16 +189,25 @@ def within(
         Number of folds, at least 2.
     seed
         Seed of the random numbers.
+    mdata
+        MuData of the split, needed for ``group_by``.
+    group_by
+        Column of groups that are not divided between training and validation, as in :func:`k_fold`: intervals
+        for new mice are calibrated on mice that a model has not seen. A cell without a group is a group of its
+        own.
 
     Returns
     -------
-    One split per fold, of random cells. The test cells are the test and validation cells of ``split``, so
+    One split per fold, of random cells or groups. The test cells are the test and validation cells of ``split``, so
     that nothing is fitted to either.
 
     Raises
     ------
     ValueError
-        If ``n_folds`` exceeds the number of training cells.
+        If ``n_folds`` exceeds the number of training cells or of their groups, or ``group_by`` is given without
+        ``mdata``.
+    KeyError
+        If the column does not exist.
 
     Examples
     --------
@@ -206,9 +220,20 @@ def within(
     sets = [np.asarray(NO_CELLS if cells is None else cells) for cells in split]
     train, *others = (np.flatnonzero(cells) if cells.dtype == bool else cells for cells in sets)
     check_whole(n_folds, "n_folds", 2, len(train), "the number of training cells")
-    order = np.random.RandomState(seed).permutation(train)
+    rng = np.random.RandomState(seed)
     test = np.sort(np.concatenate([NO_CELLS, *others]).astype(np.int64))
-    folds = [np.sort(order[fold::n_folds]) for fold in range(n_folds)]
+    if group_by is None:
+        order = rng.permutation(train)
+        folds = [np.sort(order[fold::n_folds]) for fold in range(n_folds)]
+    else:
+        if mdata is None:
+            raise ValueError(
+                f"group_by={group_by!r} names a column of the data; give them as well: mdata=mdata."
+            )
+        train = np.sort(train)
+        groups = pd.factorize(obs_column(mdata, group_by).to_numpy()[train])[0]
+        one_stratum = np.zeros(len(train), dtype=np.int64)
+        folds = [train[fold] for fold in _grouped([one_stratum], groups, n_folds, rng, group_by)]
     return [Split(np.setdiff1d(train, fold), fold, test) for fold in folds]
 
 

@@ -18,7 +18,8 @@ def scores(values, source="rna", target="ephys", metric="r2"):
         for fold, seeds in enumerate(folds)
         for seed, value in enumerate(np.atleast_1d(seeds))
     ]
-    return pd.DataFrame(rows, columns=["method", "fold", "seed", "source", "target", "metric", "value"])
+    table = pd.DataFrame(rows, columns=["method", "fold", "seed", "source", "target", "metric", "value"])
+    return table.assign(n_train=90, n_test=10)
 
 
 @pytest.fixture
@@ -69,6 +70,19 @@ def test_folds_that_one_lacks_are_left_out(values):
 def test_each_pair_of_modalities_has_its_row(values):
     table = pd.concat([scores(values), scores(values, "ephys", "rna"), scores(values, metric="foscttm")])
     assert compare(table, "a", "b").index.tolist() == [("r2", "rna", "ephys"), ("r2", "ephys", "rna")]
+
+
+def test_repeated_folds_are_not_more_cells(values):
+    twice = {name: np.r_[x, x] for name, x in values.items()}
+    row = compare(scores(twice), "a", "b").iloc[0]
+    difference = twice["a"] - twice["b"]
+    error = np.sqrt(difference.var(ddof=1) * (1 / 20 + 1 / 9))
+    assert row["p_t"] == pytest.approx(2 * stats.t.sf(difference.mean() / error, 19))
+    unknown = scores(twice).drop(columns="n_test")
+    with pytest.raises(ValueError, match="no columns n_train and n_test.*test_fraction="):
+        compare(unknown, "a", "b")
+    given = compare(unknown, "a", "b", test_fraction=0.1)
+    assert given["p_t"].iloc[0] == pytest.approx(row["p_t"])
 
 
 def test_few_or_equal_folds():

@@ -16,7 +16,8 @@ def naive_foscttm(a: np.ndarray, b: np.ndarray) -> float:
     for one, other in ((a, b), (b, a)):
         for i in range(n):
             own = np.sqrt(((one[i] - other[i]) ** 2).sum())
-            fractions.append(sum(np.sqrt(((one[i] - other[j]) ** 2).sum()) < own for j in range(n)) / n)
+            others = [np.sqrt(((one[i] - other[j]) ** 2).sum()) for j in range(n) if j != i]
+            fractions.append(sum((d < own) + 0.5 * (d == own) for d in others) / (n - 1))
     return float(np.mean(fractions))
 
 
@@ -34,6 +35,10 @@ def test_foscttm_with_ties_is_its_formula(seed, n):
     assert foscttm(a, b) == pytest.approx(naive_foscttm(a, b))
 
 
+def test_foscttm_of_constant_latents_is_chance():
+    assert foscttm(np.ones((40, 3)), np.ones((40, 3))) == 0.5
+
+
 def test_foscttm_does_not_depend_on_chunks(monkeypatch):
     a, b = np.random.default_rng(0).normal(size=(2, 23, 3))
     expected = foscttm(a, b)
@@ -47,7 +52,7 @@ def test_foscttm_of_perfect_worst_and_random_matches():
     assert foscttm(z, z) == 0
     assert foscttm(z, rng.normal(size=z.shape)) == pytest.approx(0.5, abs=0.03)
     # two cells swapped: each is closer to the other than to itself
-    assert foscttm([[0.0], [1.0]], [[1.0], [0.0]]) == 0.5
+    assert foscttm([[0.0], [1.0]], [[1.0], [0.0]]) == 1
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def compare(
     ----------
     table
         Scores as returned by :func:`cross_validate`: columns ``method``, ``fold``, ``source``, ``target``,
-        ``metric`` and ``value``; optionally ``seed``.
+        ``metric`` and ``value``; optionally ``seed``, ``n_train`` and ``n_test``.
     a, b
         Names of the methods.
     metric
@@ -39,8 +39,9 @@ def compare(
     confidence
         Level of the confidence interval.
     test_fraction
-        Fraction of the cells that each fold tests. By default 1 over the number of folds in the table, which
-        assumes that every cell is tested once; pass it if only some of the folds were run.
+        Fraction of the cells that each fold tests. By default that of the table's columns ``n_train`` and
+        ``n_test``, as :func:`cross_validate` writes them. A table without them needs it, since the number of
+        folds does not tell repeats of a cross-validation from more folds.
 
     Returns
     -------
@@ -61,7 +62,7 @@ def compare(
     Raises
     ------
     ValueError
-        If the table lacks a method or the metric, if a method has several scores for a fold and seed, or if
+        If the table lacks a method, the metric or, without ``test_fraction``, the sizes of folds, if a method has several scores for a fold and seed, or if
         the methods share no fold.
 
     Notes
@@ -83,7 +84,7 @@ def compare(
     >>> rows = [("ours", fold, 0.3 + fold / 100 + fold % 2 / 50) for fold in range(5)]
     >>> rows += [("ridge", fold, 0.2 + fold / 100) for fold in range(5)]
     >>> table = pd.DataFrame(rows, columns=["method", "fold", "value"])
-    >>> table = table.assign(metric="r2", source="rna", target="ephys")
+    >>> table = table.assign(metric="r2", source="rna", target="ephys", n_train=80, n_test=20)
     >>> result = compare(table, "ours", "ridge").loc[("r2", "rna", "ephys")]
     >>> round(float(result["difference"]), 3), bool(result["low"] > 0)
     (0.108, True)
@@ -114,8 +115,7 @@ def compare(
         raise ValueError(
             f"{a!r} and {b!r} have no fold in common with a score of both. Score both on the same folds."
         )
-    n_folds = rows["fold"].nunique()
-    fraction = 1 / max(n_folds, 2) if test_fraction is None else test_fraction
+    fraction = _test_fraction(rows) if test_fraction is None else test_fraction
     if not 0 < fraction < 1:
         raise ValueError(f"test_fraction={test_fraction} must be above 0 and below 1.")
     results: dict[Any, dict[str, float]] = {
@@ -127,6 +127,17 @@ def compare(
     out = pd.DataFrame.from_dict(results, orient="index")
     out.index = pd.MultiIndex.from_tuples(list(results), names=KEYS)
     return out.astype({"n_folds": int, "n_better": int})
+
+
+def _test_fraction(rows: pd.DataFrame) -> float:
+    """Mean over folds of the fraction of cells that a fold tests, of those that it trains on or tests."""
+    if not {"n_train", "n_test"} <= set(rows):
+        raise ValueError(
+            "The table has no columns n_train and n_test, so nothing tells which fraction of the cells a fold tests. "
+            "Pass it: 0.1 for ten folds, repeated or not, test_fraction=0.1."
+        )
+    sizes = rows.groupby("fold")[["n_train", "n_test"]].first()
+    return float((sizes["n_test"] / sizes.sum(axis=1)).mean())
 
 
 def _paired(a: np.ndarray, b: np.ndarray, fraction: float, confidence: float) -> dict[str, float]:

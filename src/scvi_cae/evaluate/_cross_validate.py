@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,11 @@ import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from rich.progress import track
 
-from scvi_cae.data import obs_column
+from scvi_cae.data import AlignedData, obs_column
+from scvi_cae.model import CoupledAE
 from scvi_cae.splits import k_fold
+from scvi_cae.train import describe as train_describe
+from scvi_cae.train import describe_data
 
 from ._fold_files import FoldFiles
 from ._fold_scores import HeldOutFolds
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from scvi_cae.data import Split
 
     from ._registry import Level
+
+#: Packages whose versions may change scores.
+PACKAGES = ("scvi-cae", "scvi-tools", "torch", "lightning", "scikit-learn", "scipy", "numpy", "pandas")
 
 
 @describe
@@ -79,7 +86,7 @@ def cross_validate(
         their number of dimensions (``n_latent``) and the pairs of modalities.
     directory
         Folder in which the scores of finished folds are kept. A later call with the same arguments resumes an
-        interrupted one.
+        interrupted one, with the same data and versions of packages; a damaged file is computed anew.
     n_jobs
         Number of processes among which folds are divided; -1 for one per core. With one process (default),
         the models of several folds are still trained together.
@@ -88,7 +95,8 @@ def cross_validate(
 
     Returns
     -------
-    The rows of :func:`scvi_cae.evaluate.score` with columns ``fold`` and ``seed``. Baselines have no seed;
+    The rows of :func:`scvi_cae.evaluate.score` with columns ``fold``, ``seed``, ``n_train`` (the
+    fold's training and validation cells) and ``n_test``. Baselines have no seed;
     their rows have the first. With ``n_models`` above 1, rows of method ``"Ensemble"`` have the seed, and rows
     of single models the number of the model. :func:`compare` compares two methods.
 
@@ -97,7 +105,7 @@ def cross_validate(
     ValueError
         If ``n_jobs`` is 0; if several processes are requested for data backed by a file; if a split has no
         test cells, or tests cells that it trains on or validates with; if ``directory`` holds folds of other
-        arguments; if a baseline or a metric is unknown; or as in :func:`scvi_cae.fit_many`.
+        arguments, data or versions of packages; if a baseline or a metric is unknown; or as in :func:`scvi_cae.fit_many`.
     KeyError
         As in :func:`scvi_cae.evaluate.score`.
 
@@ -126,21 +134,29 @@ def cross_validate(
     for key in filter(None, keys.values()):
         obs_column(mdata, key)  # raises for a missing column before training instead of after it
     entries = resolve(baselines, [level for level, key in keys.items() if key is not None], 1)
-    settings = {
-        "folds": [[np.asarray(cells).tolist() for cells in split if cells is not None] for split in folds],
-        "seeds": [int(seed) for seed in seeds],
-        "model_kwargs": repr(dict(model_kwargs or {})),
-        "train_kwargs": repr(dict(train_kwargs or {})),
-        "labels_key": labels_key,
-        "family_key": family_key,
-        "baselines": {name: _description(entry.baseline) for name, entry in entries.items()},
-        "metrics": list(metrics),
-        "per_feature": per_feature,
-        "n_models": n_models,
-        "models": models,
-        "cells": mdata.obs_names.tolist(),
-    }
-    kept = None if directory is None else FoldFiles(directory, settings)
+    kept = None
+    if directory is not None:
+        model = CoupledAE(mdata, **(model_kwargs or {}))
+        settings: dict[str, Any] = {f"fold {i}": list(split) for i, split in enumerate(folds)}
+        settings |= {"the number of folds": len(folds), "seeds": list(seeds)}
+        settings |= {f"model_kwargs({name})": value for name, value in (model_kwargs or {}).items()}
+        settings |= {f"train_kwargs({name})": value for name, value in (train_kwargs or {}).items()}
+        settings |= {f"baselines({name})": _description(entry.baseline) for name, entry in entries.items()}
+        settings |= {
+            "metrics": list(metrics),
+            "per_feature": per_feature,
+            "n_models": n_models,
+            "models": models,
+        }
+        for level, column in keys.items():
+            settings[f"{level} labels"] = (
+                None if column is None else obs_column(mdata, column).to_numpy(dtype=object)
+            )
+        settings["the set-up"] = dict(model.registry_["setup_args"])
+        settings |= {f"the lengths of {m!r}": model.setup.lengths.get(m) for m in model.modalities}
+        settings |= {f"the version of {name}": version(name) for name in PACKAGES}
+        described = {name: train_describe(value) for name, value in settings.items()}
+        kept = FoldFiles(directory, described | describe_data(AlignedData(mdata, model.setup)))
     finished = {} if kept is None else kept.read(len(folds))
     missing = [number for number in range(len(folds)) if number not in finished]
     score_kwargs: dict[str, Any] = {
@@ -200,7 +216,7 @@ def _check_folds(folds: Sequence[Split], n_obs: int) -> None:
 def _description(value: object) -> str:
     """Text of an argument that is the same in every session: of a baseline, its class and its arguments."""
     if not hasattr(value, "predict"):
-        return repr(value)
+        return train_describe(value)
     arguments = ", ".join(
         f"{name}={_description(argument)}" for name, argument in sorted(vars(value).items())
     )

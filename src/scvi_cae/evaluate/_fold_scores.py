@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mudata
+import numpy as np
 import pandas as pd
 
 from scvi_cae.model import CoupledAE, Ensemble, fit_many
@@ -129,5 +130,13 @@ class HeldOutFolds:
             if not self.models:
                 table = table[table["method"].isin(self.baseline_names)]
             columns = table.columns.tolist()
-            scores[number] = table.assign(fold=number)[[*columns[:-1], "fold", "seed"]]
+            table = table.assign(fold=number)[[*columns[:-1], "fold", "seed"]]
+            outside, tested = (_n_cells(sets) for sets in (folds[position][:2], folds[position][2:3]))
+            scores[number] = table.assign(n_train=outside, n_test=tested)
         return scores
+
+
+def _n_cells(sets: Sequence[Any]) -> int:
+    """Number of cells of sets, each of positions, a mask, or ``None``."""
+    arrays = [np.asarray(cells) for cells in sets if cells is not None]
+    return int(sum(x.sum() if x.dtype == bool else len(x) for x in arrays))

@@ -30,7 +30,7 @@ DEFAULT_METRICS = ("r2", "accuracy", "foscttm")
 #: All metrics of predictions and of latents.
 METRICS = (
     *("r2", "mean r2", "correlation", "r2 beyond family", "r2 beyond type", "accuracy"),
-    *("foscttm", "top-1", "top-10", "family knn", "family qda", "type knn", "type qda"),
+    *("foscttm", "top-1", "top-10", "family knn", "type knn"),
 )
 #: Metrics of predicted quantiles, which need validation cells.
 INTERVAL_METRICS = ("coverage", "crps")
@@ -227,21 +227,16 @@ class HeldOut:
     def _score_labels(
         self, method: str, source: str, target: str, latents: Mapping[str, tuple[np.ndarray, np.ndarray]]
     ) -> None:
-        """Score labels of held-out cells, predicted from source latents by classifiers of target latents."""
+        """Score labels of held-out cells, predicted from source latents by the nearest target latents."""
         for level in self.labels:
             true = self.labels_of(level, self.cells)
             scored = self.has[source] & ~pd.isna(true)
-            for classifier in ("knn", "qda"):
-                if f"{level} {classifier}" in self.metrics:
-                    given = transfer_labels(
-                        latents[target][0],
-                        self.labels_of(level, self.train),
-                        latents[source][1][scored],
-                        classifier,
-                        n_dimensions=self.model.models[0].module.n_latent,
-                    )
-                    value = label_accuracy(true[scored], given)
-                    self.add(method, source, target, f"{level} {classifier}", value, scored.sum())
+            if f"{level} knn" in self.metrics:
+                given = transfer_labels(
+                    latents[target][0], self.labels_of(level, self.train), latents[source][1][scored]
+                )
+                value = label_accuracy(true[scored], given)
+                self.add(method, source, target, f"{level} knn", value, scored.sum())
 
     def score_intervals(self, method: str, source: str, target: str) -> None:
         """Score the model's predicted quantiles, on the cells that have source and target."""

@@ -19,13 +19,13 @@ def foscttm(a: ArrayLike, b: ArrayLike) -> float:
 
     .. math::
 
-        \frac{1}{2n^2} \sum_i \Big( \#\{j : |a_i - b_j| < |a_i - b_i|\}
-                                  + \#\{j : |b_i - a_j| < |b_i - a_i|\} \Big)
+        \frac{1}{2n(n-1)} \sum_i \Big( \#\{j : |a_i - b_j| < |a_i - b_i|\}
+                                     + \#\{j : |b_i - a_j| < |b_i - a_i|\} \Big)
 
-    with :math:`a_i` and :math:`b_i` the latents of cell :math:`i` in two modalities: the fraction of cells
-    whose latent in the other modality is closer than the cell's own, averaged over cells and both directions.
-    Lower is better: 0 is a perfect match of every cell, 0.5 is about chance. The true match is never closer
-    than itself, so the worst value is :math:`(n - 1) / n`.
+    with :math:`a_i` and :math:`b_i` the latents of cell :math:`i` in two modalities: the fraction of the other
+    cells whose latent in the other modality is closer than the cell's own, averaged over cells and both
+    directions. Cells at the same distance count half. Lower is better: 0 is a perfect match of every cell, 0.5
+    chance, and also the value of latents that are all equal.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def foscttm(a: ArrayLike, b: ArrayLike) -> float:
 
     Returns
     -------
-    From 0 (best) to below 1.
+    From 0 (best) to 1.
 
     Raises
     ------
@@ -62,11 +62,13 @@ def foscttm(a: ArrayLike, b: ArrayLike) -> float:
     chunks = [slice(start, start + _CHUNK) for start in range(0, len(a), _CHUNK)]
     # cdist here too: with different rounding, a match could be closer than itself.
     match = np.concatenate([np.diag(cdist(a[rows], b[rows])) for rows in chunks])
-    closer = 0
+    closer = 0.0
     for rows in chunks:
         distance = cdist(a[rows], b)
-        closer += np.sum(distance < match[rows, None]) + np.sum(distance < match)
-    return float(closer / (2 * len(a) ** 2))
+        for own in (match[rows, None], match):
+            closer += np.sum(distance < own) + 0.5 * np.sum(distance == own)
+    # Each cell ties with itself, once in each direction.
+    return float((closer - len(a)) / (2 * len(a) * (len(a) - 1)))
 
 
 def top_k_accuracy(source: ArrayLike, target: ArrayLike, k: int = 10) -> float:

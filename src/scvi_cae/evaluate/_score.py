@@ -125,10 +125,9 @@ def score(
             For labels as a modality, the fraction predicted correctly.
         ``"foscttm"``, ``"top-1"``, ``"top-10"``
             :func:`foscttm`; :func:`top_k_accuracy` of a cell's source among all targets.
-        ``"family knn"``, ``"family qda"``, ``"type knn"``, ``"type qda"``
+        ``"family knn"``, ``"type knn"``
             Label transfer (:func:`transfer_labels`): accuracy of labels predicted from the source latents of
-            held-out cells, by nearest neighbours or by a normal distribution per label, fitted to the target
-            latents of training cells.
+            held-out cells, by the nearest target latent of training cells.
         ``"coverage"``, ``"crps"``
             For the model's quantiles from 5 to 95 %: the fraction of values between the outermost two, and
             the continuous ranked probability score in standard deviations (:func:`interval_scores`). Both
