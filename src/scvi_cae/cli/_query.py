@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from scvi_cae.data import check_latent_key, write_latents
 from scvi_cae.model import CoupledAE
@@ -66,6 +67,5 @@ def write_latent(model: CoupledAE, query: MuData, mdata: MuData, key: str) -> No
         out[rows] = z
         return out
 
-    assert model.fitted is not None
-    sets = model.fitted.sets(mdata.obs_names)
+    sets = pd.Series(model.set_membership(query), index=query.obs_names).reindex(mdata.obs_names)
     write_latents(mdata, key, latent(None), {name: latent(name) for name in query.mod}, sets)

@@ -16,8 +16,6 @@ from ._rows import MAX_ROWS, read_rows
 from ._scan import origins
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ._scan import Scan
 
 #: Robust standard deviations beyond which a value is reported.
@@ -107,10 +105,9 @@ def warn_if_alike(scan: Scan, modality: str, cells: pd.Index, n_features: int) -
     n_alike = digests.map(digests.value_counts())
     alike = np.flatnonzero(scan.measured)[(n_alike >= ALIKE_CELLS).to_numpy()]
     if len(alike):
-        names: Sequence[str] = cells[alike]
         warnings.warn(
             f"Modality {modality!r}: {len(alike)} cells have exactly the same values as others in all {n_features} "
-            f"features: {shorten(names)}. If their measurement failed and was filled with a number, replace it by NaN; "
+            f"features: {shorten(cells[alike])}. If their measurement failed and was filled with a number, replace it by NaN; "
             "if they are copies, keep one.",
             UserWarning,
             stacklevel=2,

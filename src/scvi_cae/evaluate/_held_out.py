@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_cae.module import mean_and_scale
+from scvi_cae.module import mean_and_spread
 
 from ._baselines import TypeMeanBaseline
 from ._features import feature_correlation, feature_r2
@@ -87,7 +87,10 @@ class HeldOut:
         self.has = {m: ~np.isnan(x).all(1) for m, x in self.values.items()}
         # Large modalities are read once, not once per baseline.
         self.training = {m: model.measured_values(m, data, train) for m in arms}
-        self.moments = {m: mean_and_scale(x) for m, x in self.training.items()}
+        # One scale and one set of features for all methods. A feature without spread has no scale.
+        moments = {m: mean_and_spread(x) for m, x in self.training.items()}
+        self.moments = {m: (mean, np.where(spread > 0, spread, 1.0)) for m, (mean, spread) in moments.items()}
+        self.truth = {m: np.where(moments[m][1] > 0, x, np.nan) for m, x in self.values.items()}
         self.rows: list[tuple[Any, ...]] = []
         self._references: dict[tuple[str, Level], np.ndarray] = {}
 
@@ -128,9 +131,10 @@ class HeldOut:
             Label columns that the prediction uses in addition to the source.
         """
         both = self.has[source] & self.has[target]
-        n, truth, prediction = both.sum(), self.values[target][both], prediction[both]
+        n, truth, prediction = both.sum(), self.truth[target][both], prediction[both]
         scores: dict[str, Callable[[], float]]
         if target in self.model.labels:
+            truth = self.values[target][both]
             scores = {"accuracy": lambda: float(np.mean(truth.argmax(1) == prediction.argmax(1)))}
         else:
             mean, scale = self.moments[target]

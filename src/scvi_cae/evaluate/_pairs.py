@@ -41,6 +41,7 @@ class PairBaseline(ABC):
 
     _source: Pipeline
     _target: StandardScaler
+    _measured: np.ndarray
 
     @describe
     def fit(self, source: ArrayLike, target: ArrayLike) -> Self:
@@ -60,21 +61,22 @@ class PairBaseline(ABC):
         Raises
         ------
         ValueError
-            If the numbers of cells differ, or a feature of the target has no observed value.
+            If the numbers of cells differ, or no feature of the target has a value.
         """
         source, target = (np.asarray(values, dtype=float) for values in (source, target))
         if len(source) != len(target):
             raise ValueError(f"source has {len(source)} cells and target {len(target)}; give the same cells.")
         observed = ~np.isnan(target)
-        if not observed.any(0).all():
-            raise ValueError(
-                f"Features of the target have no value in any training cell: columns "
-                f"{np.flatnonzero(~observed.any(0)).tolist()}. Leave them out."
-            )
+        self._measured = observed.any(0)
+        if not self._measured.any():
+            raise ValueError("No feature of the target has a value in any training cell.")
+        target = target[:, self._measured]
         # StandardScaler keeps NaN; the scale of a constant feature is 1.
-        self._source = make_pipeline(
+        scale_and_fill = make_pipeline(
             StandardScaler(), SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
-        ).fit(source)
+        )
+        with np.errstate(invalid="ignore"):  # a feature without any value has no mean
+            self._source = scale_and_fill.fit(source)
         self._target = StandardScaler().fit(target)
         self._fit(self._source.transform(source), self._target.transform(target), ~np.isnan(source).all(1))
         return self
@@ -89,12 +91,15 @@ class PairBaseline(ABC):
 
         Returns
         -------
-        ``(n_cells, n_target)`` values in the units of the target; NaN for cells without any source value.
+        ``(n_cells, n_target)`` values in the units of the target; NaN for cells without any source value, and for
+        features that no training cell has.
         """
         source = np.asarray(source, dtype=float)
         y = self._predict(self._source.transform(source))
         y[np.isnan(source).all(1)] = np.nan
-        return self._target.inverse_transform(y)
+        out = np.full((len(y), len(self._measured)), np.nan)
+        out[:, self._measured] = self._target.inverse_transform(y)
+        return out
 
     @abstractmethod
     def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:

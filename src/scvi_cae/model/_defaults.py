@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     #: Weight of a pair, or two, with which the first and the second encoder follow the other.
     Weight = float | tuple[float, float]
 
-#: Number of robust standard deviations within which a narrow modality's values are read.
-CLIP = 5.0
+#: Number of robust standard deviations from which on a value apart from all others is an outlier in a narrow modality;
+#: set-up warns of the same values.
+CLIP = 8.0
 
 
 def default_arm(n_features: int, likelihood: LikelihoodName = "squared_error") -> ArmConfig:

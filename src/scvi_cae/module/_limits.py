@@ -20,7 +20,7 @@ def robust_limits(values: np.ndarray, n_deviations: float) -> tuple[np.ndarray, 
     a twentieth of the values do not move, however far away. A point mass, such as the zeros of a gene or a feature
     that many cells have at its bound, is left out of median and spread, and lies within the limits: the spread of the
     other values says how far these may be. A tail is no outlier: the limits extend as far as values follow each other
-    by no more than as many deviations.
+    by no more than as many deviations. Nor is 0, of a feature that is never negative.
 
     Parameters
     ----------
@@ -66,6 +66,8 @@ def _limits(values: np.ndarray, n_deviations: float) -> tuple[float, float] | No
         return None
     high = _end_of_tail(values, median[0] + n_deviations * rise, n_deviations * rise)
     low = -_end_of_tail(-values[::-1], -(median[0] - n_deviations * fall), n_deviations * fall)
+    if values[0] >= 0 and (mass is None or mass >= 0):
+        low = min(low, 0.0)  # nothing, of what is not negative
     return (low, high) if mass is None else (min(low, mass), max(high, mass))
 
 

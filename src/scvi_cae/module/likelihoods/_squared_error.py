@@ -34,8 +34,8 @@ class SquaredError(Likelihood):
     over the observed values (:math:`m`) of a modality's cells.
 
     With ``clip``, an outlier, farther from the median than so many robust standard deviations of the training cells
-    (:func:`~scvi_cae.module._limits.robust_limits`), is read as the limit, and enters neither the loss nor the
-    standardisation: a failed measurement would otherwise shrink all other values, and outweigh them.
+    (:func:`~scvi_cae.module._limits.robust_limits`), is read on a logarithmic scale, and enters neither the loss
+    nor the standardisation: a failed measurement would otherwise shrink all other values, and outweigh them.
 
     Parameters
     ----------
@@ -78,10 +78,12 @@ class SquaredError(Likelihood):
         return self.standardiser(self.held(raw))
 
     def inputs(self, observation: Observation) -> torch.Tensor:
-        """Standardised values within the limits."""
+        r"""Standardised values; what exceeds a limit :math:`l` is its logarithm, :math:`l + \\log(1 + x - l)`."""
         if self.config.clip is None:
             return observation.values
-        return observation.values.clamp(self.lower.unsqueeze(-2), self.upper.unsqueeze(-2))
+        within = observation.values.clamp(self.lower.unsqueeze(-2), self.upper.unsqueeze(-2))
+        beyond = observation.values - within
+        return within + beyond.sign() * beyond.abs().log1p()
 
     def counted(self, observation: Observation) -> torch.Tensor:
         """Mask of the values that enter the loss: those observed, but for outliers."""
