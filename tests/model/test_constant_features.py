@@ -77,9 +77,7 @@ def test_it_does_not_spoil_a_score():
 
 def test_a_class_without_training_cells_is_a_missing_label():
     mdata = make_mdata(150)
-    mdata.obs["type"] = pd.Series(np.where(np.arange(150) % 2, "a", "b"), index=mdata.obs_names)[
-        mdata.obs_names
-    ]
+    mdata.obs["type"] = np.where(np.arange(mdata.n_obs) % 2, "a", "b")
     mdata.obs.loc[mdata.obs_names[120:], "type"] = "c"
     CoupledAE.setup_mudata(mdata, labels_key="type")
     model = CoupledAE(mdata, n_latent=3)
