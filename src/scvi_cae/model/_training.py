@@ -133,7 +133,7 @@ class TrainingMixin(CoreModel):
         ------
         ValueError
             If values are infinite; if a minibatch is too small for the coupling; if the split leaves a modality or
-            a coupled pair without cells, or a feature without values; if ``monitor`` is not a metric; if
+            a coupled pair without cells; if ``monitor`` is not a metric; if
             ``checkpoint`` holds another training.
         FileNotFoundError
             If the folder of ``checkpoint`` does not exist.
