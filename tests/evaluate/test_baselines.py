@@ -81,10 +81,18 @@ def test_ridge_names_what_is_wrong(linear):
     source, target = linear
     with pytest.raises(ValueError, match="source has 3 cells and target 4"):
         RidgeBaseline().fit(source[:3], target[:4])
-    target = target.copy()
-    target[:, 2] = np.nan
-    with pytest.raises(ValueError, match=r"columns \[2\]"):
-        RidgeBaseline().fit(source, target)
+    with pytest.raises(ValueError, match="No feature of the target has a value"):
+        RidgeBaseline().fit(source, np.full_like(target, np.nan))
+
+
+def test_a_feature_that_no_training_cell_has_is_predicted_as_nan(linear):
+    source, target = linear
+    whole = RidgeBaseline().fit(source, target).predict(source)
+    gap = target.copy()
+    gap[:, 2] = np.nan
+    found = RidgeBaseline().fit(source, gap).predict(source)
+    assert np.isnan(found[:, 2]).all()
+    np.testing.assert_allclose(np.delete(found, 2, axis=1), np.delete(whole, 2, axis=1))
 
 
 def test_type_mean_falls_back_on_the_overall_mean_for_unknown_types():

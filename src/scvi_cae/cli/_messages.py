@@ -34,7 +34,8 @@ OPTIONS = {
 }
 #: Other advice of the library, and the same for commands.
 PHRASES = {
-    r"select or rename them by var_names": "--prepare brings the data to them, with --rename if names differ",
+    r"Data with others are brought to them by CoupledAE\.prepare_query_mudata\(mdata, model\), with rename= for other "
+    r"names": "--prepare brings the data to them, with --rename if names differ",
     r"(?:[Ss]ee |by )?\b(?:scvi_cae\.)?(?:CoupledAE\.)?prepare_query_mudata(?:\([^)]*\))?": "--prepare",
     r"\{name in the data: name in the model\}": "FILE",
     r"train_size, validation_size, stratify_by or external_indexing": "--train-size, --stratify-by or --seed",

@@ -372,8 +372,11 @@ def check_counts(scan: Scan, modality: str, layer: str | None, layers: Iterable[
             advice = f"Expected counts, as of RSEM or kallisto, can be rounded: {code} = numpy.rint({code})."
         what = f"negative values (down to {lowest:g})" if lowest < 0 else "values that are not whole numbers"
         others = [key for key in layers if key is not None and key != layer]
-        elsewhere = f"Name the layer that holds the counts, of {shorten(others)}: " if others else ""
-        elsewhere += f"layers={{{modality!r}: {others[0]!r}}}. " if others else ""
+        elsewhere = ""
+        if others:
+            elsewhere = f"Name the layer that holds the counts: layers={{{modality!r}: {others[0]!r}}}. "
+        elif layer is None:
+            elsewhere = f"Keep the counts in a layer and name it: layers={{{modality!r}: 'counts'}}. "
         raise ValueError(
             f"Modality {modality!r}: likelihood 'negative_binomial' is for raw counts, but {matrix} has {what}. "
             f"{elsewhere}{advice}"

@@ -25,7 +25,7 @@ from ._checks import (
     warn_if_counts,
     warn_if_unmeasured,
 )
-from ._labels import category_names
+from ._labels import label_names
 from ._matrix import AlignedMatrix, match_features, modality_matrix
 from ._names import near_misses, transposed
 from ._scan import origins, scan
@@ -395,7 +395,7 @@ class ObsField(Field):
         return state_registry
 
     def _names(self, mdata: MuData) -> pd.Series:
-        return category_names(obs_column(mdata, self._column, self._modality))
+        return label_names(obs_column(mdata, self._column, self._modality))
 
     def get_summary_stats(self, state_registry: dict) -> dict:
         """Number of categories."""
@@ -439,7 +439,7 @@ class PairsField(Field):
         }
         modalities = list(present)
         misses = near_misses({name: mdata.mod[name].obs_names for name in modalities})
-        present |= {key: category_names(obs_column(mdata, key)).notna().to_numpy() for key in self._labels}
+        present |= {key: label_names(obs_column(mdata, key)).notna().to_numpy() for key in self._labels}
         hints = [str(miss) for miss in misses] or transposed({name: mdata.mod[name] for name in modalities})
         pairs = check_paired(present, " ".join(hints))
         if misses:

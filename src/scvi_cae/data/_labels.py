@@ -28,13 +28,12 @@ def category_names(column: pd.Series) -> pd.Series:
 
     Returns
     -------
-    Their names, ``None`` where missing, blank, or one of the words that ``astype(str)`` makes of a missing value
-    (:data:`MISSING_WORDS`). Whole numbers have no decimals, since pandas converts 3 to 3.0 where another cell's value is
-    missing.
+    Their names, ``None`` where missing or blank. Whole numbers have no decimals, since pandas converts 3 to 3.0 where
+    another cell's value is missing.
     """
 
     def name(value: Any) -> str | None:
-        if pd.isna(value) or not str(value).strip() or str(value) in MISSING_WORDS:
+        if pd.isna(value) or not str(value).strip():
             return None
         return (
             str(int(value))
@@ -43,6 +42,18 @@ def category_names(column: pd.Series) -> pd.Series:
         )
 
     return pd.Series([name(value) for value in column.tolist()], index=column.index, dtype=object)
+
+
+def label_names(column: pd.Series) -> pd.Series:
+    """:func:`category_names`, ``None`` also for a word that ``astype(str)`` makes of a missing value.
+
+    Parameters
+    ----------
+    column
+        ``(n_cells,)`` categories of any type.
+    """
+    names = category_names(column)
+    return names.where(~names.isin(MISSING_WORDS), None)
 
 
 def category_codes(column: pd.Series, categories: Sequence[str]) -> np.ndarray:
@@ -61,7 +72,7 @@ def category_codes(column: pd.Series, categories: Sequence[str]) -> np.ndarray:
     """
     numbers = {name: number for number, name in enumerate(categories)}
     # None is not among them.
-    return np.array([numbers.get(name, -1) for name in category_names(column)], dtype=np.int64)
+    return np.array([numbers.get(name, -1) for name in label_names(column)], dtype=np.int64)
 
 
 def indicators(codes: np.ndarray, n_categories: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from scvi_cae.module import LIKELIHOODS
 
 from ._checks import check_mudata
 from ._fields import PAIRS, ModalityField, annotation_key, has_column, obs_column, registry_key
-from ._labels import AlignedLabels, category_codes, category_names, indicators
+from ._labels import AlignedLabels, category_codes, indicators, label_names
 from ._matrix import AlignedMatrix
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class AlignedData:
             return np.zeros((self.mdata.n_obs, len(names)), dtype=np.float32)
         codes = category_codes(column, names)
         if not self._checked:
-            known = category_names(column)
+            known = label_names(column)
             unknown = known[(codes < 0) & known.notna().to_numpy()].unique().tolist()
             if unknown:
                 warnings.warn(

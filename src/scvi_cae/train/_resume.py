@@ -90,7 +90,13 @@ def describe_data(data: AlignedData) -> dict[str, str]:
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Differences between two descriptions, in words; empty if they are equal."""
+    """Differences between two descriptions, in words; empty if they are equal.
+
+    Parameters
+    ----------
+    then, now
+        Descriptions by name, as :func:`describe` and :func:`describe_data` give them.
+    """
     return "; ".join(
         f"{name} ({then.get(name, 'not there')} then, {now.get(name, 'not there')} now)"
         for name in sorted({*then, *now})
