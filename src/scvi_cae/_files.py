@@ -182,6 +182,9 @@ def check_archive(path: Path, model_name: str = "CoupledAE") -> None:
         raise ValueError(f"No saved model at {path}. Give the folder that {model_name}.save() wrote.")
     try:
         with zipfile.ZipFile(path) as archive:
+            # torch compresses nothing: what is compressed may be of any size.
+            if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
+                raise ValueError("It is compressed.")
             damaged = archive.testzip()
     except Exception as error:
         raise not_a_model(path, model_name) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -75,6 +76,53 @@ def digest(value: Any) -> str:
     return found.hexdigest()
 
 
+def identity_of(path: Path) -> str | None:
+    """Identity of the save that wrote a file of data; ``None`` if it is of another origin.
+
+    Raises
+    ------
+    OSError
+        If there is no file, or it cannot be read.
+    """
+    with h5py.File(path) as file:
+        identity = file.attrs.get(SAVED)
+    return None if identity is None else str(identity)
+
+
+def is_saved(path: Path) -> bool:
+    """Whether a file of data was written by a save."""
+    try:
+        return identity_of(path) is not None
+    except OSError:
+        return False
+
+
+@contextmanager
+def columns_kept(mdata: MuData) -> Iterator[None]:
+    """Context of writing a MuData: anndata makes categories of texts in the modalities' annotations, which are put back."""
+    tables = [
+        table
+        for adata in mdata.mod.values()
+        for table in (adata.obs, adata.var, *([] if adata.raw is None else [adata.raw.var]))
+    ]
+    before = [table.copy(deep=False) for table in tables]
+    try:
+        yield
+    finally:
+        for table, original in zip(tables, before, strict=True):
+            for name in original.columns[(original.dtypes != table.dtypes).to_numpy()]:
+                table[name] = original[name]
+
+
+def is_plain(value: Any) -> bool:
+    """Whether no tensor in nested containers is larger than what is stored of it, as expanded ones are."""
+    if isinstance(value, torch.Tensor):
+        return value.nbytes <= value.untyped_storage().nbytes()
+    if isinstance(value, Mapping):
+        return all(map(is_plain, value.values()))
+    return not isinstance(value, (list, tuple)) or all(map(is_plain, value))
+
+
 def check_weights(state: Mapping[str, torch.Tensor]) -> None:
     """Raise a ValueError if weights are not finite."""
     wrong = [name for name, x in state.items() if x.is_floating_point() and not x.isfinite().all()]
@@ -105,7 +153,11 @@ def read_payload(path: Path, model_name: str = "CoupledAE") -> dict[str, Any]:
     if registry.get("model_name") != model_name:
         raise ValueError(f"{path} holds a model of class {registry.get('model_name')}, not {model_name}.")
     saved = payload.pop(SAVED, None)
-    if not isinstance(saved, dict) or saved.pop("digest", None) != digest({**payload, SAVED: saved}):
+    if (
+        not isinstance(saved, dict)
+        or not is_plain(payload)  # a digest takes the memory of all tensors
+        or saved.pop("digest", None) != digest({**payload, SAVED: saved})
+    ):
         raise ValueError(
             f"{path} holds a damaged model: weights, settings or names of features are not those that were saved. Save "
             "the model again."
@@ -147,9 +199,7 @@ def read_data(path: Path, saved: Mapping[str, Any]) -> MuData | Literal[False]:
     if not saved["has_data"]:
         return False
     try:
-        with h5py.File(path) as file:
-            identity = file.attrs.get(SAVED)
-        mdata = read_mudata(path) if identity == saved["identity"] else None
+        mdata = read_mudata(path) if identity_of(path) == saved["identity"] else None
     except Exception as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}). {advice}") from error
     if mdata is None:
@@ -211,6 +261,7 @@ class SavingMixin(CoreModel):
         folder = Path(dir_path).expanduser()
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder} is a file. Choose another name.")
+        made = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=overwrite)
         except FileExistsError:
@@ -218,7 +269,12 @@ class SavingMixin(CoreModel):
                 f"{folder} already exists. Choose another folder, or pass overwrite=True."
             ) from None
         model, data = (folder / f"{prefix or ''}{name}" for name in ("model.pt", "mdata.h5mu"))
-        self._write(payload, model, data)
+        try:
+            self._write(payload, model, data)
+        except BaseException:
+            if made and not any(folder.iterdir()):
+                folder.rmdir()
+            raise
 
     def _write(self, payload: Mapping[str, Any], model: Path, data: Path) -> None:
         """Write a model and its data such that at any moment one model is there whole, the old or the new one.
@@ -229,25 +285,28 @@ class SavingMixin(CoreModel):
         identity = payload[SAVED]["identity"]
         new_model, new_data = unfinished(model, identity), unfinished(data, identity)
         try:
-            if payload[SAVED]["has_data"]:
-                with naming_full_disk(data):
-                    write_mudata(self.adata, new_data)
-                    with h5py.File(new_data, "r+") as file:
-                        file.attrs[SAVED] = identity
             # By way of memory: torch hides the system's errors.
             archive = BytesIO()
             torch.save(payload, archive)
             with naming_full_disk(model):
                 new_model.write_bytes(archive.getbuffer())
+            if payload[SAVED]["has_data"]:
+                with naming_full_disk(data):
+                    with columns_kept(self.adata):
+                        write_mudata(self.adata, new_data)
+                    with h5py.File(new_data, "r+") as file:
+                        file.attrs[SAVED] = identity
             new_model.replace(model)
         except BaseException:
-            remove(new_model)
-            remove(new_data)
+            # An interruption may come when the model is renamed already: then the new data are its data.
+            if new_model.exists():
+                remove(new_data)
+                remove(new_model)
             raise
         if payload[SAVED]["has_data"]:
             new_data.replace(data)
-        else:
-            # Data of a model that was here before do not belong to this one.
+        elif is_saved(data):
+            # Data of a model that was here before do not belong to this one; a file of the user's stays.
             remove(data)
         remove_unfinished(model)
         remove_unfinished(data)
@@ -321,22 +380,27 @@ class SavingMixin(CoreModel):
         payload = read_payload(folder / f"{prefix or ''}model.pt", cls.__name__)
         attributes, weights = payload[ATTRIBUTES], payload[STATE]
         registry = attributes["registry_"]
-        settings_ = dict(attributes["init_params_"]["non_kwargs"])
-        settings_.pop("mdata", None)
-        with torch.device("meta"):  # no memory for sizes that the weights do not have
-            module = cls(None, **{**settings_, "registry": registry}).module
-        if {name: x.shape for name, x in module.state_dict().items()} != {
-            name: x.shape for name, x in weights.items()
-        }:
-            raise ValueError(f"{folder} holds a damaged model: its weights do not fit its settings.")
+        try:
+            settings_ = {**attributes["init_params_"]["non_kwargs"], "registry": registry}
+            settings_.pop("mdata", None)
+            with torch.device("meta"):  # no memory for sizes that the weights do not have
+                implied = cls(None, **settings_).module.state_dict()
+            if {name: x.shape for name, x in implied.items()} != {
+                name: x.shape for name, x in weights.items()
+            }:
+                raise ValueError("other sizes")
+            fitted = attributes["fitted"] and Fitted.from_plain(attributes["fitted"])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{folder} holds a damaged model: its weights do not fit its settings ({error}). Save the model again."
+            ) from error
         if adata is None:
             adata = read_data(folder / f"{prefix or ''}mdata.h5mu", payload[SAVED])
         if adata is not False:
             cls.setup_mudata(adata, source_registry=registry, **registry["setup_args"])
-        model = cls(adata or None, **{**settings_, "registry": registry})
+        model = cls(adata or None, **settings_)
         model.module.load_state_dict(weights)
-        if attributes["fitted"] is not None:
-            model.fitted = Fitted.from_plain(attributes["fitted"])
+        model.fitted = fitted
         if model.fitted is not None and model.fitted.adaptation is not None:
             adaptation = model.fitted.adaptation
             model.module.adapt(adaptation.arms, adaptation.layers)
