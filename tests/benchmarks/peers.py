@@ -83,9 +83,7 @@ COLUMNS = {
     "top-10 E in T": ("top-10", EPHYS, RNA),
     "family knn E in T": ("family knn", EPHYS, RNA),
     "family knn T in E": ("family knn", RNA, EPHYS),
-    "family qda E in T": ("family qda", EPHYS, RNA),
     "type knn E in T": ("type knn", EPHYS, RNA),
-    "type qda E in T": ("type qda", EPHYS, RNA),
 }
 #: Columns in which the model is compared with the best baseline.
 TESTED = ["E from T", "beyond family", "T from E", "FOSCTTM", "family knn E in T", "family knn T in E"]

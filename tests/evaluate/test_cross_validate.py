@@ -39,7 +39,7 @@ def test_scores_are_those_of_each_fold_and_seed(mdata):
     found = table.query("fold == 2 and seed == 1 and method == 'CoupledAE'").reset_index(drop=True)
     ours = expected[expected["method"] == "CoupledAE"].reset_index(drop=True)
     # a small change of a latent may change its neighbours
-    same = ~found["metric"].str.contains("knn|qda|top|foscttm").to_numpy()
+    same = ~found["metric"].str.contains("knn|top|foscttm").to_numpy()
     np.testing.assert_allclose(found["value"][same], ours["value"][same], rtol=1e-2, atol=1e-3)
     assert found["metric"].tolist() == ours["metric"].tolist()
     ridge = table.query("fold == 2 and method == 'ridge'")

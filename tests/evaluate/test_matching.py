@@ -16,7 +16,8 @@ def naive_foscttm(a: np.ndarray, b: np.ndarray) -> float:
     for one, other in ((a, b), (b, a)):
         for i in range(n):
             own = np.sqrt(((one[i] - other[i]) ** 2).sum())
-            fractions.append(sum(np.sqrt(((one[i] - other[j]) ** 2).sum()) < own for j in range(n)) / n)
+            others = [np.sqrt(((one[i] - other[j]) ** 2).sum()) for j in range(n) if j != i]
+            fractions.append(np.mean([1.0 if d < own else 0.5 if d == own else 0.0 for d in others]))
     return float(np.mean(fractions))
 
 
@@ -47,7 +48,15 @@ def test_foscttm_of_perfect_worst_and_random_matches():
     assert foscttm(z, z) == 0
     assert foscttm(z, rng.normal(size=z.shape)) == pytest.approx(0.5, abs=0.03)
     # two cells swapped: each is closer to the other than to itself
-    assert foscttm([[0.0], [1.0]], [[1.0], [0.0]]) == 0.5
+    assert foscttm([[0.0], [1.0]], [[1.0], [0.0]]) == 1
+
+
+@pytest.mark.parametrize("n", [2, 7, 30])
+def test_latents_that_are_all_the_same_match_by_chance(n):
+    same = np.ones((n, 3))
+    assert foscttm(same, same) == 0.5
+    assert foscttm(same, np.random.default_rng(0).normal(size=(n, 3))) == pytest.approx(0.5)
+    assert top_k_accuracy(same, same, 1) == pytest.approx(1 / n)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +78,12 @@ def test_top_k_is_its_formula(seed, n, k, ties):
     a, b = np.random.default_rng(seed).normal(size=(2, n, 2)) * 2
     if ties:
         a, b = a.round(), b.round()
-    found = 0
+    found = 0.0
     for i in range(n):
-        distance = [((a[i] - b[j]) ** 2).sum() for j in range(n)]
-        found += sum(d < distance[i] - 1e-12 for d in distance) < k
+        distance = np.sqrt(((a[i] - b) ** 2).sum(1))
+        closer = np.sum(distance < distance[i] - 1e-12)
+        ties = np.sum(np.abs(distance - distance[i]) <= 1e-12)
+        found += min(max((k - closer) / ties, 0), 1)
     assert top_k_accuracy(a, b, k) == pytest.approx(found / n)
 
 

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from sklearn.decomposition import PCA
-from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from ._baselines import Labels
 
-#: Shrinkage of each class covariance towards the identity: some classes have few more cells than dimensions.
-REGULARISATION = 0.05
-
 
 def transfer_labels(
-    latents: ArrayLike,
-    labels: Labels,
-    query: ArrayLike,
-    classifier: Literal["knn", "qda"] = "knn",
-    *,
-    n_neighbors: int = 1,
-    n_dimensions: int = 10,
+    latents: ArrayLike, labels: Labels, query: ArrayLike, *, n_neighbors: int = 1
 ) -> np.ndarray:
-    """Classify cells by their latents, with a classifier fitted to the latents of labelled cells.
+    """Label cells by the nearest latents of labelled cells.
 
     If the labelled cells are training cells in one modality and the query cells are held-out cells in
     another, the accuracy (:func:`label_accuracy`) measures whether the modalities agree on cell identity.
@@ -41,28 +29,28 @@ def transfer_labels(
     labels
         ``(n_cells,)`` labels of these cells, missing where unknown.
     query
-        ``(n_query, n_latent)`` finite latents of the cells to classify.
-    classifier
-        ``"knn"``: nearest neighbours. ``"qda"``: quadratic discriminant analysis, one normal distribution per
-        label. Labels with at most as many cells as dimensions plus one are never predicted.
+        ``(n_query, n_latent)`` finite latents of the cells to label.
     n_neighbors
-        Number of neighbours of ``"knn"``.
-    n_dimensions
-        Maximum number of dimensions of ``"qda"``. Latents with more, such as those of an ensemble, are
-        reduced to principal components.
+        Number of nearest cells, of which the commonest label is given.
 
     Returns
     -------
-    ``(n_query,)`` labels; all missing if no label has enough cells.
+    ``(n_query,)`` labels; all missing if no cell has a label.
 
     Raises
     ------
     ValueError
-        If the classifier is unknown, or numbers of cells or dimensions differ.
+        If numbers of cells or dimensions differ.
 
     See Also
     --------
-    sklearn.neighbors.KNeighborsClassifier, sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis
+    sklearn.neighbors.KNeighborsClassifier
+
+    Notes
+    -----
+    Classifiers that model the distribution of a label, such as quadratic discriminant analysis, are not
+    offered: the coupling pulls the latents of training cells to those of their partners, so the distribution
+    differs from that of held-out cells, and a label may be recognised by it where modalities share nothing.
 
     Examples
     --------
@@ -77,23 +65,11 @@ def transfer_labels(
             f"latents have shape {z.shape}, labels {given.shape} and query {query.shape}; give one label for "
             "each cell, and latents with the same dimensions."
         )
-    if classifier not in ("knn", "qda"):
-        raise ValueError(f"classifier={classifier!r} must be 'knn' or 'qda'.")
     known = ~pd.isna(given) & np.isfinite(z).all(1)
     z, given = z[known], given[known].astype(str)
-    if classifier == "qda":
-        n = min(n_dimensions, z.shape[1])
-        names, counts = np.unique(given, return_counts=True)
-        enough = np.isin(given, names[counts > n + 1])
-        z, given = z[enough], given[enough]
     if not len(given) or not len(query):
         return np.full(len(query), None, dtype=object)
-    if len(set(given)) == 1:
-        return np.full(len(query), given[0], dtype=object)
-    if classifier == "knn":
-        model = KNeighborsClassifier(min(n_neighbors, len(given)))
-    else:
-        model = make_pipeline(PCA(n), QuadraticDiscriminantAnalysis(reg_param=REGULARISATION))
+    model = KNeighborsClassifier(min(n_neighbors, len(given)))
     return model.fit(z, given).predict(query).astype(object)
 
 
