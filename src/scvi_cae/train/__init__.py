@@ -5,7 +5,7 @@ from ._history import HistoryLogger
 from ._minibatches import PAIRED_FRACTION, CoupledDataSplitter, n_repeats
 from ._plan import CoupledTrainingPlan
 from ._processes import ShareWork
-from ._resume import COSMETIC, ResumeFile, describe, describe_data
+from ._resume import COSMETIC, ResumeFile, describe, describe_data, differences
 from ._runner import InterruptibleRunner, InterruptibleTrainer
 from ._together import KeepBestOfEach, StackedDataModule, StackedMinibatches, StackedTrainingPlan
 
@@ -28,5 +28,6 @@ __all__ = [
     "StopOnDivergence",
     "describe",
     "describe_data",
+    "differences",
     "n_repeats",
 ]
