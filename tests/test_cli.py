@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import mudata
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 
 import scvi_cae
 from conftest import make_mdata
-from scvi_cae._files import write_folder
+from scvi_cae._files import write_file, write_folder
 from scvi_cae.cli import app
 
 #: The command as it is installed; importing scvi-tools takes it seconds, so that most tests run it in this process.
@@ -135,14 +136,18 @@ def test_embed_and_predict_a_query_with_one_modality(data, fitted, tmp_path):
     assert not csv.exists()
 
 
-@pytest.mark.parametrize(("suffix", "separator"), [(".csv", ","), (".tsv", "\t")])
+@pytest.mark.parametrize(
+    ("suffix", "separator"),
+    [(".csv", ","), (".tsv", "\t"), (".CSV", ","), (".csv.gz", ","), (".Tsv.GZ", "\t")],
+)
 def test_predict_writes_the_models_predictions(data, fitted, tmp_path, suffix, separator):
     out = tmp_path / f"out{suffix}"
     result = run("predict", fitted, data, out, "--source", "rna", "--target", "ephys")
     model = scvi_cae.CoupledAE.load(fitted, adata=mudata.read_h5mu(data))
     expected = model.predict("rna", "ephys")
     assert f"{expected.isna().all(axis=1).sum()} of them lack 'rna'" in result.stderr
-    table = pd.read_csv(out, sep=separator, index_col="cell")
+    packed = "gzip" if suffix.lower().endswith(".gz") else None
+    table = pd.read_csv(out, sep=separator, index_col="cell", compression=packed)
     assert table.columns.tolist() == expected.columns.tolist()
     np.testing.assert_allclose(table, expected, rtol=1e-4)
 
@@ -239,22 +244,71 @@ def test_a_failure_while_writing_leaves_what_was_there(data, fitted, tmp_path, m
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
-def test_a_folder_whose_place_cannot_be_taken_is_put_back(tmp_path, monkeypatch):
-    out = tmp_path / "out"
+def test_a_store_whose_place_cannot_be_taken_is_put_back(tmp_path, monkeypatch):
+    out = tmp_path / "out.zarr"
     out.mkdir()
     (out / "file").write_bytes(b"precious")
     rename = Path.rename
 
     def refuse_new(self, target):
-        if self.suffix == ".new":
+        if (self / "new").exists():
             raise PermissionError("no")
         return rename(self, target)
 
-    monkeypatch.setattr(Path, "rename", refuse_new)
-    with pytest.raises(PermissionError, match="no"):
-        write_folder(out, lambda folder: (folder / "file").write_bytes(b"new"))
+    def write(folder):
+        folder.mkdir()
+        (folder / "new").write_bytes(b"new")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse_new)
+        with pytest.raises(PermissionError, match="no"):
+            write_file(out, write)
     assert (out / "file").read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [out]
+    write_file(out, write)
+    assert [path.name for path in out.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_files_move_into_an_old_folder_and_others_stay(tmp_path):
+    out = tmp_path / "out"
+    (out / "model").mkdir(parents=True)
+    for name in ("thesis", "scores", "model/model.pt", "model/notes"):
+        (out / name).write_text("old")
+
+    def write(folder):
+        (folder / "model").mkdir()
+        (folder / "scores").write_text("new")
+        (folder / "model" / "model.pt").write_text("new")
+
+    write_folder(out, write, overwrite=True)
+    found = {str(path.relative_to(out)): path.read_text() for path in out.rglob("*") if path.is_file()}
+    assert found == {"thesis": "old", "scores": "new", "model/model.pt": "new", "model/notes": "old"}
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_appears_while_a_model_trains_is_not_replaced(data, tmp_path, monkeypatch, overwrite):
+    out = tmp_path / "out"
+    save = scvi_cae.CoupledAE.save
+
+    def late(self, *args, **kwargs):
+        out.mkdir()
+        (out / "thesis.txt").write_text("precious")
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(scvi_cae.CoupledAE, "save", late)
+    args = ("fit", data, out, "--n-latent", 3, "--max-epochs", 1)
+    if overwrite:
+        run(*args, "--overwrite")
+        where = out
+    else:
+        message = run(*args, code=1).stderr.splitlines()[-1]
+        (where,) = set(tmp_path.iterdir()) - {out}
+        assert str(where) in message
+        assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+    assert (out / "thesis.txt").read_text() == "precious"
+    assert scvi_cae.CoupledAE.load(where, adata=False).is_trained
 
 
 def test_inputs_that_cannot_be_read(data, fitted, tmp_path):
@@ -277,7 +331,7 @@ def test_requests_that_do_not_fit_the_data(data, fitted, tmp_path):
     assert "No modality 'atac'" in error_of("fit", data, out, "--modalities", "rna,atac")
     assert "No column 'nope'" in error_of("fit", data, out, "--labels-key", "nope")
     assert "no layer 'nope'" in error_of("fit", data, out, "--layer", "rna=nope")
-    assert "train_size=0.0" in error_of("fit", data, out, "--train-size", 0)
+    assert "--train-size 0.0" in error_of("fit", data, out, "--train-size", 0)
     assert "latent dimensions" in error_of("fit", data, out, "--n-latent", 500)
     assert "There is no folder" in error_of("fit", data, out / "deeper", "--max-epochs", 1)
     csv = ("predict", fitted, data, tmp_path / "x.csv", "--source", "rna")
@@ -432,3 +486,113 @@ def test_a_process_stopped_in_training_leaves_the_old_model(data, tmp_path, sign
 def test_help_does_not_import_torch():
     script = "import sys, scvi_cae.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+SHORT = "import sys; from scvi_cae.cli import app; sys.argv[0] = 'scvi-cae'\ntry: app()\nfinally: print('torch' in sys.modules)"
+
+
+@pytest.mark.parametrize("wrong", ["no model", "damaged model", "no data", "ending", "folder", "names"])
+def test_wrong_paths_are_refused_before_torch_is_imported(data, fitted, tmp_path, wrong):
+    model = tmp_path / "model"
+    model.mkdir()
+    contents = bytearray((fitted / "model.pt").read_bytes())
+    contents[len(contents) // 2] ^= 1
+    (model / "model.pt").write_bytes(contents)
+    args = {
+        "no model": ("embed", tmp_path, data, tmp_path / "out.h5mu"),
+        "damaged model": ("embed", model, data, tmp_path / "out.h5mu"),
+        "no data": ("embed", fitted, tmp_path / "none.h5mu", tmp_path / "out.h5mu"),
+        "ending": ("embed", fitted, data, tmp_path / "out.txt"),
+        "folder": ("fit", data, tmp_path / "none" / "out"),
+        "names": ("embed", fitted, data, tmp_path / "out.h5mu", "--rename", "rna=none.csv"),
+    }[wrong]
+    result = subprocess.run(
+        [sys.executable, "-c", SHORT, *map(str, args)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: ")
+    assert result.stdout == "False\n"
+
+
+def test_zarr_is_read_and_written(data, fitted, tmp_path):
+    store, out = tmp_path / "in.zarr", tmp_path / "out.ZARR"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of mudata about formats of zarr
+        make_mdata(missing={"ephys": 0.05}).write_zarr(store)
+    run("fit", store, tmp_path / "model", "--n-latent", 3, "--max-epochs", 1)
+    run("embed", fitted, store, out)
+    assert "--overwrite" in error_of("embed", fitted, store, out)
+    run("embed", fitted, data, out, "--overwrite")
+    run("embed", fitted, store, tmp_path / "out.H5MU")
+    expected = mudata.read_h5mu(tmp_path / "out.H5MU")
+    np.testing.assert_array_equal(mudata.read_zarr(out).obsm["X_cae"], expected.obsm["X_cae"])
+    assert {path.name for path in tmp_path.iterdir()} == {"in.zarr", "model", "out.ZARR", "out.H5MU"}
+    assert "is a folder, and no zarr store" in error_of("fit", tmp_path / "model", tmp_path / "other")
+    (other := tmp_path / "other.zarr").mkdir()
+    assert "is a folder" in error_of("embed", fitted, store, other, "--overwrite")
+
+
+def test_data_with_other_features_are_prepared_when_told(data, fitted, tmp_path):
+    full = mudata.read_h5mu(data)
+    rna, ephys = full["rna"][:, 5:].copy(), full["ephys"].copy()
+    ephys.X = ephys.X / 1000
+    ephys.var_names = [name.upper() for name in ephys.var_names]
+    mudata.MuData({"rna": rna, "ephys": ephys}).write_h5mu(tmp_path / "q.h5mu")
+    (names := tmp_path / "names.csv").write_text(
+        "theirs,ours,factor\n" + "".join(f"EPHYS_{i},ephys_{i},1000\n" for i in range(8))
+    )
+    embed = ("embed", fitted, tmp_path / "q.h5mu", tmp_path / "out.h5mu")
+    assert "--prepare brings the data to them" in error_of(*embed)
+    assert "--rename ephys=FILE" in run(*embed, "--prepare", code=1).stderr.splitlines()[-1]
+    assert "--rename: there is no file none.csv" in error_of(*embed, "--rename", "ephys=none.csv")
+    assert not (tmp_path / "out.h5mu").exists()
+    result = run(*embed, "--rename", f"ephys={names}")
+    assert (
+        "Modality 'rna': 25 of the model's 30 features found, 0 of them renamed, 5 missing" in result.stderr
+    )
+    assert "Modality 'ephys': 8 of the model's 8 features found, 8 of them renamed" in result.stderr
+    out = mudata.read_h5mu(tmp_path / "out.h5mu")
+    assert list(out["ephys"].var_names) == list(ephys.var_names)
+    model = scvi_cae.CoupledAE.load(fitted, adata=False)
+    where = full.obs_names.get_indexer(out.obs_names)
+    np.testing.assert_allclose(
+        out.obsm["X_cae_ephys"], model.get_latent_representation(full, "ephys")[where], rtol=1e-3, atol=1e-3
+    )
+    assert out.obs["X_cae_set"].notna().all()
+
+
+def test_the_librarys_advice_is_in_options(data, tmp_path):
+    def advice(*options):
+        return error_of("fit", data, tmp_path / "out", *options)
+
+    mdata = mudata.read_h5mu(data)
+    mdata.mod["empty"] = mdata["rna"][:, :0].copy()
+    mdata.update()
+    mdata.write_h5mu(tmp_path / "empty.h5mu")
+    message = error_of("fit", tmp_path / "empty.h5mu", tmp_path / "out")
+    assert message.endswith("Leave it out: --modalities.")
+    assert "--layer rna=counts" in advice("--likelihood", "rna=negative_binomial")
+    assert "--modalities rna,rna" in advice("--modalities", "rna,rna")
+    assert "--layer names 'atac'" in advice("--layer", "atac=x")
+    assert "--likelihood rna=poisson must be" in advice("--likelihood", "rna=poisson")
+    assert "--batch-key names 'atac'" in advice("--batch-key", "atac=x")
+    assert "--train-size, --stratify-by or --seed. Fewer latent dimensions (--n-latent)" in advice(
+        "--n-latent", 500
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_arrow_strings_are_embedded(data, fitted, tmp_path, monkeypatch):
+    read = mudata.read_h5mu
+
+    def as_arrow(*args, **kwargs):
+        mdata = read(*args, **kwargs)
+        for table in (mdata, *mdata.mod.values()):
+            table.obs.index = table.obs.index.astype("string")
+            table.obs["name"] = pd.array(["a"] * table.n_obs, dtype="string")
+        return mdata
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mudata, "read_h5mu", as_arrow)
+        run("embed", fitted, data, tmp_path / "out.h5mu")
+    assert list(read(tmp_path / "out.h5mu").obs_names) == list(read(data).obs_names)

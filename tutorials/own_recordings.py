@@ -141,7 +141,7 @@ print("Missing:", ", ".join(report["missing"]))
 
 # %%
 novelty = model.novelty(query, modality="ephys")
-print(f"{(novelty['tail'] < 0.05).mean():.0%} of the cells have a tail below 0.05.")
+print(f"{(novelty['p_value'] < 0.05).mean():.0%} of the cells have a p-value below 0.05.")
 novelty.describe().round(2)
 
 # %% [markdown]

@@ -14,6 +14,7 @@ from anndata import AnnData
 from rich.console import Console
 from rich.table import Table
 
+from scvi_cae._mudata import write_mudata
 from scvi_cae.data import Split, draw_split, has_values, presence_pattern
 from scvi_cae.datasets import scala2020, simulate_patchseq
 from scvi_cae.datasets._assemble import join_modalities
@@ -90,7 +91,7 @@ def write_results(folder: Path, model: CoupledAE, scores: pd.DataFrame, keys: Ke
     plot_training(model, folder / "training.png")
     scores.to_csv(folder / "scores.csv", index=False)
     model.save(folder / "model")
-    mdata.write_h5mu(folder / "latent.h5mu")
+    write_mudata(mdata, folder / "latent.h5mu")
 
 
 def joint_umap(mdata: MuData, colour: str, seed: int) -> AnnData:

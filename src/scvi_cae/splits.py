@@ -94,7 +94,7 @@ def k_fold(
         tests = [np.sort(order[fold::n_folds]) for fold in range(n_folds)]
     else:
         groups = pd.factorize(obs_column(mdata, group_by))[0]
-        tests = _grouped(strata, groups, n_folds, rng, f"Column {group_by!r} has")
+        tests = _grouped(strata, groups, n_folds, rng, group_by)
     splits = []
     for test in tests:
         rest = np.setdiff1d(cells, test)
@@ -104,13 +104,14 @@ def k_fold(
 
 
 def _grouped(
-    strata: Sequence[np.ndarray], groups: np.ndarray, n_folds: int, rng: np.random.RandomState, who: str
+    strata: Sequence[np.ndarray], groups: np.ndarray, n_folds: int, rng: np.random.RandomState, name: str
 ) -> list[np.ndarray]:
     """Folds of whole groups; cells without a group (-1) are distributed one by one."""
-    n_groups = len(np.unique(groups[groups >= 0]))
+    n_groups = groups.max() + 1
     if n_groups < n_folds:
         raise ValueError(
-            f"{who} {n_groups} groups, too few for {n_folds} folds. Lower n_folds, or group by another column."
+            f"Column {name!r} has {n_groups} groups, too few for {n_folds} folds. Lower n_folds, or group by "
+            "another column."
         )
     fold = np.empty(len(groups), dtype=np.int64)
     ungrouped = np.flatnonzero(groups < 0)
@@ -171,7 +172,8 @@ def within(
     n_folds: int = 5,
     seed: int = 0,
     *,
-    group_by: Sequence[object] | pd.Series | None = None,
+    mdata: MuData | None = None,
+    group_by: str | None = None,
 ) -> list[Split]:
     """Divide a split's training cells into folds, each of which validates a model trained on the others.
 
@@ -187,22 +189,25 @@ def within(
         Number of folds, at least 2.
     seed
         Seed of the random numbers.
+    mdata
+        MuData of the split, needed for ``group_by``.
     group_by
-        ``(n_cells,)`` group of each cell of the data, such as ``mdata.obs["mouse"]``; groups are not divided
-        between the training and the validation cells of a fold. Use the groups of the split itself
-        (``k_fold(group_by=...)``), so that intervals for new mice are calibrated on mice that are new to the
-        model, too. A cell without a group is a group of its own.
+        Column of groups that are not divided between training and validation, as in :func:`k_fold`: intervals
+        for new mice are calibrated on mice that a model has not seen. A cell without a group is a group of its
+        own.
 
     Returns
     -------
-    One split per fold, of random cells or groups. The test cells are the test and validation cells of
-    ``split``, so that nothing is fitted to either.
+    One split per fold, of random cells or groups. The test cells are the test and validation cells of ``split``, so
+    that nothing is fitted to either.
 
     Raises
     ------
     ValueError
-        If ``n_folds`` exceeds the number of training cells or of their groups, or ``group_by`` is not a group
-        for each cell.
+        If ``n_folds`` exceeds the number of training cells or of their groups, or ``group_by`` is given without
+        ``mdata``.
+    KeyError
+        If the column does not exist.
 
     Examples
     --------
@@ -211,7 +216,6 @@ def within(
     >>> split = scvi_cae.splits.k_fold(mdata, 5)[0]
     >>> [len(fold.validation) for fold in scvi_cae.splits.within(split, 4)]
     [40, 40, 40, 40]
-    >>> of_types = scvi_cae.splits.within(split, 4, group_by=mdata.obs["cell_type"])
     """
     sets = [np.asarray(NO_CELLS if cells is None else cells) for cells in split]
     train, *others = (np.flatnonzero(cells) if cells.dtype == bool else cells for cells in sets)
@@ -222,17 +226,14 @@ def within(
         order = rng.permutation(train)
         folds = [np.sort(order[fold::n_folds]) for fold in range(n_folds)]
     else:
-        n_cells = max(int(cells.max()) + 1 for cells in (train, test) if len(cells))
-        if isinstance(group_by, str) or len(group_by) < n_cells:
+        if mdata is None:
             raise ValueError(
-                f"group_by must be the group of each of the {n_cells} cells or more that the data have, not "
-                f"{shorten([group_by]) if isinstance(group_by, str) else f'{len(group_by)} groups'}. Give a "
-                "column of the data: group_by=mdata.obs[...]."
+                f"group_by={group_by!r} names a column of the data; give them as well: mdata=mdata."
             )
-        groups = pd.factorize(pd.Series(group_by))[0][train]
-        alike = [np.zeros(len(train))]
-        found = _grouped(alike, groups, n_folds, rng, "The training cells have")
-        folds = [np.sort(train[fold]) for fold in found]
+        train = np.sort(train)
+        groups = pd.factorize(obs_column(mdata, group_by).to_numpy()[train])[0]
+        one_stratum = np.zeros(len(train), dtype=np.int64)
+        folds = [train[fold] for fold in _grouped([one_stratum], groups, n_folds, rng, group_by)]
     return [Split(np.setdiff1d(train, fold), fold, test) for fold in folds]
 
 

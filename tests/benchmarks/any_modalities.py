@@ -194,15 +194,18 @@ def novelty(numbers: list[int]) -> Rows:
         for modality in ("rna", "ephys"):
             spread = model.feature_moments(modality)[1]
             as_is = model.novelty(altered(model, modality, lambda x: x), modality)
-            yield f"{modality}: cells with a tail below .05 | held out", float((as_is["tail"] < 0.05).mean())
+            yield (
+                f"{modality}: cells with a p-value below .05 | held out",
+                float((as_is["p_value"] < 0.05).mean()),
+            )
             for label, change in (
                 ("shifted", lambda x, spread=spread: x + spread),
                 ("shuffled", lambda x, rng=rng: rng.permuted(x, axis=0)),
             ):
                 changed = model.novelty(altered(model, modality, change), modality)
                 yield (
-                    f"{modality}: cells with a tail below .05 | {label}",
-                    float((changed["tail"] < 0.05).mean()),
+                    f"{modality}: cells with a p-value below .05 | {label}",
+                    float((changed["p_value"] < 0.05).mean()),
                 )
                 truth = np.repeat([0, 1], [len(as_is), len(changed)])
                 both = np.concatenate([as_is["distance"], changed["distance"]])

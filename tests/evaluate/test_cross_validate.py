@@ -203,7 +203,7 @@ def labels_as_a_modality(mdata):
 def test_folds_of_other_data_or_another_set_up_are_refused(kept, change, what):
     mdata, call, _ = kept
     change(mdata)
-    with pytest.raises(ValueError, match=f"holds the folds of another cross-validation. Different: .*{what}"):
+    with pytest.raises(ValueError, match=f"holds the folds of another call. Different: .*{what}"):
         cross_validate(mdata, 2, **call)
 
 

@@ -195,15 +195,16 @@ def test_data_that_are_too_large_when_dense_are_streamed(monkeypatch):
     ("value", "message"),
     [
         (np.inf, "'rna' has 1 infinite values; the first: cell 'cell7', feature 'rna_2'"),
-        (None, "1 of 30 features are the same in every cell.*'rna_2'"),
+        (np.nan, "1 of 30 features are measured in no cell.*'rna_2'"),
+        (1e21, "'rna' has 1 infinite values; the first: cell 'cell7', feature 'rna_2'"),
     ],
 )
 def test_values_on_disk_are_checked(tmp_path, value, message, monkeypatch):
     monkeypatch.setattr(_rows, "MAX_ROWS", 5)
     mdata = make_mdata(50, fraction={"rna": 1, "ephys": 1})
     X = mdata["rna"].X
-    if value is None:
-        X[:, 2] = 3
+    if np.isnan(value):
+        X[:, 2] = value
     else:
         X[mdata["rna"].obs_names.get_loc("cell7"), 2] = value
     mdata.write_h5mu(tmp_path / "x.h5mu")

@@ -18,9 +18,9 @@ def model():
 def test_cells_like_the_training_cells_are_typical(model):
     found = model.novelty(modality="ephys", indices=model.validation_indices)
     assert found["distance"].median() == pytest.approx(1, abs=0.25)
-    assert 0 < (found["tail"] < 0.1).mean() < 0.2
+    assert 0 < (found["p_value"] < 0.1).mean() < 0.2
     lacking = ~model.adata.obs_names.isin(model.adata["ephys"].obs_names)
-    assert (model.novelty(modality="ephys")["tail"].isna() == lacking).all()
+    assert (model.novelty(modality="ephys")["p_value"].isna() == lacking).all()
 
 
 @pytest.mark.parametrize("modality", ["rna", "ephys"])
@@ -39,7 +39,7 @@ def test_cells_unlike_them_are_flagged(model, modality, change):
     other[modality].X = change(other[modality].X).astype(np.float32)
     after = model.novelty(other, modality)
     assert after["distance"].median() > 1.5 * before["distance"].median()
-    assert (after["tail"] < 0.05).mean() > 0.3
+    assert (after["p_value"] < 0.05).mean() > 0.3
 
 
 def test_order_of_cells_does_not_matter(model):

@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
 import mudata
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from conftest import QUIET, fit, make_mdata
 from scvi_cae import CoupledAE
 from scvi_cae._files import write_file
+from scvi_cae.model._saving import digest
 
 
 @pytest.fixture(scope="module")
@@ -232,3 +236,206 @@ def test_sets_follow_the_names_of_cells_in_other_data(tmp_path):
         found = (model.train_indices, model.validation_indices, model.test_indices)
         for before, positions in zip(names, found, strict=True):
             assert set(other.obs_names[positions]) == before & set(other.obs_names)
+
+
+class Killed(BaseException):
+    """End of a process: nothing after it reaches the disk."""
+
+
+class Disk:
+    """Every step of writing, which fails, or kills the process, at a given step.
+
+    A step that writes contents fails twice: before it, and when it has written half.
+    """
+
+    def __init__(self, monkeypatch, fatal, error):
+        self.steps, self.fatal, self.error, self.dead = 0, fatal, error, False
+        for owner, name in (
+            (Path, "replace"),
+            (Path, "rename"),
+            (Path, "unlink"),
+            (Path, "rmdir"),
+            (Path, "mkdir"),
+            (shutil, "rmtree"),
+        ):
+            self.patch(monkeypatch, owner, name)
+        self.patch(monkeypatch, torch, "save", half=lambda payload, file: file.write(b"half"))
+        self.patch(
+            monkeypatch, mudata.MuData, "write_h5mu", half=lambda self, path: path.write_bytes(b"half")
+        )
+
+    def step(self):
+        self.steps += 1
+        self.dead |= self.steps == self.fatal and self.error is Killed
+        if self.dead or self.steps == self.fatal:
+            raise self.error
+
+    def patch(self, monkeypatch, owner, name, half=None):
+        original = getattr(owner, name)
+
+        def counted(*args, **kwargs):
+            self.step()
+            if half is not None:
+                if self.steps + 1 == self.fatal:
+                    half(*args)
+                self.step()
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counted)
+
+
+@pytest.mark.parametrize("error", [Killed, OSError(28, "No space left on device")], ids=["killed", "full"])
+@pytest.mark.parametrize("old_data", [True, False])
+@pytest.mark.parametrize("new_data", [True, False])
+def test_whatever_fails_the_old_model_or_the_new_one_is_there_whole(
+    mdata, tmp_path, monkeypatch, error, old_data, new_data
+):
+    old = fit(mdata)
+    other = make_mdata(60)
+    CoupledAE.setup_mudata(other)
+    new = fit(other, n_latent=2)
+    expected = {3: (mdata, old_data), 2: (other, new_data)}
+    found = set()
+    for fatal in range(1, 100):
+        folder = tmp_path / str(fatal)
+        old.save(folder, save_anndata=old_data)
+        (folder / "thesis.txt").write_text("precious")
+        with monkeypatch.context() as patch:
+            disk = Disk(patch, fatal, error)
+            try:
+                new.save(folder, overwrite=True, save_anndata=new_data)
+            except (Killed, OSError):
+                pass
+        with warnings.catch_warnings():
+            # Data of the old model, beside a new one without data.
+            warnings.filterwarnings("ignore", message=".*saved without data")
+            loaded = CoupledAE.load(folder)
+        n_latent = loaded.module.n_latent
+        found.add(n_latent)
+        data, has_data = expected[n_latent]
+        assert (loaded.adata is not None) == has_data
+        if has_data:
+            assert list(loaded.adata.obs_names) == list(data.obs_names)
+        assert (folder / "thesis.txt").read_text() == "precious"
+        if error is not Killed and n_latent == 3:
+            assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+        new.save(folder, overwrite=True, save_anndata=new_data)
+        names = {"model.pt", "thesis.txt", *(["mdata.h5mu"] if new_data else [])}
+        assert {path.name for path in folder.iterdir()} == names
+        if disk.steps < fatal:
+            break
+    assert found == {2, 3}
+    assert fatal > 5
+
+
+def test_a_full_disk_is_named(trained, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise RuntimeError(
+            "Can't close file (errno = 28, error message = 'No space left on device', buf = 0x1)"
+        )
+
+    monkeypatch.setattr(mudata.MuData, "write_h5mu", full)
+    with pytest.raises(OSError, match="No space left on device. Free some, or choose another place"):
+        trained.save(tmp_path / "model", save_anndata=True)
+    assert not list((tmp_path / "model").iterdir())
+
+
+def test_data_of_another_save_are_refused(mdata, tmp_path):
+    model = fit(mdata)
+    model.save(tmp_path / "a", save_anndata=True)
+    model.save(tmp_path / "b", save_anndata=True)
+    shutil.copy(tmp_path / "a" / "mdata.h5mu", tmp_path / "b" / "mdata.h5mu")
+    with pytest.raises(
+        ValueError, match="by another save. Give the data, adata=mdata, or load the model alone"
+    ):
+        CoupledAE.load(tmp_path / "b")
+    assert CoupledAE.load(tmp_path / "b", adata=mdata.copy()).is_trained
+    assert CoupledAE.load(tmp_path / "b", adata=False).is_trained
+    (tmp_path / "b" / "mdata.h5mu").write_text("junk")
+    with pytest.raises(ValueError, match="mdata.h5mu is damaged"):
+        CoupledAE.load(tmp_path / "b")
+    (tmp_path / "b" / "mdata.h5mu").unlink()
+    with pytest.warns(UserWarning, match="not there any more"):
+        assert CoupledAE.load(tmp_path / "b").adata is None
+
+
+def test_one_flipped_bit_changes_nothing_or_is_refused(trained, trained_mdata, saved, tmp_path):
+    whole, rng = (saved / "model.pt").read_bytes(), np.random.default_rng(0)
+    expected = trained.predict("rna", "ephys")
+    n_refused = 0
+    for place in rng.integers(len(whole), size=40):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        (tmp_path / "model.pt").write_bytes(damaged)
+        try:
+            model = CoupledAE.load(tmp_path, adata=False)
+        except ValueError:
+            n_refused += 1
+        else:
+            pd.testing.assert_frame_equal(model.predict("rna", "ephys", trained_mdata.copy()), expected)
+    assert n_refused > 30
+
+
+def _reverse(payload):
+    field = payload["attr_dict"]["registry_"]["field_registries"]["modality_ephys"]["state_registry"]
+    field["column_names"].reverse()
+    payload["var_names"]["ephys"].reverse()
+
+
+def _nan(payload):
+    next(x for x in payload["model_state_dict"].values() if x.is_floating_point()).fill_(np.nan)
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda payload: payload["model_state_dict"].popitem(),
+        lambda payload: payload["model_state_dict"].update(other=torch.zeros(3)),
+        lambda payload: payload["attr_dict"]["init_params_"]["non_kwargs"].update(n_latent=10**9),
+        lambda payload: payload["attr_dict"].pop("fitted"),
+        lambda payload: payload.pop("scvi_cae_saved"),
+        _reverse,
+        _nan,
+    ],
+)
+def test_what_was_altered_is_damaged(saved, tmp_path, alter):
+    payload = torch.load(saved / "model.pt", weights_only=True)
+    alter(payload)
+    torch.save(payload, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="damaged"):
+        CoupledAE.load(tmp_path, adata=False)
+
+
+def test_sizes_are_compared_before_memory_is_allocated(saved, tmp_path):
+    payload = torch.load(saved / "model.pt", weights_only=True)
+    payload["attr_dict"]["init_params_"]["non_kwargs"]["n_latent"] = 10**9
+    del payload["scvi_cae_saved"]["digest"]
+    payload["scvi_cae_saved"]["digest"] = digest(payload)
+    torch.save(payload, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="weights do not fit its settings"):
+        CoupledAE.load(tmp_path, adata=False)
+
+
+def test_weights_that_are_not_finite_are_not_saved(mdata, tmp_path):
+    model = fit(mdata)
+    with torch.no_grad():
+        next(model.module.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match="not finite"):
+        model.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("dtype", ["string", "object"])
+def test_nullable_strings_are_saved(tmp_path, dtype):
+    mdata = make_mdata()
+    for adata in (mdata, *mdata.mod.values()):
+        adata.obs["name"] = pd.array([f"a{i}" for i in range(adata.n_obs)], dtype=dtype)
+        adata.obs.index = adata.obs.index.astype(dtype)
+        adata.var.index = adata.var.index.astype(dtype)
+    CoupledAE.setup_mudata(mdata)
+    model = fit(mdata)
+    model.save(tmp_path / "model", save_anndata=True)
+    loaded = CoupledAE.load(tmp_path / "model")
+    assert list(loaded.adata.obs_names) == list(mdata.obs_names)
+    assert list(loaded.adata["rna"].obs["name"]) == list(mdata["rna"].obs["name"])
+    np.testing.assert_array_equal(loaded.get_latent_representation(), model.get_latent_representation())

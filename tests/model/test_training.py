@@ -82,7 +82,7 @@ def test_other_cells_change_nothing():
         mdata = make_mdata(missing={"ephys": 0.1})
         if spoil:
             for adata in mdata.mod.values():
-                adata.X[~adata.obs_names.isin(mdata.obs_names[:60])] *= 1e3
+                adata.X[~adata.obs_names.isin(mdata.obs_names[:60])] *= 3
         CoupledAE.setup_mudata(mdata)
         fits.append(fit(mdata, external_indexing=[np.arange(60)]))
     assert weights_equal(*fits)
@@ -238,8 +238,15 @@ def test_fewer_pairs_than_latent_dimensions():
 def test_a_feature_measured_in_no_training_cell(mdata):
     cells = mdata.obs_names.get_indexer(mdata["ephys"].obs_names)
     mdata["ephys"].X[np.isin(cells, np.arange(60)), 3] = np.nan
-    with pytest.raises(ValueError, match="'ephys': features measured in no training cell: 'ephys_3'"):
-        fit(mdata, external_indexing=[np.arange(60)])
+    with pytest.warns(UserWarning, match="'ephys': 1 features are measured in no training cell: 'ephys_3'"):
+        model = fit(mdata, external_indexing=[np.arange(60), np.arange(60, 90)])
+    predicted = model.predict("rna", "ephys").dropna(how="all")
+    assert predicted.columns[predicted.isna().any()].tolist() == ["ephys_3"]
+    quantiles = model.predict("rna", "ephys", quantiles=[0.2, 0.8]).dropna(how="all")
+    assert set(quantiles.columns[quantiles.isna().any()].get_level_values(0)) == {"ephys_3"}
+    assert np.isfinite(model.get_latent_representation(modality="ephys", indices=np.arange(60))).any()
+    for name, values in model.module.state_dict().items():
+        assert np.isfinite(values.numpy()).all(), name
 
 
 def test_three_modalities_with_any_subset_of_them():

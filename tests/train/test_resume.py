@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import warnings
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
@@ -194,6 +197,52 @@ def test_writing_takes_little_of_the_time(tmp_path, monkeypatch):
 
     fit(mdata(), max_epochs=14, checkpoint=tmp_path / "x", callbacks=[Slow()])
     assert written == [0, 4, 8, 12, 13]
+
+
+@pytest.mark.parametrize("failure", ["no folder", "disk full", "read-only"])
+def test_a_training_goes_on_when_its_file_cannot_be_written(tmp_path, monkeypatch, failure):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    class Break(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                if failure == "no folder":
+                    shutil.rmtree(folder)
+                    folder.write_text("something else")
+                elif failure == "disk full":
+                    monkeypatch.setattr(
+                        pl.Trainer, "save_checkpoint", fail(OSError(28, "No space left on device"))
+                    )
+                else:
+                    monkeypatch.setattr(Path, "replace", fail(PermissionError(13, "Permission denied")))
+
+    def fail(error):
+        def failing(*args, **kwargs):
+            raise error
+
+        return failing
+
+    monkeypatch.setattr("scvi_cae.train._resume.COST", 1e9)  # writes after each epoch
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        model = fit(mdata(), max_epochs=6, checkpoint=folder / "fit.ckpt", callbacks=[Break()])
+    assert len(model.history["train_loss"]) == 6
+    found = [str(x.message) for x in caught if "state of the training cannot be written" in str(x.message)]
+    assert len(found) == 1
+    assert str(folder / "fit.ckpt") in found[0]
+    assert ("does not exist" if failure == "no folder" else "holds an earlier state") in found[0]
+    if failure == "no folder":
+        assert folder.read_text() == "something else"
+    else:
+        assert [path.name for path in folder.iterdir()] == ["fit.ckpt"]
+
+
+def test_what_killed_processes_left_beside_the_file_is_deleted(tmp_path):
+    (tmp_path / f".{'0' * 32}-fit.ckpt").write_text("half a file")
+    (tmp_path / f".{'0' * 32}-other.ckpt").write_text("of another training")
+    fit(mdata(), checkpoint=tmp_path / "fit.ckpt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".{'0' * 32}-other.ckpt", "fit.ckpt"]
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from scvi_cae._files import write_file, write_folder
+from scvi_cae._files import check_archive, remove_unfinished, write_file, write_folder
 
-from ._files import check_output, read_mudata
+from ._files import MUDATA, SEPARATORS, check_input, check_output, ending, read_mudata
 from ._messages import note, reporting
 
 app = typer.Typer(
@@ -22,12 +22,31 @@ app = typer.Typer(
 
 MODEL_FILES = ("model.pt",)
 DEMO_FILES = ("latent.h5mu", "model", "umap.png", "training.png", "scores.csv")
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
-Input = Annotated[Path, typer.Argument(metavar="IN.h5mu", help="MuData file.", show_default=False)]
+Input = Annotated[
+    Path, typer.Argument(metavar="IN.h5mu", help="MuData file, or folder of zarr.", show_default=False)
+]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder written by 'fit'.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of split, weights and minibatches.")]
+Prepare = Annotated[
+    bool,
+    typer.Option(
+        "--prepare",
+        help="Bring the data to the model's features: those that they lack are missing values, others are left out.",
+    ),
+]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Table of names of features in the data, names in the model and, optionally, factors that convert "
+        "units, such as ephys=names.csv; implies --prepare; can be repeated."
+    ),
+]
+MinFeatures = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="With --prepare, smallest fraction of features that the data must have."),
+]
 MaxEpochs = Annotated[
     int | None,
     typer.Option(min=1, help="Number of epochs. Default: enough for 500 training steps, from 10 to 100."),
@@ -86,7 +105,17 @@ def _train(model: Any, **kwargs: Any) -> None:
     model.train(enable_progress_bar=False, callbacks=[TrainingProgress()], **kwargs)
     if model.trainer.interrupted:
         checkpoint = kwargs.get("checkpoint")
-        raise KeyboardInterrupt("" if checkpoint is None else f"the same command goes on from {checkpoint}")
+        kept = checkpoint is not None and checkpoint.exists()
+        raise KeyboardInterrupt(f"the same command goes on from {checkpoint}" if kept else "")
+
+
+def _rename_files(texts: list[str] | None) -> dict[str, Path]:
+    """Existing files of names by modality."""
+    files = {modality: Path(name) for modality, name in _pairs(texts, "ephys=names.csv").items()}
+    for path in files.values():
+        if not path.is_file():
+            raise FileNotFoundError(f"--rename: there is no file {path}. Check the path.")
+    return files
 
 
 def _load(folder: Path) -> Any:
@@ -156,6 +185,7 @@ def fit(
     check_output(out, overwrite, folder_of=MODEL_FILES)
     if checkpoint is not None:
         check_output(checkpoint, overwrite=True)
+    check_input(data)
     mdata = read_mudata(data)
 
     import scvi
@@ -184,9 +214,9 @@ def fit(
     )
     if not model.trainer.is_global_zero:
         return
-    write_folder(out, lambda folder: model.save(folder, overwrite=True))
+    write_folder(out, lambda folder: model.save(folder, overwrite=True), overwrite)
     if checkpoint is not None:
-        checkpoint.unlink()
+        checkpoint.unlink(missing_ok=True)
     note(f"Saved the model to {out}.")
 
 
@@ -195,29 +225,44 @@ def fit(
 def embed(
     model: Model,
     data: Input,
-    out: Annotated[Path, typer.Argument(metavar="OUT.h5mu", help="File to write.", show_default=False)],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT.h5mu", help="File to write, .h5mu or .zarr.", show_default=False)
+    ],
     key: Annotated[str, typer.Option(help="Key of the latents in .obsm.")] = "X_cae",
+    prepare: Prepare = False,
+    rename: Rename = None,
+    min_features: MinFeatures = 0.2,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a copy of a MuData file with latents of its cells.
 
     The joint latent is stored in .obsm[KEY], the latent of modality M in .obsm[KEY_M] and in .obsm[KEY] of
-    the modality. One of the model's modalities suffices.
+    the modality. One of the model's modalities suffices. With --prepare, too, the copy has all features of the
+    file.
     """
-    check_output(out, overwrite, suffixes=[".h5mu"])
-    mdata = read_mudata(data)
+    files = _rename_files(rename)
+    check_output(out, overwrite, MUDATA)
+    check_archive(model / "model.pt")
+    check_input(data)
     loaded = _load(model)
+    mdata = read_mudata(data)
     if not set(loaded.modalities) & set(mdata.mod):
         raise ValueError(
             f"{data} has none of the model's modalities {loaded.modalities}; it has {list(mdata.mod)}. "
             "Rename its modalities."
         )
-    loaded.write_latent(mdata, key=key)
 
-    from scvi_cae._mudata import annotations_apart
+    from scvi_cae._mudata import write_mudata
 
-    with annotations_apart():
-        write_file(out, mdata.write_h5mu)
+    from . import _query
+
+    if prepare or files:
+        query = _query.prepare(mdata, loaded, files, min_features)
+        _query.write_latent(loaded, query, mdata, key)
+    else:
+        loaded.write_latent(mdata, key=key)
+    write_file(out, lambda path: write_mudata(mdata, path))
+    remove_unfinished(out)
     note(f"Wrote {out}, with latents of {mdata.n_obs} cells in .obsm[{key!r}].")
 
 
@@ -227,23 +272,36 @@ def predict(
     model: Model,
     data: Input,
     out: Annotated[
-        Path, typer.Argument(metavar="OUT.csv", help="Table to write, .csv or .tsv.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="OUT.csv", help="Table to write, .csv, .tsv, .csv.gz or .tsv.gz.", show_default=False
+        ),
     ],
     source: Annotated[
         str, typer.Option(help="Modality to predict from, or several, such as rna,morph.", show_default=False)
     ],
     target: Annotated[str, typer.Option(help="Modality or column of labels to predict.", show_default=False)],
+    prepare: Prepare = False,
+    rename: Rename = None,
+    min_features: MinFeatures = 0.2,
     overwrite: Overwrite = False,
 ) -> None:
     """Predict a modality from others: a table of cells by features, in the units of the training data.
 
     Rows of cells that lack all sources are empty. For labels, the table holds class probabilities.
     """
-    check_output(out, overwrite, suffixes=list(SEPARATORS))
-    mdata = read_mudata(data)
+    sources, files = _names(source), _rename_files(rename)
+    check_output(out, overwrite, tuple(SEPARATORS))
+    check_archive(model / "model.pt")
+    check_input(data)
     loaded = _load(model)
-    sources = _names(source)
-    prediction = loaded.predict(sources or [], target, adata=mdata)
+    mdata = read_mudata(data)
+    query = mdata
+    if prepare or files:
+        from ._query import prepare as prepared
+
+        query = prepared(mdata, loaded, files, min_features)
+    prediction = loaded.predict(sources or [], target, adata=query).reindex(mdata.obs_names)
     empty = int(prediction.isna().all(axis=1).sum())
     if empty == len(prediction):
         raise ValueError(
@@ -251,8 +309,10 @@ def predict(
             "another --source."
         )
 
-    separator = SEPARATORS[out.suffix]
-    write_file(out, lambda path: prediction.to_csv(path, sep=separator, index_label="cell"))
+    end = ending(out, tuple(SEPARATORS)) or ""
+    options: Any = {"sep": SEPARATORS[end], "compression": "gzip" if end.endswith(".gz") else None}
+    write_file(out, lambda path: prediction.to_csv(path, index_label="cell", **options))
+    remove_unfinished(out)
     lacking = f"; {empty} of them lack {source!r} and have empty rows" if empty else ""
     note(f"Wrote {out}: {target!r} of {len(prediction)} cells from {source!r}{lacking}.")
 
@@ -286,6 +346,6 @@ def demo(
         _train(model, max_epochs=max_epochs, external_indexing=[split.train, split.validation, split.test])
         note("Scoring on held-out cells, embedding and plotting ...")
         scores = _demo.score_model(model, keys)
-        write_folder(out, lambda folder: _demo.write_results(folder, model, scores, keys, seed))
+        write_folder(out, lambda folder: _demo.write_results(folder, model, scores, keys, seed), overwrite)
     _demo.print_scores(scores)
     note(f"Wrote {', '.join(DEMO_FILES)} to {out}.")

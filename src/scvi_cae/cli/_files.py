@@ -1,4 +1,4 @@
-"""Input files, and checks of outputs before any work is done."""
+"""Files that commands read and write, checked before any work is done."""
 
 from __future__ import annotations
 
@@ -10,27 +10,54 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import pandas as pd
 
-def read_mudata(path: Path) -> Any:
-    """Read a MuData file.
+#: Endings of tables, in any case, and what separates their columns.
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
+#: Endings of MuData files, in any case; the latter are folders.
+MUDATA = (".h5mu", ".zarr")
+
+
+def ending(path: Path, endings: Sequence[str]) -> str | None:
+    """The ending of a path among those given, in any case; ``None`` if it has another."""
+    return next((end for end in endings if path.name.lower().endswith(end)), None)
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a path is the folder of a zarr store."""
+    return any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
+
+
+def check_input(path: Path) -> None:
+    """Refuse an input that is not there.
 
     Raises
     ------
-    FileNotFoundError
-        If the file does not exist.
+    OSError
+        If there is no file, or a folder that is no zarr store.
+    """
+    if path.is_dir() and not is_zarr(path):
+        raise IsADirectoryError(
+            f"{path} is a folder, and no zarr store. Give a file, or the folder of a store."
+        )
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {path}. Check the path.")
+
+
+def read_mudata(path: Path) -> Any:
+    """Read a MuData file or zarr store.
+
+    Raises
+    ------
     ValueError
         If it is not a complete MuData file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}. Check the path.")
-    import mudata
-
-    from scvi_cae._mudata import annotations_apart
+    from scvi_cae import _mudata
 
     try:
-        with warnings.catch_warnings(), annotations_apart():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            mdata = mudata.read_h5mu(path)
+            mdata = _mudata.read_mudata(path)
             if not mdata.mod:  # mudata 0.4 reads any HDF5 file, including a single AnnData
                 raise ValueError("it has no modalities")
             return mdata
@@ -41,8 +68,31 @@ def read_mudata(path: Path) -> Any:
         ) from error
 
 
+def read_names(path: Path) -> pd.DataFrame:
+    """Read a table that renames features: names in the data, names in the model and, optionally, factors.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a table.
+    """
+    import pandas as pd
+
+    separator = SEPARATORS[ending(path, tuple(SEPARATORS)) or ".csv"]
+    try:
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        if table.shape[1] not in (2, 3):
+            raise ValueError(f"it has {table.shape[1]} columns")
+        return table.assign(factor=1.0) if table.shape[1] == 2 else table.astype({table.columns[2]: float})
+    except ValueError as error:  # pandas' errors of parsing are ValueErrors
+        raise ValueError(
+            f"{path} is not a table of names ({error}). It needs a line of headings, and two or three columns: names in "
+            "the data, names in the model, and factors that convert units."
+        ) from error
+
+
 def check_output(
-    path: Path, overwrite: bool, suffixes: Sequence[str] = (), folder_of: Sequence[str] = ()
+    path: Path, overwrite: bool, endings: Sequence[str] = (), folder_of: Sequence[str] = ()
 ) -> None:
     """Refuse an output that cannot or should not be written.
 
@@ -52,32 +102,35 @@ def check_output(
         Path of the output.
     overwrite
         Whether it may already exist.
-    suffixes
-        Suffixes of supported file formats; any if empty.
+    endings
+        Endings of supported file formats, in any case; any if empty. What ends in .zarr is a folder.
     folder_of
-        Names of the contents if the output is a folder. A folder with other contents is never replaced.
+        Names of the contents if the output is a folder. Nothing is written to a folder with other contents.
 
     Raises
     ------
     ValueError
-        If the suffix is unknown, or a folder has other contents.
+        If the ending is unknown, or a folder has other contents.
     OSError
         If the output exists and ``overwrite`` is false, or its parent folder does not exist or is not
         writable, or there is a folder in place of a file, or the reverse.
     """
-    if suffixes and path.suffix not in suffixes:
+    end = ending(path, endings)
+    if endings and end is None:
+        plain = " or ".join(name for name in endings if not name.endswith(".gz"))
+        packed = ", or one of these and .gz" if any(name.endswith(".gz") for name in endings) else ""
         raise ValueError(
-            f"{path}: unknown format {path.suffix!r}. Choose a name that ends in {' or '.join(suffixes)}."
+            f"{path}: unknown format {path.suffix!r}. Choose a name that ends in {plain}{packed}."
         )
     if path.exists():
-        if path.is_dir() != bool(folder_of):
+        if path.is_dir() != (bool(folder_of) or (end == ".zarr" and is_zarr(path))):
             raise OSError(f"{path} is a {'folder' if path.is_dir() else 'file'}. Choose another name.")
         if not overwrite:
             raise FileExistsError(f"{path} already exists. Choose another name, or pass --overwrite.")
         others = [item.name for item in path.iterdir() if item.name not in folder_of] if folder_of else []
         if others:
             raise ValueError(
-                f"{path} has other contents, which --overwrite would delete: "
+                f"{path} has other contents, which are not to be mixed with the results: "
                 f"{', '.join(sorted(others)[:5])}. Choose another folder."
             )
     parent = path.absolute().parent

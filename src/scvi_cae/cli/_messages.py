@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from contextlib import contextmanager
@@ -14,6 +15,73 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FAILED, INTERRUPTED = 1, 130
+
+
+#: Arguments in Python, and the options that give them.
+OPTIONS = {
+    "modalities": "--modalities",
+    "layers": "--layer",
+    "likelihoods": "--likelihood",
+    "batch_key": "--batch-key",
+    "labels_key": "--labels-key",
+    "stratify_by": "--stratify-by",
+    "n_latent": "--n-latent",
+    "max_epochs": "--max-epochs",
+    "train_size": "--train-size",
+    "source": "--source",
+    "rename": "--rename",
+    "min_features": "--min-features",
+}
+#: Other advice of the library, and the same for commands.
+PHRASES = {
+    r"Data with others are brought to them by CoupledAE\.prepare_query_mudata\(mdata, model\), with rename= for other "
+    r"names": "--prepare brings the data to them, with --rename if names differ",
+    r"(?:[Ss]ee |by )?\b(?:scvi_cae\.)?(?:CoupledAE\.)?prepare_query_mudata(?:\([^)]*\))?": "--prepare",
+    r"\{name in the data: name in the model\}": "FILE",
+    r"train_size, validation_size, stratify_by or external_indexing": "--train-size, --stratify-by or --seed",
+    r", and a pair can be left uncoupled: CoupledAE\(mdata, coupling=\{\.\.\.\}\)": "",
+    r"Use larger minibatches: batch_size=\d+": "Choose a smaller --n-latent",
+    r"batch_size=(\d+) is": r"A minibatch of \1 cells is",
+    r"train\(plan_kwargs=\{'lr': \.\.\.\}\)": "see CoupledAE.train in Python",
+    r"train\(checkpoint=\.\.\.\)": "--checkpoint",
+    r"Repeat the call": "Repeat the command",
+    r"CoupledAE\.save\(\)": "'scvi-cae fit'",
+    r"overwrite=True": "--overwrite",
+    r"setup_mudata\(mdata, (.*?\})\)": r"\1",
+    r"(?:CoupledAE|train)\((\w+)\)": r"\1",
+}
+ARGUMENT = re.compile(
+    rf"\b({'|'.join(OPTIONS)})(?:\[('[^']*')\])?=(\{{.*?\}}|\[.*?\]|'[^']*'|\.\.\.|[\w.]*\w)"
+)
+NAMED = re.compile(rf"\b({'|'.join(OPTIONS)})(?:\[('[^']*')\])?(?=: no row| names| must (?:say|have|be))")
+
+
+def in_options(message: str) -> str:
+    """A message of the library in one line, with options in place of arguments in Python.
+
+    Parameters
+    ----------
+    message
+        The message.
+    """
+
+    def option(found: re.Match[str]) -> str:
+        name, modality, value = (*found.groups(), "")[:3]
+        if value.startswith("{"):  # {'rna': 'counts'} is rna=counts
+            value = value[1:-1].replace(": ", "=").replace("...", "NAME")
+        elif value.startswith("["):  # ['rna', 'ephys'] is rna,ephys
+            value = value[1:-1].replace(", ", ",")
+        value = value.replace("...", "")
+        value = f"{modality}={value}" if modality and value else modality or value
+        return f"{OPTIONS[name]} {value}".replace("'", "").rstrip()
+
+    for python, words in PHRASES.items():
+        message = re.sub(python, words, message)
+    message = NAMED.sub(option, ARGUMENT.sub(option, message))
+    # Words with an underscore are no English.
+    for name in filter(lambda name: "_" in name, OPTIONS):
+        message = re.sub(rf"\b{name}\b", OPTIONS[name], message)
+    return " ".join(message.split())
 
 
 def note(message: str) -> None:
@@ -33,7 +101,7 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    note(f"Warning: {message}")
+    note(f"Warning: {in_options(str(message))}")
 
 
 @contextmanager
@@ -60,7 +128,7 @@ def reporting() -> Iterator[None]:
                 raise
             # str() of a KeyError is the repr of its message.
             text = error.args[0] if isinstance(error, KeyError) else error
-            note(f"Error: {' '.join(str(text).split())}")
+            note(f"Error: {in_options(str(text))}")
             raise typer.Exit(FAILED) from None
         finally:
             logging.disable(logging.NOTSET)

@@ -10,6 +10,7 @@ from ._fields import (
     has_column,
     obs_column,
 )
+from ._identity import fingerprints
 from ._labels import AlignedLabels, category_codes, category_names, indicators
 from ._latents import check_latent_key, write_latents
 from ._matrix import AlignedMatrix, has_values, modality_matrix
@@ -53,6 +54,7 @@ __all__ = [
     "check_not_view",
     "check_split",
     "draw_split",
+    "fingerprints",
     "given_split",
     "held_out",
     "has_column",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from itertools import combinations
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from scipy import sparse
 from scvi_cae._arguments import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -70,8 +71,18 @@ def check_mudata(mdata: MuData) -> None:
         raise ValueError(
             "The MuData has no modalities. If it was read from a file, is that a MuData's (.h5mu)?"
         )
-    if getattr(mdata, "axis", 0) != 0:
-        raise ValueError("The MuData's modalities share features, not cells (axis=1); build it with axis=0.")
+    axis = getattr(mdata, "axis", 0)
+    if axis != 0:
+        what = {1: "share features, not cells", -1: "are not matched by cells"}.get(
+            axis, "are not matched by cells"
+        )
+        raise ValueError(f"The MuData's modalities {what} (axis={axis}); build it with axis=0.")
+    nested = [name for name, part in mdata.mod.items() if isinstance(part, MuData)]
+    if nested:
+        raise ValueError(
+            f"Modality {shorten(nested)} is itself a MuData. Put its modalities beside the others: "
+            f"mudata.MuData({{**mdata.mod, **mdata[{nested[0]!r}].mod}}), without {nested[0]!r}."
+        )
     check_unique(
         mdata.obs_names,
         "The MuData",
@@ -223,8 +234,20 @@ def check_in_memory(matrix: Any, modality: str | None, layer: str | None) -> Non
         )
 
 
-def check_numbers(matrix: Any, modality: str | None, layer: str | None = None) -> None:
-    """Check that a matrix holds real numbers and that its rows can be read."""
+def check_numbers(
+    matrix: Any, modality: str | None, layer: str | None = None, features: pd.Index | None = None
+) -> None:
+    """Check that a matrix holds real numbers and that its rows can be read.
+
+    Parameters
+    ----------
+    matrix
+        The matrix.
+    modality, layer
+        Its names for the message.
+    features
+        Names of its columns, to name those that hold other things than numbers.
+    """
     name = describe(modality, layer)
     if type(matrix).__module__.partition(".")[0] == "dask":
         raise TypeError(
@@ -233,10 +256,13 @@ def check_numbers(matrix: Any, modality: str | None, layer: str | None = None) -
         )
     dtype = getattr(matrix, "dtype", None)
     if dtype is None or dtype.kind not in "fiub":
-        code = matrix_code(layer)
+        adata = "adata" if modality is None else f"mdata[{modality!r}]"
+        frame = f"{adata}.to_df({'' if layer is None else repr(layer)})"
+        code = f"{adata}.X" if layer is None else f"{adata}.layers[{layer!r}]"
         raise TypeError(
-            f"{name} must hold real numbers, not {dtype}. Convert it, with NaN for missing values: "
-            f"{code} = {code}.astype('float32')."
+            f"{name} must hold real numbers, not {dtype}{_strange_values(matrix, features)}. Convert it, with NaN for "
+            f"missing values and for text: {code} = {frame}.apply(pandas.to_numeric, errors='coerce')"
+            ".to_numpy('float64', na_value=numpy.nan)."
         )
     if isinstance(matrix, CSCDataset):
         raise ValueError(
@@ -244,6 +270,20 @@ def check_numbers(matrix: Any, modality: str | None, layer: str | None = None) -
             "all. Read it into memory (adata.to_memory()), and write it by cells if it does not stay there: "
             "adata.X = adata.X.tocsr()."
         )
+
+
+def _strange_values(matrix: Any, features: pd.Index | None) -> str:
+    """Which columns of a matrix of objects hold what other than numbers, in words."""
+    if features is None or not isinstance(matrix, np.ndarray) or matrix.ndim != 2:
+        return ""
+    found = {}
+    for feature, column in zip(features, matrix.T, strict=True):
+        strange = [x for x in column.tolist() if isinstance(x, bool) or not isinstance(x, Real)]
+        if strange:
+            found[str(feature)] = strange[0]
+    parts = [f"{feature!r} has {value!r}" for feature, value in list(found.items())[:5]]
+    more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
+    return f" ({'; '.join(parts)}{more})" if parts else ""
 
 
 def check_finite(scan: Scan, modality: str, obs_names: pd.Index, var_names: pd.Index) -> None:
@@ -271,23 +311,31 @@ def infinite_error(
     """The error for ``n`` infinite values, of which the first is of ``cell`` and ``feature``."""
     return ValueError(
         f"{describe(modality, layer)} has {n} infinite values; the first: cell {str(cell)!r}, feature "
-        f"{str(feature)!r}. Replace them by NaN if they are missing."
+        f"{str(feature)!r}. Replace them by NaN if they are missing. A value beyond 1e15 counts as infinite."
     )
 
 
 def check_features_vary(scan: Scan, modality: str, var_names: pd.Index) -> None:
-    """Check that every feature is measured in some cell and differs between cells, also as float32."""
+    """Check that every feature is measured in some cell, and some feature varies; warn of those that do not."""
     missing, constant = np.isnan(scan.low), scan.low == scan.high
-    for which, problem in (
-        (missing, "measured in no cell (all NaN)"),
-        (constant, "the same in every cell (in single precision)"),
-    ):
-        if which.any():
-            raise ValueError(
-                f"Modality {modality!r}: {which.sum()} of {len(var_names)} features are {problem}: "
-                f"{shorten(var_names[which])}. They are uninformative; remove them, "
-                f"for example mdata.mod[{modality!r}] = mdata[{modality!r}][:, keep].copy(); mdata.update()."
-            )
+    if missing.any():
+        raise ValueError(
+            f"Modality {modality!r}: {missing.sum()} of {len(var_names)} features are measured in no cell (all NaN): "
+            f"{shorten(var_names[missing])}. Remove them: keep = ~numpy.isnan(mdata[{modality!r}].X).all(0); "
+            f"mdata.mod[{modality!r}] = mdata[{modality!r}][:, keep].copy(); mdata.update()."
+        )
+    if constant.all():
+        raise ValueError(
+            f"Modality {modality!r}: every feature is the same in every cell, so that nothing can be learnt from it. "
+            "Leave it out: modalities=[...]."
+        )
+    if constant.any():
+        warnings.warn(
+            f"Modality {modality!r}: {constant.sum()} of {len(var_names)} features are the same in every cell: "
+            f"{shorten(var_names[constant])}. They inform nothing, and are predicted as their constant.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def warn_if_unmeasured(measured: np.ndarray, modality: str, obs_names: pd.Index) -> None:
@@ -301,15 +349,37 @@ def warn_if_unmeasured(measured: np.ndarray, modality: str, obs_names: pd.Index)
         )
 
 
-def check_counts(scan: Scan, modality: str, layer: str | None) -> None:
-    """Check that values are raw counts."""
+def check_counts(scan: Scan, modality: str, layer: str | None, layers: Iterable[str | None]) -> None:
+    """Check that values are raw counts.
+
+    Parameters
+    ----------
+    scan
+        Properties of the matrix.
+    modality
+        Key of the modality.
+    layer
+        Layer that is read, ``None`` for ``X``.
+    layers
+        Layers of the modality.
+    """
     lowest = np.nanmin(scan.low) if len(scan.low) else 0
     if not scan.whole or lowest < 0:
+        matrix = "X" if layer is None else f"layer {layer!r}"
+        code = f"mdata[{modality!r}].X" if layer is None else f"mdata[{modality!r}].layers[{layer!r}]"
+        advice = "Normalised values cannot be turned back into counts by rounding."
+        if lowest >= 0:
+            advice = f"Expected counts, as of RSEM or kallisto, can be rounded: {code} = numpy.rint({code})."
         what = f"negative values (down to {lowest:g})" if lowest < 0 else "values that are not whole numbers"
+        others = [key for key in layers if key is not None and key != layer]
+        elsewhere = ""
+        if others:
+            elsewhere = f"Name the layer that holds the counts: layers={{{modality!r}: {others[0]!r}}}. "
+        elif layer is None:
+            elsewhere = f"Keep the counts in a layer and name it: layers={{{modality!r}: 'counts'}}. "
         raise ValueError(
-            f"Modality {modality!r}: likelihood 'negative_binomial' is for raw counts, but "
-            f"{'X' if layer is None else f'layer {layer!r}'} has {what}. Name the layer that holds the "
-            f"counts: layers={{{modality!r}: 'counts'}}."
+            f"Modality {modality!r}: likelihood 'negative_binomial' is for raw counts, but {matrix} has {what}. "
+            f"{elsewhere}{advice}"
         )
 
 
@@ -326,13 +396,15 @@ def warn_if_counts(scan: Scan, modality: str) -> None:
         )
 
 
-def check_paired(present: Mapping[str, np.ndarray]) -> list[tuple[str, str]]:
+def check_paired(present: Mapping[str, np.ndarray], hint: str = "") -> list[tuple[str, str]]:
     """Check that every modality shares cells with another one.
 
     Parameters
     ----------
     present
         Boolean mask over all cells for each modality and column of labels.
+    hint
+        What may be wrong with names of cells, for the message.
 
     Returns
     -------
@@ -354,8 +426,8 @@ def check_paired(present: Mapping[str, np.ndarray]) -> list[tuple[str, str]]:
         if not any(name in pair for pair in paired):
             raise ValueError(
                 f"No cell of modality {name!r} has another modality: nothing couples it to the others. Cells "
-                "are matched by obs_names; check that modalities use the same ones, for example "
-                f"{shorten(list(present))} in mdata[...].obs_names."
+                "are matched by obs_names; "
+                + (hint or f"check that {shorten(list(present))} use the same ones in mdata[...].obs_names.")
             )
     unpaired = [pair for pair in all_pairs if pair not in paired]
     if unpaired:

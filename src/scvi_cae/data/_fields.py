@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,11 @@ from ._checks import (
     warn_if_counts,
     warn_if_unmeasured,
 )
-from ._labels import category_names
+from ._labels import label_names
 from ._matrix import AlignedMatrix, match_features, modality_matrix
-from ._scan import scan
+from ._names import near_misses, transposed
+from ._scan import origins, scan
+from ._suspicious import warn_if_alike, warn_if_far
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +41,9 @@ if TYPE_CHECKING:
     from scvi_cae.module.likelihoods import DataKind
 
     from ._scan import Scan
+
+
+logger = logging.getLogger("scvi_cae")
 
 
 def _table(title: str, column: str, names: list[str]) -> rich.table.Table:
@@ -160,12 +166,12 @@ class ModalityField(Field):
         check_modality(mdata, self.modality, self.layer)
         adata = mdata.mod[self.modality]
         matrix = modality_matrix(mdata, self.modality, self.layer)
-        check_numbers(matrix, self.modality)
+        check_numbers(matrix, self.modality, self.layer, adata.var_names)
         found = scan(matrix)
         self.measured = found.measured
         check_finite(found, self.modality, adata.obs_names, adata.var_names)
         if self.data_kind == "counts":
-            check_counts(found, self.modality, self.layer)
+            check_counts(found, self.modality, self.layer, adata.layers)
         return found
 
     def validate_field(self, mdata: MuData) -> None:
@@ -176,13 +182,19 @@ class ModalityField(Field):
         """Check the modality and register its features."""
         found = self._checked(mdata)
         check_not_empty(mdata, self.modality)
-        var_names = mdata.mod[self.modality].var_names
+        obs_names, var_names = mdata.mod[self.modality].obs_names, mdata.mod[self.modality].var_names
         if self.to_train:
             check_features_vary(found, self.modality, var_names)
+            warn_if_alike(found, self.modality, obs_names, len(var_names))
             if self.data_kind != "counts":
                 warn_if_counts(found, self.modality)
-        warn_if_unmeasured(found.measured, self.modality, mdata.mod[self.modality].obs_names)
+                matrix = modality_matrix(mdata, self.modality, self.layer)
+                warn_if_far(matrix, found, self.modality, obs_names, var_names)
+        warn_if_unmeasured(found.measured, self.modality, obs_names)
         state: dict[str, Any] = {"column_names": [str(name) for name in var_names]}
+        origin = origins(found) if self.data_kind == "values" else None
+        if origin is not None:
+            state["origins"] = origin.tolist()
         if self.length_key is not None:
             state["lengths"] = gene_lengths(mdata.mod[self.modality], self.modality, self.length_key).tolist()
         return state
@@ -249,12 +261,22 @@ def obs_column(mdata: MuData, key: str, modality: str | None = None) -> pd.Serie
     ------
     KeyError
         If no table has the column.
+    ValueError
+        If a table has it twice.
     """
     if modality is not None and modality in mdata.mod and key in mdata[modality].obs:
-        return mdata[modality].obs[key].astype(object).reindex(mdata.obs_names)
+        return (
+            _column(mdata[modality].obs, key, f"mdata[{modality!r}].obs")
+            .astype(object)
+            .reindex(mdata.obs_names)
+        )
     if key in mdata.obs:
-        return mdata.obs[key]
-    tables = [adata.obs[key].astype(object) for adata in mdata.mod.values() if key in adata.obs]
+        return _column(mdata.obs, key, "mdata.obs")
+    tables = [
+        _column(adata.obs, key, f"mdata[{name!r}].obs").astype(object)
+        for name, adata in mdata.mod.items()
+        if key in adata.obs
+    ]
     if not tables:
         known = sorted({*mdata.obs, *(name for adata in mdata.mod.values() for name in adata.obs)})
         raise KeyError(
@@ -263,6 +285,17 @@ def obs_column(mdata: MuData, key: str, modality: str | None = None) -> pd.Serie
     column = tables[0].reindex(mdata.obs_names)
     for other in tables[1:]:
         column = column.where(column.notna(), other.reindex(mdata.obs_names))
+    return column
+
+
+def _column(table: Any, key: str, where: str) -> pd.Series:
+    """A column that a table has once."""
+    column = table[key]
+    if column.ndim > 1:
+        raise ValueError(
+            f"{where} has {column.shape[1]} columns named {key!r}. Keep one: "
+            f"{where} = {where}.loc[:, ~{where}.columns.duplicated()]."
+        )
     return column
 
 
@@ -277,6 +310,10 @@ def has_column(mdata: MuData, key: str) -> bool:
         Name of the column.
     """
     return key in mdata.obs or any(key in adata.obs for adata in mdata.mod.values())
+
+
+#: Largest number of categories that may be numbers with decimals, or as many as there are cells.
+_MAX_NUMBERS = 20
 
 
 class ObsField(Field):
@@ -310,13 +347,36 @@ class ObsField(Field):
     def register_field(self, mdata: MuData) -> dict:
         """Register the categories."""
         self.validate_field(mdata)
-        categories = np.unique(self._names(mdata).dropna().to_numpy(dtype=str))
+        column, names = obs_column(mdata, self._column, self._modality), self._names(mdata)
+        words = column[column.notna() & names.isna()].astype(str).str.strip()
+        words = words[words != ""]
+        if len(words):
+            warnings.warn(
+                f"Column {self._column!r}: {len(words)} cells have the text {shorten(words.unique())}, which is taken "
+                f"for a missing value: {shorten(words.index)}. If it is a name, write it otherwise.",
+                UserWarning,
+                stacklevel=2,
+            )
+        self._check_categorical(column[names.notna()], names.dropna())
+        categories = np.unique(names.dropna().to_numpy(dtype=str))
         if len(categories) < self._min_categories:
             raise ValueError(
                 f"Column {self._column!r} has {len(categories)} class ({shorten(categories)}): labels that inform "
                 f"the model must have at least {self._min_categories}."
             )
         return {"categories": categories.tolist()}
+
+    def _check_categorical(self, values: pd.Series, names: pd.Series) -> None:
+        """Check that there are fewer categories than cells, as a continuous column and names of cells do not have."""
+        n_categories = names.nunique()
+        numbers = [x for x in values.unique().tolist() if isinstance(x, (float, np.floating))]
+        continuous = any(not float(x).is_integer() for x in numbers) and n_categories > _MAX_NUMBERS
+        if len(names) > _MAX_NUMBERS and (n_categories == len(names) or continuous):
+            raise ValueError(
+                f"Column {self._column!r} has {n_categories} different values in {len(names)} cells, such as "
+                f"{shorten(names.unique(), 3)}: it holds no categories. Give a column of types or batches, or make "
+                f"categories of it: pandas.cut(mdata.obs[{self._column!r}], 5).astype(str)."
+            )
 
     def transfer_field(self, state_registry: dict, mdata_target: MuData, **kwargs: Any) -> dict:
         """Keep the categories; another MuData need not have the column."""
@@ -335,7 +395,7 @@ class ObsField(Field):
         return state_registry
 
     def _names(self, mdata: MuData) -> pd.Series:
-        return category_names(obs_column(mdata, self._column, self._modality))
+        return label_names(obs_column(mdata, self._column, self._modality))
 
     def get_summary_stats(self, state_registry: dict) -> dict:
         """Number of categories."""
@@ -377,8 +437,17 @@ class PairsField(Field):
             ).present
             for field in self._modalities
         }
-        present |= {key: category_names(obs_column(mdata, key)).notna().to_numpy() for key in self._labels}
-        return {"pairs": [list(pair) for pair in check_paired(present)]}
+        modalities = list(present)
+        misses = near_misses({name: mdata.mod[name].obs_names for name in modalities})
+        present |= {key: label_names(obs_column(mdata, key)).notna().to_numpy() for key in self._labels}
+        hints = [str(miss) for miss in misses] or transposed({name: mdata.mod[name] for name in modalities})
+        pairs = check_paired(present, " ".join(hints))
+        if misses:
+            warnings.warn(" ".join(map(str, misses)), UserWarning, stacklevel=2)
+        sizes = ", ".join(f"{mask.sum()} with {name!r}" for name, mask in present.items())
+        shared = ", ".join(f"{(present[i] & present[j]).sum()} with {i!r} and {j!r}" for i, j in pairs)
+        logger.info("%d cells: %s; pairs: %s.", mdata.n_obs, sizes, shared)
+        return {"pairs": [list(pair) for pair in pairs]}
 
     def transfer_field(self, state_registry: dict, mdata_target: MuData, **kwargs: Any) -> dict:
         """Keep the pairs."""

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+#: Words that ``astype(str)`` makes of missing values.
+MISSING_WORDS = ("nan", "NaN", "None", "<NA>", "NaT")
+
+
 def category_names(column: pd.Series) -> pd.Series:
     """Names of categories as text.
 
@@ -40,6 +44,18 @@ def category_names(column: pd.Series) -> pd.Series:
     return pd.Series([name(value) for value in column.tolist()], index=column.index, dtype=object)
 
 
+def label_names(column: pd.Series) -> pd.Series:
+    """:func:`category_names`, ``None`` also for a word that ``astype(str)`` makes of a missing value.
+
+    Parameters
+    ----------
+    column
+        ``(n_cells,)`` categories of any type.
+    """
+    names = category_names(column)
+    return names.where(~names.isin(MISSING_WORDS), None)
+
+
 def category_codes(column: pd.Series, categories: Sequence[str]) -> np.ndarray:
     """Number of each cell's category.
 
@@ -56,7 +72,7 @@ def category_codes(column: pd.Series, categories: Sequence[str]) -> np.ndarray:
     """
     numbers = {name: number for number, name in enumerate(categories)}
     # None is not among them.
-    return np.array([numbers.get(name, -1) for name in category_names(column)], dtype=np.int64)
+    return np.array([numbers.get(name, -1) for name in label_names(column)], dtype=np.int64)
 
 
 def indicators(codes: np.ndarray, n_categories: int) -> np.ndarray:

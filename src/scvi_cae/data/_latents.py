@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scvi_cae._arguments import shorten
 
 from ._checks import check_not_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     import pandas as pd
     from mudata import MuData
 
@@ -62,6 +66,15 @@ def write_latents(
     sets
         ``(n_cells,)`` sets of the cells.
     """
+    nowhere = np.isnan(joint).any(1)
+    if nowhere.any():
+        warnings.warn(
+            f"{nowhere.sum()} cells have none of the model's modalities, and NaN for a latent, which scanpy refuses: "
+            f"{shorten(mdata.obs_names[nowhere])}. Leave them out: "
+            f"mdata = mdata[np.isfinite(mdata.obsm[{key!r}]).all(1)].copy().",
+            UserWarning,
+            stacklevel=3,
+        )
     mdata.obsm[key] = joint
     for name, z in of_modalities.items():
         mdata.obsm[f"{key}_{name}"] = z

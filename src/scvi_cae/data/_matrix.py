@@ -13,7 +13,7 @@ from scvi_cae._arguments import shorten
 
 from ._aligned import Aligned, CellBlock
 from ._checks import infinite_error
-from ._rows import on_disk, read_rows
+from ._rows import MAX_VALUE, on_disk, read_rows
 from ._scan import measured_rows
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def match_features(names: pd.Index, features: Sequence[str], modality: str) -> n
         problems += [f"has {len(unknown)} features unknown to it: {shorten(unknown)}"] if len(unknown) else []
         raise ValueError(
             f"Modality {modality!r} {' and '.join(problems)}. Its features must be the {len(wanted)} that "
-            "the model was set up with, in any order; select or rename them by var_names."
+            "the model was set up with, in any order. Data with others are brought to them by "
+            "CoupledAE.prepare_query_mudata(mdata, model), with rename= for other names."
         )
     return columns
 
@@ -89,6 +90,8 @@ class AlignedMatrix(Aligned):
     batches
         ``(n_cells, n_batches)`` indicators of the technical batches of the MuData's cells, a row of 0 where unknown;
         ``None`` for a modality without technical batches.
+    origin
+        ``(n_features,)`` values to subtract from features that lie far from 0; ``None`` if none does.
     measured
         Boolean ``(n_rows,)``: which rows of the modality hold a value, if a scan of the matrix has found that already.
 
@@ -105,12 +108,14 @@ class AlignedMatrix(Aligned):
         layer: str | None,
         features: Sequence[str],
         batches: np.ndarray | None = None,
+        origin: np.ndarray | None = None,
         measured: np.ndarray | None = None,
     ) -> None:
         self.n_features = len(features)
         self._batches = batches
         self._measured = measured
         self._columns: np.ndarray | None = None
+        self._origin: np.ndarray | None = None
         if modality not in mdata.mod:
             self._rows = np.full(mdata.n_obs, -1)
             self._matrix = None
@@ -123,6 +128,9 @@ class AlignedMatrix(Aligned):
         columns = match_features(adata.var_names, features, modality)
         if not np.array_equal(columns, np.arange(self.n_features)):
             self._columns = columns
+        if origin is not None:
+            self._origin = np.zeros(len(columns))
+            self._origin[columns] = origin
 
     @cached_property
     def present(self) -> np.ndarray:
@@ -151,16 +159,16 @@ class AlignedMatrix(Aligned):
         rows = self._rows[cells]
         order = np.argsort(rows)
         in_order = bool((order[1:] > order[:-1]).all())
-        stored = read_rows(self._matrix, rows if in_order else rows[order])
+        stored = read_rows(self._matrix, rows if in_order else rows[order], self._origin)
         entries = stored.data if sparse.issparse(stored) else stored
-        if np.isinf(entries).any():
+        infinite = np.abs(entries) > MAX_VALUE
+        if infinite.any():
             row, column = stored.tocoo().coords if sparse.issparse(stored) else np.indices(stored.shape)
-            where = np.isinf(entries)
             raise infinite_error(
                 self._modality,
-                int(where.sum()),
-                self._cells[cells[order[row[where][0]]]],
-                self._stored_features[column[where][0]],
+                int(infinite.sum()),
+                self._cells[cells[order[row[infinite][0]]]],
+                self._stored_features[column[infinite][0]],
             )
         return CellBlock(
             cells, stored if in_order else stored[np.argsort(order)], self._columns, self.n_features

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MAX_ROWS = 4096
 #: Largest number of unneeded rows to read rather than start another read, which costs as much (2 ms in anndata).
 MAX_GAP = 1024
+#: Largest absolute value: the sum of a few thousand squares of such values is finite in single precision.
+MAX_VALUE = 1e15
 #: Largest number of stored values of a sparse matrix that are checked together.
 _MAX_STORED = 4_000_000
 
@@ -62,7 +64,7 @@ def _runs(rows: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def read_rows(matrix: Any, rows: np.ndarray) -> Any:
+def read_rows(matrix: Any, rows: np.ndarray, origin: np.ndarray | None = None) -> Any:
     """Some rows, in memory as float32.
 
     Parameters
@@ -71,10 +73,12 @@ def read_rows(matrix: Any, rows: np.ndarray) -> Any:
         Dense or sparse matrix, in memory or on disk.
     rows
         Numbers of the rows, ascending.
+    origin
+        ``(n_features,)`` values to subtract before the cast to float32.
 
     Returns
     -------
-    ``(len(rows), n_features)`` array, or sparse matrix if ``matrix`` is one. Values beyond the range of float32 are
+    ``(len(rows), n_features)`` array, or sparse matrix if ``matrix`` is one and has no origin. Values beyond the range of float32 are
     infinite.
     """
     if not on_disk(matrix) or not len(rows):
@@ -92,7 +96,9 @@ def read_rows(matrix: Any, rows: np.ndarray) -> Any:
             else np.concatenate(parts)
         )
     if sparse.issparse(found):
-        found = found.tocsr()
+        found = found.tocsr() if origin is None else found.toarray()
+    if origin is not None:
+        found = found - origin
     with np.errstate(over="ignore"):
         return found.astype(np.float32, copy=False)
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-from ._rows import any_nan, row_chunks
+from ._rows import MAX_VALUE, any_nan, row_chunks
+
+#: Largest distance from a whole number, relative to it, that is rounding error of arithmetic with counts.
+_ROUNDING = 1e-9
+#: Distance of a feature from 0, relative to its range, at which single precision has few digits left for the range.
+FAR_FROM_ZERO = 1e3
 
 
 def _measured(block: Any) -> np.ndarray:
@@ -30,8 +36,8 @@ def measured_rows(matrix: Any) -> np.ndarray:
 
 
 def _extremes(block: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest value of each column, as float32, NaN where it has none."""
-    values = block.astype(np.float32, copy=False)
+    """Least and greatest value of each column, NaN where it has none."""
+    values = block.astype(np.float64, copy=False)
     if sparse.issparse(values):
         columns = values.tocsc()
         low, high = (np.asarray(x.todense()).ravel() for x in (columns.nanmin(0), columns.nanmax(0)))
@@ -47,15 +53,17 @@ class Scan(NamedTuple):
     measured
         Boolean ``(n_rows,)``: which rows hold a value that is not NaN.
     low, high
-        ``(n_features,)`` float32 least and greatest value of each feature, NaN where all are.
+        ``(n_features,)`` least and greatest value of each feature, NaN where all are.
     n_infinite
-        Number of values that are infinite as float32.
+        Number of values that are infinite, or beyond :data:`~scvi_cae.data._rows.MAX_VALUE`.
     first_infinite
         Row and column of the first one, if any.
     whole
-        Whether all values are whole numbers or NaN.
+        Whether all values are whole numbers, up to rounding error, or NaN.
     gaps
         Whether any value is NaN.
+    digests
+        ``(n_rows,)`` bytes that are the same for rows with the same values.
     """
 
     measured: np.ndarray
@@ -65,6 +73,40 @@ class Scan(NamedTuple):
     first_infinite: tuple[int, int] | None
     whole: bool
     gaps: bool
+    digests: np.ndarray
+
+
+def _digests(block: Any) -> list[bytes]:
+    """Digest of each row of a matrix in memory."""
+    if sparse.issparse(block):
+        rows = block.tocsr()
+        rows.sum_duplicates()
+        rows.eliminate_zeros()
+        pieces = [
+            rows.indices[start:stop].tobytes() + rows.data[start:stop].tobytes()
+            for start, stop in zip(rows.indptr[:-1], rows.indptr[1:], strict=True)
+        ]
+    else:
+        pieces = [row.tobytes() for row in np.ascontiguousarray(block)]
+    return [blake2b(piece, digest_size=8).digest() for piece in pieces]
+
+
+def origins(found: Scan) -> np.ndarray | None:
+    """Values to subtract from features before they are cast to single precision.
+
+    Parameters
+    ----------
+    found
+        Properties of a matrix.
+
+    Returns
+    -------
+    ``(n_features,)``: the middle of a feature that lies farther from 0 than :data:`FAR_FROM_ZERO` times its range, of
+    which single precision would keep less than four digits; 0 for others. ``None`` if there are no such features.
+    """
+    far = np.fmax(np.abs(found.low), np.abs(found.high)) > FAR_FROM_ZERO * (found.high - found.low)
+    far &= found.high > found.low
+    return np.where(far, (found.low + found.high) / 2, 0.0) if far.any() else None
 
 
 def scan(matrix: Any) -> Scan:
@@ -77,13 +119,14 @@ def scan(matrix: Any) -> Scan:
     """
     n_features = matrix.shape[1]
     measured = []
-    low, high = np.full((2, n_features), np.nan, dtype=np.float32)
+    low, high = np.full((2, n_features), np.nan)
     n_infinite, first, whole, gaps = 0, None, True, False
+    digests: list[bytes] = []
     # Networks compute with float32, in which larger values are infinite.
     with np.errstate(over="ignore"):
         for start, block in row_chunks(matrix):
             entries = block.data if sparse.issparse(block) else block
-            infinite = np.isinf(entries.astype(np.float32, copy=False))
+            infinite = np.abs(entries) > MAX_VALUE
             n = int(infinite.sum())
             if n and first is None:
                 # COO keeps the order of the stored values of the format that it is made from.
@@ -91,13 +134,22 @@ def scan(matrix: Any) -> Scan:
                 first = int(row[infinite][0]) + start, int(column[infinite][0])
             n_infinite += n
             measured.append(_measured(block))
+            digests += _digests(block)
             if block.shape[0] and n_features:
                 least, greatest = _extremes(block)
                 low, high = np.fmin(low, least), np.fmax(high, greatest)
             if block.dtype.kind == "f":
-                fractions = entries[~infinite] % 1
-                whole = whole and not np.any(fractions > 0)
-                gaps = gaps or bool(np.isnan(fractions).any())
+                finite = entries[~infinite]
+                apart = np.abs(finite - np.rint(finite))
+                whole = whole and not np.any(apart > _ROUNDING * np.maximum(np.abs(finite), 1))
+                gaps = gaps or bool(np.isnan(finite).any())
     return Scan(
-        np.concatenate([np.empty(0, dtype=bool), *measured]), low, high, n_infinite, first, bool(whole), gaps
+        np.concatenate([np.empty(0, dtype=bool), *measured]),
+        low,
+        high,
+        n_infinite,
+        first,
+        bool(whole),
+        gaps,
+        np.array(digests, dtype=object),
     )

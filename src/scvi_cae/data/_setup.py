@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,7 +13,7 @@ from scvi_cae.module import LIKELIHOODS
 
 from ._checks import check_mudata
 from ._fields import PAIRS, ModalityField, annotation_key, has_column, obs_column, registry_key
-from ._labels import AlignedLabels, category_codes, indicators
+from ._labels import AlignedLabels, category_codes, indicators, label_names
 from ._matrix import AlignedMatrix
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Setup:
         Names of their technical batches.
     lengths
         Lengths of genes of each modality whose likelihood uses them.
+    origins
+        Values that are subtracted from the features of a modality, some of which lie far from 0.
     pairs
         Pairs of arms that share cells.
     """
@@ -60,6 +63,7 @@ class Setup:
     batch_keys: Mapping[str, str]
     batches: Mapping[str, tuple[str, ...]]
     lengths: Mapping[str, tuple[float, ...]]
+    origins: Mapping[str, tuple[float, ...]]
     pairs: tuple[tuple[str, str], ...]
 
     @classmethod
@@ -89,6 +93,11 @@ class Setup:
                 for name in modalities
                 if "lengths" in states[registry_key(name)]
             },
+            origins={
+                name: tuple(states[registry_key(name)]["origins"])
+                for name in modalities
+                if "origins" in states[registry_key(name)]
+            },
             pairs=tuple((i, j) for i, j in states[PAIRS]["pairs"]),
         )
 
@@ -96,6 +105,10 @@ class Setup:
     def arms(self) -> tuple[str, ...]:
         """Names of all arms: modalities, then labels."""
         return (*self.modalities, *self.labels)
+
+    def origin(self, arm: str) -> np.ndarray | None:
+        """``(n_features,)`` float64 values by which an arm's data are larger than what the model computes with."""
+        return np.array(self.origins[arm]) if arm in self.origins else None
 
     def likelihood(self, arm: str) -> type[Likelihood]:
         """Class of an arm's likelihood."""
@@ -186,7 +199,9 @@ class AlignedData:
             field = ModalityField(arm, layer, data_kind=setup.likelihood(arm).data_kind)
             field.validate_field(mdata)
             measured = field.measured
-        return AlignedMatrix(mdata, arm, layer, features, self._batch_indicators(arm), measured)
+        return AlignedMatrix(
+            mdata, arm, layer, features, self._batch_indicators(arm), setup.origin(arm), measured
+        )
 
     def _batch_indicators(self, modality: str) -> np.ndarray | None:
         """``(n_cells, n_batches)`` indicators of technical batches, rows of 0 where unknown; ``None`` without batches."""
@@ -197,7 +212,18 @@ class AlignedData:
             column = obs_column(self.mdata, self.setup.batch_keys[modality], modality)
         except KeyError:  # a query need not have it
             return np.zeros((self.mdata.n_obs, len(names)), dtype=np.float32)
-        return indicators(category_codes(column, names), len(names))
+        codes = category_codes(column, names)
+        if not self._checked:
+            known = label_names(column)
+            unknown = known[(codes < 0) & known.notna().to_numpy()].unique().tolist()
+            if unknown:
+                warnings.warn(
+                    f"Modality {modality!r}: {len(unknown)} technical batches are unknown to the model, which conditions "
+                    f"their cells on all of its own: {shorten(unknown)}. It knows {shorten(names)}.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        return indicators(codes, len(names))
 
     def has(self, arm: str) -> bool:
         """Whether the MuData has the modality or the column of labels."""

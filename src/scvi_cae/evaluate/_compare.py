@@ -24,14 +24,13 @@ def compare(
     r"""Compare two methods by their paired differences over folds.
 
     Scores of several seeds are averaged within each fold first, since seeds share their test cells.
-    Differences are those of both methods on the same fold. Folds may be some or all of a k-fold
-    cross-validation, repeated ones, or random splits.
+    Differences are those of both methods on the same fold.
 
     Parameters
     ----------
     table
         Scores as returned by :func:`cross_validate`: columns ``method``, ``fold``, ``source``, ``target``,
-        ``metric``, ``value``, ``n_cells`` and ``n_train``; optionally ``seed``.
+        ``metric`` and ``value``; optionally ``seed``, ``n_train`` and ``n_test``.
     a, b
         Names of the methods.
     metric
@@ -40,8 +39,9 @@ def compare(
     confidence
         Level of the confidence interval.
     test_fraction
-        Fraction of the cells that each fold tests. By default that of the table, from ``n_cells`` and
-        ``n_train``; needed for a table without them.
+        Fraction of the cells that each fold tests. By default that of the table's columns ``n_train`` and
+        ``n_test``, as :func:`cross_validate` writes them. A table without them needs it, since the number of
+        folds does not tell repeats of a cross-validation from more folds.
 
     Returns
     -------
@@ -53,24 +53,27 @@ def compare(
         Mean of ``a - b``.
     ``low``, ``high``
         Confidence interval of the difference; NaN for a single fold.
-    ``p``
-        Two-sided p-value of the t-test that corresponds to the interval; NaN for a single fold.
+    ``p_t``, ``p_wilcoxon``
+        Two-sided p-values of the t-test that corresponds to the interval and of the Wilcoxon signed-rank
+        test; NaN for a single fold, and the latter for repeated folds.
     ``n_folds``, ``n_better``
         Number of folds, and number of folds in which the value of ``a`` is larger.
 
     Raises
     ------
     ValueError
-        If the table lacks a method or the metric, if a method has several scores for a fold and seed, if the
-        methods share no fold, or if the table does not say how many cells were tested and trained on.
+        If the table lacks a method, the metric or, without ``test_fraction``, the sizes of folds, if a method has
+        several scores for a fold and seed, or if the methods share no fold.
 
     Notes
     -----
     Folds share most of their training cells, so their scores are not independent and a plain t-test finds
     differences too easily. Interval and t-test are corrected for this (Nadeau and Bengio): the variance of
-    the mean of :math:`J` differences is estimated by :math:`s^2 (1/J + n_2 / n_1)`, with :math:`n_2` cells
-    tested and :math:`n_1` trained on in each fold, in the mean over folds. The second term does not shrink
-    with more folds of the same size, as those of a repeated k-fold (Bouckaert and Frank).
+    the mean of :math:`J` differences is estimated by :math:`s^2 (1/J + f / (1 - f))`, with :math:`f` the
+    fraction of cells that a fold tests. The second term does not shrink with more folds of the same size, as
+    those of a repeated k-fold (Bouckaert and Frank). The Wilcoxon test is not corrected; with 10 folds, its
+    p-value is at least 0.002. It is NaN for repeated folds, which test more cells than there are: it would take
+    the repeats for new cells.
 
     References
     ----------
@@ -84,8 +87,7 @@ def compare(
     >>> rows = [("ours", fold, 0.3 + fold / 100 + fold % 2 / 50) for fold in range(5)]
     >>> rows += [("ridge", fold, 0.2 + fold / 100) for fold in range(5)]
     >>> table = pd.DataFrame(rows, columns=["method", "fold", "value"])
-    >>> table = table.assign(metric="r2", source="rna", target="ephys")
-    >>> table = table.assign(n_cells=20, n_train=80)
+    >>> table = table.assign(metric="r2", source="rna", target="ephys", n_train=80, n_test=20)
     >>> result = compare(table, "ours", "ridge").loc[("r2", "rna", "ephys")]
     >>> round(float(result["difference"]), 3), bool(result["low"] > 0)
     (0.108, True)
@@ -110,28 +112,17 @@ def compare(
             f"{repeated['method'].iloc[0]!r} has several scores for one fold and seed. Compare one setting "
             "at a time."
         )
-    if test_fraction is not None and not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction={test_fraction} must be above 0 and below 1.")
-    if test_fraction is None and not {"n_cells", "n_train"} <= set(rows):
-        raise ValueError(
-            "The table does not say how many cells each fold tests and trains on: it lacks the columns 'n_cells' "
-            "and 'n_train'. Give the fraction of the cells that a fold tests: test_fraction=0.1 for ten folds, "
-            "however often they are repeated."
-        )
-    ratio = (
-        rows["n_cells"] / rows["n_train"] if test_fraction is None else test_fraction / (1 - test_fraction)
-    )
-    rows = rows.assign(ratio=ratio)
-    by_fold = rows.groupby(["method", *KEYS, "fold"])[["value", "ratio"]].mean()
-    paired = pd.DataFrame({x: by_fold["value"].loc[method] for x, method in (("a", a), ("b", b))}).dropna()
+    by_fold = rows.groupby(["method", *KEYS, "fold"])["value"].mean()
+    paired = pd.DataFrame({"a": by_fold.loc[a], "b": by_fold.loc[b]}).dropna()
     if paired.empty:
         raise ValueError(
             f"{a!r} and {b!r} have no fold in common with a score of both. Score both on the same folds."
         )
-    # Of methods that were trained on different numbers of cells, the one with fewer counts.
-    paired["ratio"] = by_fold["ratio"].groupby([*KEYS, "fold"]).max()
+    fraction = _test_fraction(rows) if test_fraction is None else test_fraction
+    if not 0 < fraction < 1:
+        raise ValueError(f"test_fraction={test_fraction} must be above 0 and below 1.")
     results: dict[Any, dict[str, float]] = {
-        key: _paired(group["a"].to_numpy(), group["b"].to_numpy(), group["ratio"].mean(), confidence)
+        key: _paired(group["a"].to_numpy(), group["b"].to_numpy(), fraction, confidence)
         for key, group in paired.groupby(KEYS)
     }
     # Keep the order of the table.
@@ -141,23 +132,38 @@ def compare(
     return out.astype({"n_folds": int, "n_better": int})
 
 
-def _paired(a: np.ndarray, b: np.ndarray, ratio: float, confidence: float) -> dict[str, float]:
-    """Means of both methods, and statistics of their differences, with the ratio of test to training cells."""
+def _test_fraction(rows: pd.DataFrame) -> float:
+    """Mean over folds of the fraction of cells that a fold tests, of those that it trains on or tests."""
+    if not {"n_train", "n_test"} <= set(rows):
+        raise ValueError(
+            "The table has no columns n_train and n_test, so nothing tells which fraction of the cells a fold tests. "
+            "Pass it: 0.1 for ten folds, repeated or not, test_fraction=0.1."
+        )
+    sizes = rows.groupby("fold")[["n_train", "n_test"]].first()
+    return float((sizes["n_test"] / sizes.sum(axis=1)).mean())
+
+
+def _paired(a: np.ndarray, b: np.ndarray, fraction: float, confidence: float) -> dict[str, float]:
+    """Means of both methods, and statistics of their differences."""
     difference, n = a - b, len(a)
-    low = high = p = np.nan
+    low = high = p_t = p_wilcoxon = np.nan
     if n > 1:
-        error = np.sqrt(difference.var(ddof=1) * (1 / n + ratio))
+        error = np.sqrt(difference.var(ddof=1) * (1 / n + fraction / (1 - fraction)))
         half_width = stats.t.ppf((1 + confidence) / 2, n - 1) * error
         low, high = difference.mean() - half_width, difference.mean() + half_width
+        same = not difference.any()
+        if n * fraction < 1.5:  # Folds without repeats test each cell once.
+            p_wilcoxon = 1.0 if same else float(stats.wilcoxon(difference).pvalue)
         t = abs(difference.mean()) / error if error > 0 else np.inf
-        p = float(2 * stats.t.sf(t, n - 1)) if difference.any() else 1.0
+        p_t = 1.0 if same else float(2 * stats.t.sf(t, n - 1))
     return {
         "a": a.mean(),
         "b": b.mean(),
         "difference": difference.mean(),
         "low": low,
         "high": high,
-        "p": p,
+        "p_t": p_t,
+        "p_wilcoxon": p_wilcoxon,
         "n_folds": n,
         "n_better": int((difference > 0).sum()),
     }

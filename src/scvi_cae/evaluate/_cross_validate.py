@@ -97,8 +97,8 @@ def cross_validate(
 
     Returns
     -------
-    The rows of :func:`scvi_cae.evaluate.score` with columns ``fold`` and ``seed``. Baselines have no seed;
-    their rows have the first. With ``n_models`` above 1, rows of method ``"Ensemble"`` have the seed, and rows
+    The rows of :func:`scvi_cae.evaluate.score` with columns ``fold``, ``seed``, ``n_train`` (the fold's training
+    and validation cells) and ``n_test``. Baselines have no seed; their rows have the first. With ``n_models`` above 1, rows of method ``"Ensemble"`` have the seed, and rows
     of single models the number of the model. :func:`compare` compares two methods.
 
     Raises

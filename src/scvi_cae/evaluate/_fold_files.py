@@ -57,7 +57,7 @@ class FoldFiles:
             ) from error
         if differing := differences(then, description):
             raise ValueError(
-                f"{self._folder} holds the folds of another cross-validation. Different: {differing}. Repeat the "
+                f"{self._folder} holds the folds of another call. Different: {differing}. Repeat the "
                 "call as it was, give another directory, or delete this one."
             )
 

@@ -134,5 +134,7 @@ class HeldOutFolds:
             if not self.models:
                 table = table[table["method"].isin(self.baseline_names)]
             columns = table.columns.tolist()
-            scores[number] = Scores(table.assign(fold=number)[[*columns[:-1], "fold", "seed"]], left_out)
+            table = table.assign(fold=number)[[*columns[:-1], "fold", "seed"]]
+            n_train = len(folds[position].train) + len(folds[position].validation)
+            scores[number] = Scores(table.assign(n_train=n_train, n_test=len(test)), left_out)
         return scores

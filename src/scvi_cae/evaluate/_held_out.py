@@ -149,9 +149,8 @@ class HeldOut:
         conditioned_on: Sequence[str] = (),
     ) -> None:
         """Add a row to the table."""
-        n_train = (self.train.has[source] & self.train.has[target]).sum()
         source = SEPARATOR.join([source, *conditioned_on])
-        self.rows.append((method, source, target, metric, value, int(n_cells), int(n_train), feature))
+        self.rows.append((method, source, target, metric, value, int(n_cells), feature))
 
     def labels_of(self, level: Level, cells: CellSet) -> np.ndarray:
         """Labels of cells."""

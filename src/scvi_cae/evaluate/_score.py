@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ._registry import Level
 
-COLUMNS = ["method", "source", "target", "metric", "value", "n_cells", "n_train"]
+COLUMNS = ["method", "source", "target", "metric", "value", "n_cells"]
 
 #: Parameters that ``score`` and ``cross_validate`` share.
 describe = insert_descriptions(
@@ -139,8 +139,6 @@ def score(
         Score. NaN if no cell can be scored (``"foscttm"``: fewer than two cells).
     ``n_cells``
         Number of cells scored: cells with source and target, or with source and label for label transfer.
-    ``n_train``
-        Number of training cells with source and target.
 
     Raises
     ------
@@ -167,7 +165,7 @@ def score(
     >>> model = scvi_cae.CoupledAE(mdata, n_latent=5)
     >>> model.train(max_epochs=20, train_size=0.8, validation_size=0.1, enable_progress_bar=False)
     >>> score(model, labels_key="cell_type").columns.tolist()
-    ['method', 'source', 'target', 'metric', 'value', 'n_cells', 'n_train']
+    ['method', 'source', 'target', 'metric', 'value', 'n_cells']
     >>> table = score(model, labels_key="cell_type", baselines=["kernel ridge", "cca"], metrics=METRICS)
     >>> table["method"].unique().tolist()
     ['CoupledAE', 'kernel ridge', 'cca']

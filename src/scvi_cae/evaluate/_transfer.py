@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 
 def transfer_labels(
-    latents: ArrayLike, labels: Labels, query: ArrayLike, *, n_neighbors: int = 1
+    latents: ArrayLike,
+    labels: Labels,
+    query: ArrayLike,
+    *,
+    n_neighbors: int = 1,
 ) -> np.ndarray:
-    """Label cells by the nearest latents of labelled cells.
+    """Classify cells by their latents, with the labels of their nearest labelled cells.
 
     If the labelled cells are training cells in one modality and the query cells are held-out cells in
     another, the accuracy (:func:`label_accuracy`) measures whether the modalities agree on cell identity.
@@ -29,9 +33,9 @@ def transfer_labels(
     labels
         ``(n_cells,)`` labels of these cells, missing where unknown.
     query
-        ``(n_query, n_latent)`` finite latents of the cells to label.
+        ``(n_query, n_latent)`` finite latents of the cells to classify.
     n_neighbors
-        Number of nearest cells, of which the commonest label is given.
+        Number of nearest neighbours whose majority counts.
 
     Returns
     -------
@@ -45,12 +49,6 @@ def transfer_labels(
     See Also
     --------
     sklearn.neighbors.KNeighborsClassifier
-
-    Notes
-    -----
-    Classifiers that model the distribution of a label, such as quadratic discriminant analysis, are not
-    offered: the coupling pulls the latents of training cells to those of their partners, so the distribution
-    differs from that of held-out cells, and a label may be recognised by it where modalities share nothing.
 
     Examples
     --------

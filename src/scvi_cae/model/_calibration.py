@@ -241,8 +241,10 @@ def predicted_quantiles(
         residuals.append(errors / np.mean([x.scales for _, x in group], axis=0))
     n = np.sum([(~np.isnan(r)).sum(0) for r in residuals], axis=0)
     needed = min_residuals(quantiles)
-    if (n < needed).any():
-        few = np.flatnonzero(n < needed)
+    # A feature that no training cell has is predicted as NaN, and has no residuals.
+    predicted = np.any([~np.isnan(centre).all(0) for centre in centres], axis=0)
+    few = np.flatnonzero((n < needed) & predicted)
+    if len(few):
         raise ValueError(
             f"quantiles={quantiles.tolist()} need at least {needed} validation cells with source and target; features "
             f"{shorten([features[int(i)] for i in few])} of {target!r} have as few as {n[few].min()}. Validate on more "

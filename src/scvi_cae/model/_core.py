@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import warnings
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from scvi.model.base import BaseModelClass
 
 from scvi_cae._arguments import shorten
-from scvi_cae.data import AlignedData, Setup, positions
+from scvi_cae.data import SETS, AlignedData, Setup, Split, positions
 
 from ._parameters import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from mudata import MuData
 
-    from scvi_cae.data import Split
     from scvi_cae.module import CoupledModule
 
     from ._fitted import Fitted
+
+
+#: Key of the report in ``.uns`` of a query.
+QUERY_REPORT = "scvi_cae_query"
+
+
+def renaming_advice(there: Iterable[str], wanted: Sequence[str]) -> str:
+    """A sentence for a modality that has a name like one that is wanted, empty without any."""
+    by_lower = {name.casefold(): name for name in there}
+    for name in wanted:
+        close = get_close_matches(name.casefold(), by_lower, n=1, cutoff=0.7)
+        if close:
+            there_name = by_lower[close[0]]
+            return f" Rename it: mudata.MuData({{{name!r}: mdata[{there_name!r}]}})."
+    return " Give data with it, or ask for another one."
 
 
 class CoreModel(BaseModelClass):
@@ -42,6 +59,10 @@ class CoreModel(BaseModelClass):
     module: CoupledModule
 
     def __init__(self, mdata: MuData | None, registry: dict | None) -> None:
+        if mdata is not None and self._get_most_recent_anndata_manager(mdata) is None:
+            raise ValueError(
+                f"The MuData is not set up. Call {type(self).__name__}.setup_mudata(mdata) first."
+            )
         super().__init__(mdata, registry)
         self.setup = Setup.from_registry(self.registry_)
         self.fitted = None
@@ -65,10 +86,32 @@ class CoreModel(BaseModelClass):
         return self._fitted
 
     def _split(self) -> Split | None:
-        """Positions of training, validation and test cells in the model's data, by the names of the cells."""
+        """Positions of training, validation and test cells in the model's data, by the cells' names and values."""
         if self._fitted is None:
             return None
-        return self._fitted.split if self.adata is None else self._fitted.split_in(self.adata.obs_names)
+        if self.adata is None:
+            return self._fitted.split
+        sets = self._sets(AlignedData(self.adata, self.setup))
+        split = self._fitted.split_in(self.adata.obs_names)
+        return Split(*(cells[sets[cells] == name] for name, cells in zip(SETS, split, strict=True)))
+
+    def _sets(self, data: AlignedData) -> pd.Categorical:
+        """Set of each cell in the training, missing where unknown."""
+        sets, strangers = self._trained().sets(data)
+        if len(strangers) and QUERY_REPORT in data.mdata.uns:
+            # Data prepared as a query hold other cells, which may be named alike.
+            sets = pd.Categorical(sets.astype(object), SETS)
+            sets[strangers] = "test"
+        elif len(strangers):
+            warnings.warn(
+                f"{len(strangers)} cells are named like cells that trained the model, but have other values: "
+                f"{shorten(data.cells[strangers])}. They count neither as training nor as held-out cells. If they are "
+                "other cells, bring them to the model by prepare_query_mudata, or give them other names; if they are "
+                "the same, give their values as they were in the training.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return sets
 
     @property
     def train_indices(self) -> np.ndarray | None:
@@ -124,7 +167,11 @@ class CoreModel(BaseModelClass):
         Two ``(n_features,)`` arrays; ``None`` for counts and labels, and before training.
         """
         self.setup.check_arm(modality)
-        return None if self._fitted is None else self._fitted.moments.get(modality)
+        moments, origin = (
+            None if self._fitted is None else self._fitted.moments.get(modality),
+            self.setup.origin(modality),
+        )
+        return moments if moments is None or origin is None else (moments[0] + origin, moments[1])
 
     @describe
     def align(self, adata: MuData | AlignedData | None = None) -> AlignedData:
@@ -165,8 +212,8 @@ class CoreModel(BaseModelClass):
         data = adata if isinstance(adata, AlignedData) else self._own_or_other(adata)
         if not any(data.has(name) for name in arms):
             raise ValueError(
-                f"The data have no modality {shorten(arms)}; they have {shorten(list(data.mdata.mod))}. Rename it "
-                "to the model's name."
+                f"The data have no modality {shorten(arms)}; they have {shorten(list(data.mdata.mod))}."
+                + renaming_advice(data.mdata.mod, arms)
             )
         for name in arms:
             data[name]  # checks other data before anything is computed

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scvi_cae._arguments import shorten
-from scvi_cae.module import LIKELIHOODS, ArmConfig
+from scvi_cae.module import LIKELIHOODS, NARROW, ArmConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     #: Weight of a pair, or two, with which the first and the second encoder follow the other.
     Weight = float | tuple[float, float]
 
-#: Number of features above which networks are shallow.
-WIDE = 200
+#: Number of robust standard deviations from which on a value apart from all others is an outlier in a narrow modality;
+#: set-up warns of the same values.
+CLIP = 8.0
 
 
 def default_arm(n_features: int, likelihood: LikelihoodName = "squared_error") -> ArmConfig:
@@ -62,9 +63,10 @@ def default_arm(n_features: int, likelihood: LikelihoodName = "squared_error") -
     wide = (dropout - 0.2) / 0.6
     return ArmConfig(
         likelihood,
-        hidden=(64,) if n_features > WIDE else (128, 128),
+        hidden=(64,) if n_features > NARROW else (128, 128),
         dropout=dropout,
         noise=0.1 if dropout == 0.2 else 0.0,
+        clip=CLIP if n_features <= NARROW and LIKELIHOODS[likelihood].data_kind == "values" else None,
         weight=1 + 0.2 * wide,
         cross_gradient=1 - 0.75 * wide,
     )
@@ -95,6 +97,8 @@ def arm_configs(setup: Setup, arms: Mapping[str, Mapping[str, Any]]) -> dict[str
     configs = {}
     for name in setup.arms:
         default = default_arm(len(setup.features[name]), setup.likelihoods[name])
+        if not arms.get(name, {}).get("standardise", True):
+            default = replace(default, clip=None)
         try:
             configs[name] = replace(default, **arms.get(name, {}))
         except (TypeError, ValueError) as error:

@@ -116,13 +116,21 @@ class EmbeddingMixin(CoreModel):
         Returns
         -------
         Categorical Series by cell, matched by name: ``"training"`` (weights and standardisation were fitted to it),
-        ``"validation"`` (it chose the epoch), or ``"test"`` (neither, as all cells of other names). Missing if the
+        ``"validation"`` (it chose the epoch), or ``"test"`` (neither, as all cells of other names). Missing for a cell
+        that has none of the modalities, and for one that has the name of a training or validation cell, but in no
+        modality its values: another cell, or the same after another normalisation. In data that
+        :meth:`prepare_query_mudata` returned, such a cell is another one, and ``"test"``. Missing for all cells if the
         training cells are unknown (published weights).
 
         Raises
         ------
         RuntimeError
             If the model is not trained.
+
+        Warns
+        -----
+        UserWarning
+            If cells have names of training cells, but other values.
         """
         data = self._align(adata, self.modalities)
-        return pd.Series(self._trained().sets(data.cells), index=data.cells)
+        return pd.Series(self._sets(data), index=data.cells)

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from importlib.metadata import version
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
-from scvi_cae.data import SETS, Split
+from scvi_cae.data import SETS, Split, fingerprints
 
 from ._axes import Axes
 from ._calibration import CalibrationCells, CalibrationData
 from ._reference import ReferenceDistribution
+
+if TYPE_CHECKING:
+    from scvi_cae.data import AlignedData
 
 #: Packages whose versions are recorded.
 PACKAGES = ("scvi-cae", "scvi-tools", "torch", "anndata", "mudata", "numpy", "pandas")
@@ -66,6 +69,8 @@ class Fitted:
         ``(n_cells,)`` names of the cells of the training's data; empty if they are unknown, as for published weights.
     split
         Positions of training, validation and test cells among ``cells``.
+    fingerprints
+        ``(n_cells,)`` fingerprint of each cell's values in each modality, 0 where it has none.
     moments
         Moments of the features of each modality that holds real values.
     axes
@@ -84,6 +89,7 @@ class Fitted:
 
     cells: np.ndarray
     split: Split
+    fingerprints: Mapping[str, np.ndarray] = field(default_factory=dict)
     moments: Mapping[str, FeatureMoments] = field(default_factory=dict)
     axes: Axes | None = None
     references: Mapping[str, ReferenceDistribution] = field(default_factory=dict)
@@ -106,25 +112,43 @@ class Fitted:
         found = (names.get_indexer(self.cells[cells]) for cells in self.split)
         return Split(*(positions[positions >= 0] for positions in found))
 
-    def sets(self, names: pd.Index) -> pd.Categorical:
-        """Set of each cell, by name: ``"training"``, ``"validation"`` or ``"test"`` (all other names).
+    def sets(self, data: AlignedData) -> tuple[pd.Categorical, np.ndarray]:
+        """Set of each cell, by its name and its values: ``"training"``, ``"validation"`` or ``"test"`` (all others).
 
         Parameters
         ----------
-        names
-            Names of cells.
+        data
+            Data of any cells.
 
         Returns
         -------
-        Missing for every cell if the training cells are unknown.
+        sets
+            Missing for a cell without any modality, for a cell that only shares its name with one that trained or
+            validated the model, and for every cell if the training cells are unknown.
+        strangers
+            Positions of the cells that only share their name with a training or validation cell.
         """
+        names = data.cells.astype(str)
         if not len(self.cells):
-            return pd.Categorical([None] * len(names), SETS)
+            return pd.Categorical([None] * len(names), SETS), np.empty(0, dtype=np.int64)
         sets = np.full(len(names), "test", dtype=object)
         # A cell that validated in one call of train and trained in another is a training cell.
         for name, cells in (("validation", self.split.validation), ("training", self.split.train)):
-            sets[names.astype(str).isin(self.cells[cells])] = name
-        return pd.Categorical(sets, SETS)
+            sets[names.isin(self.cells[cells])] = name
+        known = np.flatnonzero(sets != "test")
+        strangers = known[~self._same_values(data, known)] if self.fingerprints else known[:0]
+        sets[strangers] = None
+        sets[~np.any(list(data.present(data.setup.arms).values()), axis=0)] = None
+        return pd.Categorical(sets, SETS), strangers
+
+    def _same_values(self, data: AlignedData, cells: np.ndarray) -> np.ndarray:
+        """Whether cells have, in some modality, the values of the cell of the same name in the training's data."""
+        places = pd.Index(self.cells).get_indexer(data.cells[cells].astype(str))
+        same = np.zeros(len(cells), dtype=bool)
+        for name, then in self.fingerprints.items():
+            left = np.flatnonzero(~same & (then[places] != 0))
+            same[left] = fingerprints(data[name], cells[left]) == then[places[left]]
+        return same
 
     def to_plain(self) -> Any:
         """Tensors, numbers, texts and containers of them, which :func:`torch.load` reads with ``weights_only=True``."""
@@ -217,5 +241,10 @@ def for_query(fitted: Fitted, cells: np.ndarray, adaptation: Adaptation) -> Fitt
         What further training changes.
     """
     return replace(
-        fitted, cells=cells, split=Split(NO_CELLS, NO_CELLS, NO_CELLS), history={}, adaptation=adaptation
+        fitted,
+        cells=cells,
+        split=Split(NO_CELLS, NO_CELLS, NO_CELLS),
+        fingerprints={},
+        history={},
+        adaptation=adaptation,
     )

@@ -100,6 +100,9 @@ def pooled_quantiles(
     for f in range(n_features):
         pools = [r[~np.isnan(r[:, f]), f] for r in residuals]
         n = sum(map(len, pools))
+        if n == 0:
+            out[:, f] = np.nan
+            continue
         low, high = places(n, quantiles)
         if len(pools) == 1:
             ordered = np.sort(pools[0])

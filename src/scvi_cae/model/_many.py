@@ -177,6 +177,8 @@ def fit_many(
                     else:
                         # All that is fitted are buffers; those of latents have their initial values.
                         model.module.load_state_dict(fitted_to[key].buffers, strict=False)
+                        for name in model.module.arm_names:
+                            model.module.arm(name).disconnect()
                     shared = fitted_to[key]
                     splitter = start.splitter(shared.data, datasplitter_kwargs)
                     member = Member(model, start, shared, splitter, random_stream(torch_device))

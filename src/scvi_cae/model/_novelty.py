@@ -34,9 +34,10 @@ class NoveltyMixin(CoreModel):
         """Distance of cells from those that the model knows, in one modality.
 
         Two properties make a cell novel: values that the autoencoder, which has learnt how features covary, cannot
-        reconstruct, and a latent far from all others. The reference are the validation cells, which resemble the
-        training cells but were not trained on. A model with too few of them uses the training cells, whose
-        reconstruction is slightly optimistic: other cells then seem slightly too novel.
+        reconstruct, and a latent far from all others, each relative to the training cells. A cell's distance is
+        ranked among those of the reference cells: the validation cells, which were not trained on. A model with fewer
+        than 20 of them ranks it among the training cells, which are nearer than other cells are: these then seem too
+        novel.
 
         Parameters
         ----------
@@ -47,8 +48,10 @@ class NoveltyMixin(CoreModel):
 
         Returns
         -------
-        Data frame of the cells with ``distance``, about 1 for a reference cell, and ``tail``, the fraction of reference
-        cells that are at least as far away. Predictions from a cell with a small ``tail``, such as below 0.01, are
+        Data frame of the cells with ``distance``, about 1 for a training cell, and ``p_value``, the fraction of
+        reference cells that are at least as far away, the cell itself included. Of further cells like the reference
+        cells, a fraction of at most ``p`` has a value of at most ``p``. The smallest possible value is ``1 / (n + 1)``
+        with ``n`` reference cells: 0.01 takes 99 of them. Predictions from a cell with a small ``p_value`` are
         unreliable. NaN for cells without the modality.
 
         Raises
@@ -67,7 +70,7 @@ class NoveltyMixin(CoreModel):
         >>> model = scvi_cae.CoupledAE(mdata, n_latent=5)
         >>> model.train(max_epochs=20, enable_progress_bar=False)
         >>> model.novelty(modality="ephys").columns.tolist()
-        ['distance', 'tail']
+        ['distance', 'p_value']
         """
         if modality is None:
             adata = None if adata is None else self._align(adata, self.modalities)
@@ -87,9 +90,9 @@ class NoveltyMixin(CoreModel):
                 f"The model has no reference distribution of {modality!r}: too few cells with it trained or validated "
                 "the model."
             )
-        out = pd.DataFrame(np.nan, index=data.cells[cells], columns=["distance", "tail"])
+        out = pd.DataFrame(np.nan, index=data.cells[cells], columns=["distance", "p_value"])
         has = data[modality].present[cells]
         if has.any():
             distance = reference.distance(reconstruct(self.module, data, modality, cells[has]))
-            out.loc[has, "distance"], out.loc[has, "tail"] = distance, reference.tail(distance)
+            out.loc[has, "distance"], out.loc[has, "p_value"] = distance, reference.p_values(distance)
         return out

@@ -115,6 +115,7 @@ class PredictionMixin(CoreModel):
         cells = self._positions(data, indices)
         latents = {name: encode(self.module, data, name, cells, batch_size) for name in sources}
         _, values = decode(self.module, latents, target, batch_size, number)
+        values = self._in_units(values, target)
         return pd.DataFrame(values, index=data.cells[cells], columns=list(self.setup.features[target]))
 
     @describe
@@ -145,7 +146,13 @@ class PredictionMixin(CoreModel):
             If no arm has this name, or the data lack the modality.
         """
         data = self._align(adata, [modality])
-        return measured_values(self.module, data, modality, self._positions(data, indices))
+        values = measured_values(self.module, data, modality, self._positions(data, indices))
+        return self._in_units(values, modality)
+
+    def _in_units(self, values: np.ndarray, arm: str) -> np.ndarray:
+        """``(n_cells, n_features)`` values as the data hold them: in double precision where features lie far from 0."""
+        origin = self.setup.origin(arm)
+        return values if origin is None else values + origin
 
     def _batch_number(self, target: str, batch: str | None) -> int | None:
         """Number of a technical batch of a modality."""
@@ -228,6 +235,9 @@ def predict_quantiles(
         ]
         values[part] = predicted_quantiles(predicted, wanted, target, features)
     values = np.maximum(values, np.float32(first.module.arm(target).likelihood.minimum))
+    origin = first.setup.origin(target)
+    if origin is not None:
+        values = values + origin[:, None]
     return quantile_table(values, wanted, features, data.cells[cells])
 
 

@@ -11,6 +11,7 @@ from scvi import settings
 
 from scvi_cae._arguments import check_whole, shorten
 from scvi_cae.data import (
+    Split,
     check_split,
     draw_split,
     given_split,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from scvi_cae.data import Aligned, AlignedData, ResidentData, Split, StreamedData
+    from scvi_cae.data import Aligned, AlignedData, ResidentData, StreamedData
     from scvi_cae.module import CoupledModule, Observation
 
     from ._core import CoreModel
@@ -82,8 +83,25 @@ class TrainingInput(NamedTuple):
         datasplitter_kwargs
             Arguments of :class:`~scvi_cae.train.CoupledDataSplitter`.
         """
+        check_splitter_arguments(datasplitter_kwargs or {})
         kwargs = {"stream": random_stream(), "paired": self.paired, **(datasplitter_kwargs or {})}
         return CoupledDataSplitter(data, self.split, self.patterns, self.batch_size, **kwargs)
+
+
+def check_splitter_arguments(given: Mapping[str, Any]) -> None:
+    """Raise a TypeError for arguments that minibatches do not have."""
+    known = ("bootstrap_batches", "paired_fraction", "resident_gb", "buffer_size")
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        own = [
+            name
+            for name in unknown
+            if name in ("external_indexing", "train_size", "validation_size", "batch_size")
+        ]
+        advice = f" {own[0]!r} is an argument of train itself: train({own[0]}=...)." if own else ""
+        raise TypeError(
+            f"datasplitter_kwargs: no argument {shorten(unknown)}; there are {shorten(known)}.{advice}"
+        )
 
 
 def random_stream(device: torch.device | str = "cpu") -> torch.Generator:
@@ -128,7 +146,9 @@ def prepare_training(
     """
     module, fitted, setup = model.module, model.fitted, data.setup
     present = data.present(setup.arms)
-    split = choose_split(data, present, fitted, cells)
+    # Cells without any arm, such as those of a modality that is left out, are in no set.
+    has_any = np.any(list(present.values()), axis=0)
+    split = Split(*(part[has_any[part]] for part in choose_split(data, present, fitted, cells)))
     if fitted is not None and fitted.adaptation is not None:
         # Frozen arms need no cells, and an arm learns without pairs.
         check_split(split, {name: present[name] for name in fitted.adaptation.arms}, (), 1)
@@ -307,12 +327,11 @@ def _fit_arm(module: CoupledModule, data: AlignedData, name: str, cells: np.ndar
     cells = cells[aligned.present[cells]]
     shares = _batch_shares(data, name, aligned, cells)
     moments = arm.fit(lambda: (values for _, values in aligned.chunks(cells)), tensor(shares))
-    unmeasured = moments.n == 0
-    if unmeasured.any():
-        raise ValueError(
-            f"Modality {name!r}: features measured in no training cell: {shorten(features[unmeasured])}. Choose another "
-            "split, or remove them."
-        )
+    likelihood = arm.likelihood
+    if likelihood.data_kind == "classes":
+        warn_if_classes_lack_cells(name, features[~likelihood.varies.cpu().numpy()])
+    else:
+        warn_if_unmeasured(name, features[~likelihood.measured.cpu().numpy()])
     if arm.config.noise and not arm.config.standardise:
         large = arm.augmentation.noise_sd.cpu().numpy() > moments.spread
         if large.any():
@@ -324,6 +343,29 @@ def _fit_arm(module: CoupledModule, data: AlignedData, name: str, cells: np.ndar
                 stacklevel=5,
             )
     return FeatureMoments(moments.mean, moments.spread) if arm.likelihood.data_kind == "values" else None
+
+
+def warn_if_unmeasured(modality: str, features: np.ndarray) -> None:
+    """Warn of features without a value in the training cells."""
+    if len(features):
+        warnings.warn(
+            f"Modality {modality!r}: {len(features)} features are measured in no training cell: {shorten(features)}. "
+            "They are left out, and predicted as NaN. Another split may have cells with them.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def warn_if_classes_lack_cells(labels: str, classes: np.ndarray) -> None:
+    """Warn of classes without training cells."""
+    if len(classes):
+        warnings.warn(
+            f"Labels {labels!r}: {len(classes)} classes have no training cell: {shorten(classes)}. They are never "
+            "predicted, and their cells count as cells without a label. Splits keep the proportions of classes: "
+            f"train(stratify_by={labels!r}).",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _batch_shares(data: AlignedData, name: str, aligned: Aligned, cells: np.ndarray) -> np.ndarray | None:

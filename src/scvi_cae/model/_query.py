@@ -17,7 +17,7 @@ from scvi_cae.data import (
     warn_unlike_training,
 )
 
-from ._core import CoreModel
+from ._core import QUERY_REPORT, CoreModel
 from ._fitted import Adaptation, for_query
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from scvi_cae.data._query import Rename
-
-#: Key of the report in ``.uns`` of a query.
-REPORT = "scvi_cae_query"
 
 logger = logging.getLogger("scvi_cae")
 
@@ -137,7 +134,7 @@ class QueryMixin(CoreModel):
                 row["n_dropped"],
                 len(unlike),
             )
-        query.uns[REPORT] = report
+        query.uns[QUERY_REPORT] = report
         return query
 
     @classmethod

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scvi_cae.data import fingerprints
+
 from ._axes import agreement_axes
 from ._calibration import CalibrationData, calibration_cells
 from ._encoding import encode
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 MAX_AXES_CELLS = 10_000
 #: Largest numbers of cells, and of their values, that define a reference distribution.
 MAX_REFERENCE_CELLS, MAX_REFERENCE_VALUES = 10_000, 2**25
+#: Smallest number of validation cells that are ranked: with 20, the smallest p-value is below 0.05.
+MIN_RANKED_CELLS = 20
 
 
 def find_axes(module: CoupledModule, data: AlignedData, cells: np.ndarray) -> Axes | None:
@@ -47,7 +51,9 @@ def find_axes(module: CoupledModule, data: AlignedData, cells: np.ndarray) -> Ax
 def find_references(
     module: CoupledModule, data: AlignedData, split: Split
 ) -> dict[str, ReferenceDistribution]:
-    """Reference distribution of each modality, from validation cells or, if they are too few, from training cells.
+    """Reference distribution of each modality: distances from training cells, ranked among validation cells.
+
+    Training cells are ranked where validation cells are fewer than :data:`MIN_RANKED_CELLS`.
 
     Parameters
     ----------
@@ -61,16 +67,24 @@ def find_references(
     references = {}
     for name in data.setup.modalities:
         present = data[name].present
-        for candidates in (split.validation, split.train):
-            cells = candidates[present[candidates]]
-            # Fewer cells do not determine a covariance.
-            if len(cells) > 2 * module.n_latent:
-                n_kept = min(MAX_REFERENCE_CELLS, max(MAX_REFERENCE_VALUES // data[name].n_features, 100))
-                if len(cells) > n_kept:
-                    cells = np.sort(np.random.RandomState(0).choice(cells, n_kept, replace=False))
-                references[name] = ReferenceDistribution.fit(reconstruct(module, data, name, cells))
-                break
+        n_kept = min(MAX_REFERENCE_CELLS, max(MAX_REFERENCE_VALUES // data[name].n_features, 100))
+        training, validation = (
+            _some(cells[present[cells]], n_kept) for cells in (split.train, split.validation)
+        )
+        # Fewer cells do not determine a covariance.
+        if len(training) > 2 * module.n_latent:
+            trained = reconstruct(module, data, name, training)
+            enough = len(validation) >= MIN_RANKED_CELLS
+            ranked = reconstruct(module, data, name, validation) if enough else trained
+            references[name] = ReferenceDistribution.fit(trained, ranked)
     return references
+
+
+def _some(cells: np.ndarray, n_kept: int) -> np.ndarray:
+    """At most ``n_kept`` of some cells, at random."""
+    if len(cells) <= n_kept:
+        return cells
+    return np.sort(np.random.default_rng(0).choice(cells, n_kept, replace=False))
 
 
 def find_calibration(module: CoupledModule, data: AlignedData, split: Split) -> dict[str, CalibrationData]:
@@ -94,3 +108,14 @@ def find_calibration(module: CoupledModule, data: AlignedData, split: Split) -> 
         )
         for name in data.setup.modalities
     }
+
+
+def find_fingerprints(data: AlignedData) -> dict[str, np.ndarray]:
+    """Fingerprints of all cells' values in each modality, by which the cells are known later.
+
+    Parameters
+    ----------
+    data
+        The training's data.
+    """
+    return {name: fingerprints(data[name], np.arange(data.n_cells)) for name in data.setup.modalities}

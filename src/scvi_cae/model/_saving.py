@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
+from uuid import uuid4
 
-import mudata
+import h5py
 import numpy as np
 import torch
 from scvi.data import AnnDataManager
 from scvi.model._utils import parse_device_args
 
-from scvi_cae._files import write_file
+from scvi_cae._arguments import shorten
+from scvi_cae._files import (
+    check_archive,
+    naming_full_disk,
+    not_a_model,
+    remove,
+    remove_unfinished,
+    unfinished,
+)
+from scvi_cae._mudata import read_mudata, write_mudata
 
 from ._core import CoreModel
 from ._fitted import Fitted
@@ -23,6 +36,8 @@ if TYPE_CHECKING:
 
 #: Keys of a saved model, as in scvi-tools.
 STATE, FEATURES, ATTRIBUTES = "model_state_dict", "var_names", "attr_dict"
+#: Key of what identifies a saved model, and attribute of its data's file.
+SAVED = "scvi_cae_saved"
 
 
 def plain_settings(value: Any) -> Any:
@@ -36,32 +51,110 @@ def plain_settings(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def read_payload(path: Path, device: torch.device, model_name: str = "CoupledAE") -> dict[str, Any]:
-    """Read a saved model and check that it is one.
+def digest(value: Any) -> str:
+    """Digest of tensors, plain values and containers of them."""
+    found = hashlib.blake2b(digest_size=16)
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            found.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            if value.numel():
+                found.update(value.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().data)
+        elif isinstance(value, Mapping):
+            found.update(f"dict{len(value)}".encode())
+            for pair in value.items():
+                add(pair)
+        elif isinstance(value, (list, tuple)):
+            found.update(f"{type(value).__name__}{len(value)}".encode())
+            for item in value:
+                add(item)
+        else:
+            found.update(f"{type(value).__name__}{value!r}".encode(errors="surrogatepass"))
+
+    add(value)
+    return found.hexdigest()
+
+
+def check_weights(state: Mapping[str, torch.Tensor]) -> None:
+    """Raise a ValueError if weights are not finite."""
+    wrong = [name for name, x in state.items() if x.is_floating_point() and not x.isfinite().all()]
+    if wrong:
+        raise ValueError(f"Weights of the model are not finite: {shorten(wrong)}. Train it again.")
+
+
+def read_payload(path: Path, model_name: str = "CoupledAE") -> dict[str, Any]:
+    """Read a saved model and check that it is what was saved.
 
     Raises
     ------
     ValueError
-        If there is no model file, or it is truncated, or it was written by something else.
+        If there is no model file, or it is truncated or damaged, or it was written by something else.
     """
-    if not path.is_file():
-        raise ValueError(f"No saved model at {path}. Give the folder that {model_name}.save() wrote.")
+    check_archive(path, model_name)
     try:
-        payload = torch.load(path, map_location=device, weights_only=True)
+        payload = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(
-            f"{path} is not a complete {model_name} file: it is truncated, or was written by something else. "
-            "Save the model again."
-        ) from error
+        raise not_a_model(path, model_name) from error
     keys = {STATE, FEATURES, ATTRIBUTES}
     if not isinstance(payload, dict) or not keys <= set(payload):
         raise ValueError(f"{path} is not a {model_name} file.")
-    if not isinstance(payload[ATTRIBUTES], dict) or "registry_" not in payload[ATTRIBUTES]:
+    attributes = payload[ATTRIBUTES]
+    registry = attributes.get("registry_") if isinstance(attributes, dict) else None
+    if not isinstance(registry, dict):
         raise ValueError(f"{path} is not a {model_name} file.")
-    name = payload[ATTRIBUTES]["registry_"].get("model_name")
-    if name != model_name:
-        raise ValueError(f"{path} holds a model of class {name}, not {model_name}.")
-    return payload
+    if registry.get("model_name") != model_name:
+        raise ValueError(f"{path} holds a model of class {registry.get('model_name')}, not {model_name}.")
+    saved = payload.pop(SAVED, None)
+    if not isinstance(saved, dict) or saved.pop("digest", None) != digest({**payload, SAVED: saved}):
+        raise ValueError(
+            f"{path} holds a damaged model: weights, settings or names of features are not those that were saved. Save "
+            "the model again."
+        )
+    check_weights(payload[STATE])
+    return {**payload, SAVED: saved}
+
+
+def read_data(path: Path, saved: Mapping[str, Any]) -> MuData | Literal[False]:
+    """Read data that were saved with a model; ``False`` if there are none.
+
+    Parameters
+    ----------
+    path
+        File of the data.
+    saved
+        What identifies the model.
+
+    Raises
+    ------
+    ValueError
+        If the data were saved with another model, or are damaged.
+
+    Warns
+    -----
+    UserWarning
+        If the data that were saved with the model are gone, or a file is there although none were.
+    """
+    # A process that was killed after it had renamed the model, and before it had renamed the data.
+    early = unfinished(path, saved["identity"])
+    path = early if early.is_file() else path
+    advice = "Give the data, adata=mdata, or load the model alone, adata=False."
+    if saved["has_data"] != path.is_file():
+        what = "not there any more" if saved["has_data"] else "not the model's, which was saved without data"
+        warnings.warn(
+            f"{path} is {what}. The model is loaded without data. {advice}", UserWarning, stacklevel=3
+        )
+        return False
+    if not saved["has_data"]:
+        return False
+    try:
+        with h5py.File(path) as file:
+            identity = file.attrs.get(SAVED)
+        mdata = read_mudata(path) if identity == saved["identity"] else None
+    except Exception as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}). {advice}") from error
+    if mdata is None:
+        raise ValueError(f"{path} was not saved with this model, but by another save. {advice}")
+    return mdata
 
 
 class SavingMixin(CoreModel):
@@ -81,34 +174,28 @@ class SavingMixin(CoreModel):
         Parameters
         ----------
         dir_path
-            Folder; it is made if it does not exist. Files in it appear complete or not at all.
+            Folder; it is made if it does not exist. At any moment, even if the process is killed, it holds the old model
+            with its data or the new one with its own.
         prefix
             Prefix of file names.
         overwrite
-            Whether ``dir_path`` may exist; a model in it, and data saved with that model, are then replaced.
+            Whether ``dir_path`` may exist; a model of the same ``prefix``, and data saved with it, are then replaced. All
+            other files stay.
         save_anndata
             Whether to save the data, as ``mdata.h5mu``.
 
         Raises
         ------
         ValueError
-            If ``dir_path`` exists and ``overwrite`` is false.
+            If ``dir_path`` exists and ``overwrite`` is false, or weights are not finite.
+        OSError
+            If files cannot be written, as on a full disk; what was in the folder is still there.
         """
         trainer = getattr(self, "trainer", None)
         if trainer is not None and not trainer.is_global_zero:
             return
-        folder = Path(dir_path).expanduser()
-        if folder.exists() and (not overwrite or not folder.is_dir()):
-            raise ValueError(f"{folder} already exists. Choose another folder, or pass overwrite=True.")
         if save_anndata and self.adata is None:
             raise ValueError("save_anndata=True, but the model was loaded without data.")
-        folder.mkdir(parents=True, exist_ok=True)
-        data = folder / f"{prefix or ''}mdata.h5mu"
-        if save_anndata:
-            write_file(data, self.adata.write)
-        else:
-            # Data of a model that was here before do not belong to this one.
-            data.unlink(missing_ok=True)
         payload = {
             STATE: {name: x.cpu() for name, x in self.module.state_dict().items()},
             FEATURES: self.get_var_names(),
@@ -117,8 +204,53 @@ class SavingMixin(CoreModel):
                 "init_params_": plain_settings(self.init_params_),
                 "fitted": None if self.fitted is None else self.fitted.to_plain(),
             },
+            SAVED: {"identity": uuid4().hex, "has_data": save_anndata},
         }
-        write_file(folder / f"{prefix or ''}model.pt", lambda path: torch.save(payload, path))
+        check_weights(payload[STATE])
+        payload[SAVED]["digest"] = digest(payload)
+        folder = Path(dir_path).expanduser()
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder} is a file. Choose another name.")
+        try:
+            folder.mkdir(parents=True, exist_ok=overwrite)
+        except FileExistsError:
+            raise ValueError(
+                f"{folder} already exists. Choose another folder, or pass overwrite=True."
+            ) from None
+        model, data = (folder / f"{prefix or ''}{name}" for name in ("model.pt", "mdata.h5mu"))
+        self._write(payload, model, data)
+
+    def _write(self, payload: Mapping[str, Any], model: Path, data: Path) -> None:
+        """Write a model and its data such that at any moment one model is there whole, the old or the new one.
+
+        Renaming the model is the step between them: the data's unfinished name holds the model's identity, by which
+        :func:`read_data` finds them before they are renamed, too.
+        """
+        identity = payload[SAVED]["identity"]
+        new_model, new_data = unfinished(model, identity), unfinished(data, identity)
+        try:
+            if payload[SAVED]["has_data"]:
+                with naming_full_disk(data):
+                    write_mudata(self.adata, new_data)
+                    with h5py.File(new_data, "r+") as file:
+                        file.attrs[SAVED] = identity
+            # By way of memory: torch hides the system's errors.
+            archive = BytesIO()
+            torch.save(payload, archive)
+            with naming_full_disk(model):
+                new_model.write_bytes(archive.getbuffer())
+            new_model.replace(model)
+        except BaseException:
+            remove(new_model)
+            remove(new_data)
+            raise
+        if payload[SAVED]["has_data"]:
+            new_data.replace(data)
+        else:
+            # Data of a model that was here before do not belong to this one.
+            remove(data)
+        remove_unfinished(model)
+        remove_unfinished(data)
 
     @staticmethod
     @describe
@@ -131,7 +263,7 @@ class SavingMixin(CoreModel):
         %(prefix)s
         """
         path = Path(dir_path).expanduser() / f"{prefix or ''}model.pt"
-        return read_payload(path, torch.device("cpu"))[ATTRIBUTES]["registry_"]
+        return read_payload(path)[ATTRIBUTES]["registry_"]
 
     @classmethod
     @describe
@@ -174,31 +306,37 @@ class SavingMixin(CoreModel):
         Raises
         ------
         ValueError
-            If the folder holds no complete model of this class, or ``adata`` has other features.
+            If the folder holds no complete model of this class, or one that differs from what was saved; if the data in
+            it are of another save; if ``adata`` has other features.
+
+        Warns
+        -----
+        UserWarning
+            If data are to be read that were saved with the model, and are gone, or that were not saved with it.
         """
         _, _, torch_device = parse_device_args(
             accelerator, device, return_device="torch", validate_single_device=True
         )
         folder = Path(dir_path).expanduser()
-        payload = read_payload(folder / f"{prefix or ''}model.pt", torch_device, cls.__name__)
-        attributes = payload[ATTRIBUTES]
+        payload = read_payload(folder / f"{prefix or ''}model.pt", cls.__name__)
+        attributes, weights = payload[ATTRIBUTES], payload[STATE]
         registry = attributes["registry_"]
-        if adata is None:
-            saved = folder / f"{prefix or ''}mdata.h5mu"
-            adata = mudata.read_h5mu(saved) if saved.is_file() else False
-        if adata is not False:
-            cls.setup_mudata(adata, source_registry=registry, **registry["setup_args"])
         settings_ = dict(attributes["init_params_"]["non_kwargs"])
         settings_.pop("mdata", None)
-        model = cls(adata or None, registry=registry, **settings_)
-        try:
-            model.module.load_state_dict(payload[STATE])
-            if attributes["fitted"] is not None:
-                model.fitted = Fitted.from_plain(attributes["fitted"])
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"{folder} holds a damaged model: its weights do not fit its settings."
-            ) from error
+        with torch.device("meta"):  # no memory for sizes that the weights do not have
+            module = cls(None, **{**settings_, "registry": registry}).module
+        if {name: x.shape for name, x in module.state_dict().items()} != {
+            name: x.shape for name, x in weights.items()
+        }:
+            raise ValueError(f"{folder} holds a damaged model: its weights do not fit its settings.")
+        if adata is None:
+            adata = read_data(folder / f"{prefix or ''}mdata.h5mu", payload[SAVED])
+        if adata is not False:
+            cls.setup_mudata(adata, source_registry=registry, **registry["setup_args"])
+        model = cls(adata or None, **{**settings_, "registry": registry})
+        model.module.load_state_dict(weights)
+        if attributes["fitted"] is not None:
+            model.fitted = Fitted.from_plain(attributes["fitted"])
         if model.fitted is not None and model.fitted.adaptation is not None:
             adaptation = model.fitted.adaptation
             model.module.adapt(adaptation.arms, adaptation.layers)

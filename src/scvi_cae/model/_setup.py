@@ -96,11 +96,18 @@ class SetupMixin(CoreModel):
             If ``mdata`` is not a MuData, or a modality does not hold numbers.
         ValueError
             If fewer than two modalities are given, or one is unknown, empty, or shares no cell with the others;
-            if names of cells or features are not unique; if values are infinite; if a feature is all NaN or constant;
+            if names of cells or features are not unique; if values are infinite; if a feature is all NaN, or all of a modality are constant;
             if a negative binomial modality does not hold counts; if labels have fewer than two classes; if ``mdata``
-            is a view.
+            is a view; if a column of labels or batches holds no categories, or occurs twice.
         KeyError
             If no table has a named column.
+
+        Warns
+        -----
+        UserWarning
+            If features are constant: they enter no loss, and are predicted as their constant. If values lie far outside
+            the spread of their feature, cells have the same values in every feature, names of cells match between
+            modalities only after stripping or case-folding, or labels are words such as "nan", taken for missing.
 
         Examples
         --------

@@ -27,7 +27,7 @@ from scvi_cae.train import (
 from ._core import CoreModel
 from ._fitted import Fitted
 from ._preparation import SplitArguments, fit_arms, observers, prepare_training, random_stream
-from ._recording import find_axes, find_calibration, find_references
+from ._recording import find_axes, find_calibration, find_fingerprints, find_references
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -133,7 +133,7 @@ class TrainingMixin(CoreModel):
         ------
         ValueError
             If values are infinite; if a minibatch is too small for the coupling; if the split leaves a modality or
-            a coupled pair without cells, or a feature without values; if ``monitor`` is not a metric; if
+            a coupled pair without cells; if ``monitor`` is not a metric; if
             ``checkpoint`` holds another training.
         FileNotFoundError
             If the folder of ``checkpoint`` does not exist.
@@ -252,6 +252,7 @@ class TrainingMixin(CoreModel):
         self.fitted = Fitted(
             cells=data.cells.astype(str).to_numpy(dtype=object),
             split=split,
+            fingerprints=find_fingerprints(data),
             moments=moments,
             axes=axes,
             references=references,

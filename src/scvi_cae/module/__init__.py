@@ -1,7 +1,7 @@
 """What is computed: arms, couplings and losses; plain tensors in, tensors out."""
 
 from ._arm import Arm
-from ._config import ArmConfig, LikelihoodName, PublishedSettings
+from ._config import NARROW, ArmConfig, LikelihoodName, PublishedSettings
 from ._coupling import (
     COUPLING_LOSSES,
     covariance,
@@ -12,9 +12,10 @@ from ._coupling import (
     mse_coupling,
     smallest_variance,
 )
+from ._limits import robust_limits
 from ._module import CoupledModule
 from ._observation import Observation
-from ._reconstruction import masked_squared_error
+from ._reconstruction import masked_mean
 from ._stack import member_state, stack
 from ._standardiser import Moments, Standardiser, mean_and_scale, mean_and_spread
 from .likelihoods import LIKELIHOODS, Likelihood
@@ -22,6 +23,7 @@ from .likelihoods import LIKELIHOODS, Likelihood
 __all__ = [
     "COUPLING_LOSSES",
     "LIKELIHOODS",
+    "NARROW",
     "Arm",
     "ArmConfig",
     "CoupledModule",
@@ -33,7 +35,7 @@ __all__ = [
     "Standardiser",
     "covariance",
     "full_covariance_coupling",
-    "masked_squared_error",
+    "masked_mean",
     "mean_and_scale",
     "mean_and_spread",
     "log_determinant_coupling",
@@ -41,6 +43,7 @@ __all__ = [
     "min_variance_coupling_2019",
     "mse_coupling",
     "member_state",
+    "robust_limits",
     "smallest_variance",
     "stack",
 ]

@@ -104,12 +104,22 @@ class Arm(nn.Module):
         Moments of the features that the encoder reads.
         """
         moments = self.likelihood.fit(passes)
+        self.disconnect()
         if not self.config.standardise:
             noise = moments.spread if self.config.published.noise_unit == "std" else moments.spread**2
             self.augmentation.fit(torch.from_numpy(noise))
         if batch_shares is not None:
             self.batch_shares.copy_(batch_shares)
         return moments
+
+    @torch.no_grad()
+    def disconnect(self) -> None:
+        """Set weights of features that do not vary to 0, where they stay, since they have no gradient."""
+        features = ~self.likelihood.varies
+        self.encoder.first.weight[:, features] = 0
+        self.decoder.last.weight[features] = 0
+        self.decoder.last.bias[features] = 0
+        self.augmentation.noise_sd[features] = 0
 
     def observe(self, raw: torch.Tensor, batch_indicators: torch.Tensor | None = None) -> Observation:
         """Observation of cells.

@@ -9,6 +9,9 @@ from typing import Any, Literal, get_args
 
 from ._networks import ACTIVATIONS
 
+#: Largest number of features of a modality whose networks are deep, and whose features are of many units.
+NARROW = 200
+
 Initialisation = Literal["torch", "glorot"]
 NoiseUnit = Literal["std", "variance"]
 ErrorOver = Literal["observed", "all"]
@@ -110,6 +113,10 @@ class ArmConfig:
         Whether encoder and decoder have a linear path in parallel to the hidden layers.
     standardise
         Whether features are centred and scaled by the training cells. Predictions are in the data's units either way.
+    clip
+        Number of robust standard deviations from the median beyond which a value that lies apart from all others is an
+        outlier: the encoder reads what exceeds the limit on a logarithmic scale, and no loss counts it. Only with ``standardise``; ``None`` for no
+        limits.
     dropout
         Probability of dropping an input feature in training.
     noise
@@ -141,6 +148,7 @@ class ArmConfig:
     activation: str = "gelu"
     linear: bool = True
     standardise: bool = True
+    clip: float | None = None
     dropout: float = 0.1
     noise: float = 0.0
     weight: float = 1.0
@@ -170,6 +178,12 @@ class ArmConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be finite and not negative.")
         if not 0 < self.weight < math.inf:
             raise ValueError(f"weight={self.weight} must be finite and positive.")
+        if self.clip is not None and not 0 < self.clip < math.inf:
+            raise ValueError(f"clip={self.clip} must be finite and positive, or None.")
+        if self.clip is not None and not (
+            self.standardise and self.likelihood in ("squared_error", "gaussian")
+        ):
+            raise ValueError("clip is for standardised values; leave it out: clip=None.")
         if self.published.decoder_dropout and not self.hidden:
             raise ValueError("decoder_dropout needs a hidden layer: hidden=(...).")
         if self.published.nonnegative and self.likelihood != "squared_error":

@@ -18,22 +18,19 @@ if TYPE_CHECKING:
     from ._networks import Linear
 
 
-def masked_squared_error(
-    prediction: torch.Tensor,
-    target: torch.Tensor,
-    observed: torch.Tensor,
-    counted: torch.Tensor | None = None,
+def masked_mean(
+    errors: torch.Tensor, observed: torch.Tensor, counted: torch.Tensor | None = None
 ) -> torch.Tensor:
-    r"""Mean squared error of the observed entries.
+    r"""Mean of errors over the observed entries.
 
-    .. math:: \frac{\sum_{cf} m_{cf} (x_{cf} - \hat x_{cf})^2}{\sum_{cf} n_{cf}}
+    .. math:: \frac{\sum_{cf} m_{cf} e_{cf}}{\sum_{cf} n_{cf}}
 
     and zero, with zero gradient, where nothing is observed (:math:`m`) or counted (:math:`n`).
 
     Parameters
     ----------
-    prediction, target
-        ``(..., n_cells, n_features)``, in units of each feature's standard deviation.
+    errors
+        ``(..., n_cells, n_features)``.
     observed
         ``(..., n_cells, n_features)`` mask, 1 or 0, or ``(..., n_cells, 1)`` for whole cells.
     counted
@@ -42,21 +39,6 @@ def masked_squared_error(
     Returns
     -------
     A scalar, or one for each of the leading dimensions.
-    """
-    return masked_mean((prediction - target).square(), observed, counted)
-
-
-def masked_mean(
-    errors: torch.Tensor, observed: torch.Tensor, counted: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Sum of errors over the observed entries, divided by the number of counted entries; 0 without any.
-
-    Parameters
-    ----------
-    errors
-        ``(..., n_cells, n_features)``.
-    observed, counted
-        As in :func:`masked_squared_error`.
     """
     counted = observed if counted is None else counted
     n_counted = across_processes(counted.sum((-2, -1))) * (errors.shape[-1] // counted.shape[-1])

@@ -135,6 +135,7 @@ def gala2021(
         "activation": "relu",
         "linear": False,
         "standardise": False,
+        "clip": None,
         "weight": 1.0,
         "cross_weight": 1.0,
         "cross_gradient": 0.0,

@@ -114,9 +114,8 @@ class StopOnDivergence(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Check the weights."""
-        if not torch.nn.utils.get_total_norm(
-            pl_module.get_submodule("module").state_dict().values()
-        ).isfinite():
+        state = pl_module.get_submodule("module").state_dict().values()
+        if not torch.nn.utils.get_total_norm([x for x in state if x.is_floating_point()]).isfinite():
             raise FloatingPointError(
                 f"Training diverged in epoch {trainer.current_epoch + 1}: weights are no longer finite. The model "
                 "keeps the best weights before it. Try a lower learning rate: train(plan_kwargs={'lr': ...})."

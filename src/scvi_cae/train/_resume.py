@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import partial
@@ -18,7 +19,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import distributed
 
-from scvi_cae._files import write_file
+from scvi_cae._files import remove_unfinished, write_file
 from scvi_cae.data import Split
 
 from ._history import HistoryLogger
@@ -114,7 +115,13 @@ def describe_data(data: AlignedData) -> dict[str, str]:
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Differences between two descriptions, in words; empty if they are equal."""
+    """Differences between two descriptions, in words; empty if they are equal.
+
+    Parameters
+    ----------
+    then, now
+        Descriptions by name, as :func:`describe` and :func:`describe_data` give them.
+    """
     return "; ".join(
         f"{name} ({then.get(name, 'not there')} then, {now.get(name, 'not there')} now)"
         for name in sorted({*then, *now})
@@ -129,7 +136,8 @@ class ResumeFile(Checkpoint):
     weights. This class adds the history, the random states of all processes, the split, whether the training has
     stopped early, and a description that identifies the training. It writes the file atomically next to its final
     place (Lightning moves a file from the system's temporary folder, which may be on another file system), after the
-    last epoch and after others only if writing has taken less than a fiftieth of the time so far.
+    last epoch and after others only if writing has taken less than a fiftieth of the time so far. A file that cannot be
+    written gives one warning, and the training goes on; later epochs try again.
 
     Parameters
     ----------
@@ -158,6 +166,7 @@ class ResumeFile(Checkpoint):
         self.description = dict(description)
         self._random: list[dict[str, Any]] | None = None
         self._next = 0.0
+        self._warned = False
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"checkpoint: there is no folder {self.path.parent}. Make it first.")
         if not self.path.exists():
@@ -219,12 +228,35 @@ class ResumeFile(Checkpoint):
             return
         start = time.perf_counter()
         if trainer.is_global_zero:
-            write_file(self.path, lambda path: trainer.save_checkpoint(path, weights_only=False))
+            self._write(trainer)
         else:
             # Helps to collect the state, and writes nothing.
             trainer.save_checkpoint(self.path, weights_only=False)
         end = time.perf_counter()
         self._next = end + (end - start) / COST
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        def write(path: Path) -> None:
+            try:
+                trainer.save_checkpoint(path, weights_only=False)
+            except OSError:
+                # The other processes wait at the end of what has failed here.
+                trainer.strategy.barrier("Trainer.save_checkpoint")
+                raise
+
+        try:
+            write_file(self.path, write)
+            remove_unfinished(self.path)
+        except OSError as error:
+            if not self._warned:
+                kept = "holds an earlier state" if self.path.exists() else "does not exist"
+                warnings.warn(
+                    f"The state of the training cannot be written to {self.path}, which {kept}: {error}. The training "
+                    "goes on, and later epochs try again.",
+                    UserWarning,
+                    stacklevel=1,
+                )
+            self._warned = True
 
 
 def streams(pl_module: pl.LightningModule) -> list[torch.Generator]:

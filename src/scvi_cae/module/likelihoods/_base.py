@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
+from scvi_cae.module._reconstruction import masked_mean
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    import numpy as np
 
     from scvi_cae.module._config import ArmConfig
     from scvi_cae.module._networks import Decoder
@@ -46,15 +47,67 @@ class Likelihood(nn.Module, ABC):
         The data that the likelihood needs.
     minimum
         Smallest value that can be observed, by which quantiles are bounded.
+    varies
+        Boolean ``(n_features,)``: which features vary among the training cells. Others inform nothing: they enter no
+        loss, and are predicted as their constant.
+    measured
+        Boolean ``(n_features,)``: which features have a value in some training cell. Others are predicted as NaN.
+    constant
+        ``(n_features,)`` values of features that are measured but do not vary.
     """
 
     data_kind: ClassVar[DataKind]
     minimum: ClassVar[float] = -torch.inf
+    varies: torch.Tensor
+    measured: torch.Tensor
+    constant: torch.Tensor
 
     def __init__(self, n_features: int, n_sources: int, config: ArmConfig) -> None:
         super().__init__()
         self.n_features = n_features
         self.config = config
+        self.register_buffer("varies", torch.ones(n_features, dtype=torch.bool))
+        self.register_buffer("measured", torch.ones(n_features, dtype=torch.bool))
+        self.register_buffer("constant", torch.zeros(n_features))
+
+    def hold_constant(self, varies: np.ndarray, measured: np.ndarray, constant: np.ndarray) -> None:
+        """Set ``(n_features,)`` :attr:`varies`, :attr:`measured` and, for features that do not vary, :attr:`constant`."""
+        self.varies.copy_(torch.from_numpy(varies & measured))
+        self.measured.copy_(torch.from_numpy(measured))
+        self.constant.copy_(torch.from_numpy(np.where(varies, 0.0, constant)))
+
+    def held(self, values: torch.Tensor) -> torch.Tensor:
+        """``(n_cells, n_features)`` values or predictions, in which features that do not vary are their constant.
+
+        A missing value stays missing, and a feature that is not measured is.
+        """
+        if self.varies.all():
+            return values
+        constant = self.constant.masked_fill(~self.measured, torch.nan)
+        return torch.where(self.varies | torch.isnan(values), values, constant)
+
+    def mean_over_features(
+        self, errors: torch.Tensor, observed: torch.Tensor, counted: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Mean of errors over the observed values of features that vary.
+
+        Parameters
+        ----------
+        errors
+            ``(..., n_sources, n_cells, n_features)``.
+        observed, counted
+            As in :func:`~scvi_cae.module._reconstruction.masked_mean`.
+        """
+        varies = self.varies.to(errors.dtype).unsqueeze(-2).unsqueeze(-2)
+        if observed.shape[-1] > 1:
+            return masked_mean(errors, observed * varies, counted)
+        return masked_mean(errors * varies, observed, counted) / self.share_varying
+
+    @property
+    def share_varying(self) -> torch.Tensor:
+        """Share of the features that vary; of stacked modules, ``(n_members, 1)``."""
+        share = self.varies.float().mean(-1).clamp(min=1 / self.n_features)
+        return share.unsqueeze(-1) if share.dim() else share
 
     @abstractmethod
     def fit(self, passes: Passes) -> Moments:
@@ -116,6 +169,10 @@ class Likelihood(nn.Module, ABC):
     @abstractmethod
     def expected_inputs(self, output: torch.Tensor) -> torch.Tensor:
         """:meth:`inputs` of cells whose values are those expected from the decoder's output."""
+
+    def squared_errors(self, observation: Observation, output: torch.Tensor) -> torch.Tensor:
+        """``(n_cells, n_features)`` squared differences of a cell's values, as inputs, from those expected."""
+        return (self.inputs(observation) - self.expected_inputs(output)).square()
 
     def prediction_scale(self, raw: torch.Tensor) -> torch.Tensor:
         """Raw values on the scale of predictions: unchanged, but for counts."""

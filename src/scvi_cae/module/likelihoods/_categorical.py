@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from scvi_cae.module._observation import Observation
@@ -18,12 +19,17 @@ if TYPE_CHECKING:
     from ._base import Passes
 
 
+#: Logit of a class without training cells.
+NO_LOGIT = -1e9
+
+
 class Categorical(Likelihood):
     r"""Cross-entropy of labels: the decoder's output :math:`a` are logits, features are classes.
 
     .. math:: -\frac{1}{\sum_c m_c} \sum_c m_c \log \mathrm{softmax}(a_c)_{y_c}
 
-    Raw values are 1 for a cell's class and 0 for the others, NaN for a cell without a label.
+    Raw values are 1 for a cell's class and 0 for the others, NaN for a cell without a label. A class without training
+    cells has probability 0, and a cell of that class counts as one without a label: its weights are not trained.
 
     Parameters
     ----------
@@ -34,16 +40,19 @@ class Categorical(Likelihood):
     data_kind = "classes"
 
     def fit(self, passes: Passes) -> Moments:
-        """Compute moments of the indicators; nothing is fitted."""
+        """Find the classes that training cells have."""
         moments = Moments(self.n_features)
         for values in passes():
             moments.add(values)
+        # The only class of all training cells is one, although its indicator does not vary.
+        self.hold_constant(moments.mean > 0, moments.n > 0, np.zeros(self.n_features))
         return moments
 
     def observe(self, raw: torch.Tensor) -> Observation:
         """Indicators of classes, 0 for a cell without a label."""
-        present = (~torch.isnan(raw).any(1)).to(raw.dtype)
-        return Observation(torch.nan_to_num(raw), present[:, None], present)
+        values = torch.nan_to_num(raw) * self.varies
+        present = values.sum(1)
+        return Observation(values, present[:, None], present)
 
     def inputs(self, observation: Observation) -> torch.Tensor:
         """Indicators of classes."""
@@ -53,19 +62,27 @@ class Categorical(Likelihood):
         self, decoder: Decoder, hidden: torch.Tensor, observation: Observation, cells: torch.Tensor
     ) -> torch.Tensor:
         """Mean cross-entropies."""
-        log_probabilities = torch.log_softmax(readout(decoder, hidden).float(), dim=-1)
+        log_probabilities = torch.log_softmax(self._logits(readout(decoder, hidden).float()), dim=-1)
         errors = -(log_probabilities * observation.values.unsqueeze(-3)).sum(-1, keepdim=True)
         present = cells * observation.present.unsqueeze(-2)
         return masked_mean(errors, present.unsqueeze(-1))
 
+    def _logits(self, output: torch.Tensor) -> torch.Tensor:
+        """The decoder's output, with classes that no training cell has far below all others."""
+        varies = self.varies
+        while 1 < varies.dim() < output.dim():
+            varies = varies.unsqueeze(-2)
+        return output.masked_fill(~varies, NO_LOGIT)
+
     def mean(self, output: torch.Tensor) -> torch.Tensor:
         """Class probabilities."""
-        return torch.softmax(output, dim=-1)
+        return torch.softmax(self._logits(output), dim=-1)
 
     def link_scale(self, output: torch.Tensor) -> torch.Tensor:
         """Log-odds of each class against all others."""
         own = torch.eye(self.n_features, dtype=torch.bool, device=output.device)
         # Log-odds of probabilities close to 1 would be lost to rounding.
+        output = self._logits(output)
         others = output.unsqueeze(-2).masked_fill(own, -torch.inf)
         return output - torch.logsumexp(others, dim=-1)
 

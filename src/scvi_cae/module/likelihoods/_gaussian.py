@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from scvi_cae.module._reconstruction import masked_mean
-
 from ._base import readout
 from ._squared_error import SquaredError
 
@@ -50,14 +48,14 @@ class Gaussian(SquaredError):
     ) -> torch.Tensor:
         """Mean Gaussian losses."""
         log_variance = self.log_variance.clamp(min=math.log(MIN_VARIANCE)).unsqueeze(-2)
-        errors = (readout(decoder, hidden) - observation.values.unsqueeze(-3)).square()
-        return masked_mean(
+        errors = (readout(decoder, hidden) - self.inputs(observation).unsqueeze(-3)).square()
+        return self.mean_over_features(
             errors * torch.exp(-log_variance) + log_variance,
-            observation.observed.unsqueeze(-3) * cells.unsqueeze(-1),
+            self.counted(observation).unsqueeze(-3) * cells.unsqueeze(-1),
         )
 
     @torch.no_grad()
     def learnt_scale(self, source: int) -> torch.Tensor:
         """``(n_features,)`` learnt standard deviation about a prediction, in the data's units."""
         deviation = self.log_variance[source].clamp(min=math.log(MIN_VARIANCE)).mul(0.5).exp()
-        return deviation * self.standardiser.scale
+        return deviation * self.standardiser.scale * self.varies

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from scvi.distributions import NegativeBinomial as Distribution
 from torch import nn
 
 from scvi_cae.module._observation import Observation
-from scvi_cae.module._reconstruction import masked_mean
 from scvi_cae.module._standardiser import Moments, Standardiser
 
 from ._base import Likelihood, readout
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from scvi_cae.module._networks import Decoder
 
     from ._base import Passes
+
+
+#: Logarithm of a share of the library that is none, but finite, since infinities have no gradient.
+NO_RATE = -1e9
 
 
 class NegativeBinomial(Likelihood):
@@ -33,7 +37,7 @@ class NegativeBinomial(Likelihood):
 
     as in scVI :cite:p:`Lopez18`; the loss is the mean negative log-likelihood of the observed counts. The encoder reads
     :math:`\log(1 + x_{cf}\,\bar\ell / (\ell_c L_f / \bar L))`, standardised, with the mean library size
-    :math:`\bar\ell` of the training cells.
+    :math:`\bar\ell` of the training cells. A gene without any count among these is predicted as 0.
 
     Parameters
     ----------
@@ -78,6 +82,7 @@ class NegativeBinomial(Likelihood):
             moments.add(self._normalised(raw, (~raw.isnan()).to(raw.dtype)).numpy())
         if self.config.standardise:
             self.standardiser.fit(moments)
+        self.hold_constant(counts.mean > 0, counts.n > 0, np.zeros(self.n_features))
         return moments
 
     def _at_mean_depth(self, counts: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
@@ -97,6 +102,7 @@ class NegativeBinomial(Likelihood):
 
     def observe(self, raw: torch.Tensor) -> Observation:
         """Counts, 0 where missing."""
+        raw = self.held(raw)
         observed = ~torch.isnan(raw)
         present = observed.any(1)
         by_cell = torch.equal(observed.all(1), present)
@@ -121,21 +127,26 @@ class NegativeBinomial(Likelihood):
         rates = (readout(decoder, hidden) + self.log_length.unsqueeze(-2).unsqueeze(-2)).float()
         if observed.shape[-1] > 1:
             # Missing counts belong to no library. (A cell without any observed count has no loss.)
-            rates = rates.masked_fill(observed == 0, -1e9)
+            rates = rates.masked_fill(observed == 0, NO_RATE)
+        rates = rates.masked_fill(~self.varies.unsqueeze(-2).unsqueeze(-2), NO_RATE)
         size = observation.values.sum(-1, keepdim=True).clamp(min=1).unsqueeze(-3)
         mean = size * torch.softmax(rates, dim=-1)
         theta = self.log_theta.exp().unsqueeze(-2).unsqueeze(-2)
         counts = observation.values.unsqueeze(-3)
         errors = -Distribution(mu=mean, theta=theta.float(), validate_args=False).log_prob(counts)
-        return masked_mean(errors, observed * cells.unsqueeze(-1))
+        return self.mean_over_features(errors, observed * cells.unsqueeze(-1))
+
+    def _rates(self, output: torch.Tensor) -> torch.Tensor:
+        """Logarithms of the genes' shares of the library, up to a constant."""
+        return (output + self.log_length).masked_fill(~self.varies, NO_RATE)
 
     def mean(self, output: torch.Tensor) -> torch.Tensor:
         """Expected counts at the mean library size of the training cells."""
-        return self.library * torch.softmax(output + self.log_length, dim=-1)
+        return self.held(self.library * torch.softmax(self._rates(output), dim=-1))
 
     def link_scale(self, output: torch.Tensor) -> torch.Tensor:
         """Logarithm of the expected counts."""
-        return self.library.log() + torch.log_softmax(output + self.log_length, dim=-1)
+        return self.library.log() + torch.log_softmax(self._rates(output), dim=-1)
 
     @property
     def input_scale(self) -> torch.Tensor:

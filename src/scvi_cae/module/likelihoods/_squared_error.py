@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scvi_cae.module._reconstruction import linear_squared_error, masked_squared_error
-from scvi_cae.module._standardiser import Moments, Standardiser
+import numpy as np
+import torch
+
+from scvi_cae.module._limits import robust_limits
+from scvi_cae.module._reconstruction import linear_squared_error
+from scvi_cae.module._standardiser import Moments, Standardiser, mean_and_scale
 
 from ._base import Likelihood, readout
 
 if TYPE_CHECKING:
-    import torch
-
     from scvi_cae.module._config import ArmConfig
     from scvi_cae.module._networks import Decoder
     from scvi_cae.module._observation import Observation
 
     from ._base import Passes
+
+#: Standardised value that none exceeds, and finite, as all that is saved of a model.
+NO_LIMIT = 1e9
+#: Number of cells that determine the limits of values.
+MAX_CELLS = 20_000
 
 
 class SquaredError(Likelihood):
@@ -26,6 +33,10 @@ class SquaredError(Likelihood):
 
     over the observed values (:math:`m`) of a modality's cells.
 
+    With ``clip``, an outlier, farther from the median than so many robust standard deviations of the training cells
+    (:func:`~scvi_cae.module._limits.robust_limits`), is read on a logarithmic scale, and enters neither the loss
+    nor the standardisation: a failed measurement would otherwise shrink all other values, and outweigh them.
+
     Parameters
     ----------
     n_features, n_sources, config
@@ -33,27 +44,54 @@ class SquaredError(Likelihood):
     """
 
     data_kind = "values"
+    lower: torch.Tensor
+    upper: torch.Tensor
 
     def __init__(self, n_features: int, n_sources: int, config: ArmConfig) -> None:
         super().__init__(n_features, n_sources, config)
         self.standardiser = Standardiser(n_features)
+        self.register_buffer("lower", torch.full((n_features,), -NO_LIMIT))
+        self.register_buffer("upper", torch.full((n_features,), NO_LIMIT))
 
     def fit(self, passes: Passes) -> Moments:
-        """Fit the standardisation."""
+        """Fit the limits and the standardisation."""
+        low, high = np.full((2, self.n_features), [[-np.inf], [np.inf]])
+        if self.config.clip is not None:
+            low, high = robust_limits(some_cells(passes), self.config.clip)
         moments = Moments(self.n_features)
         for values in passes():
-            moments.add(values)
-        if self.config.standardise:
-            self.standardiser.fit(moments)
+            inside = (values >= low) & (values <= high)
+            moments.add(values if inside.all() else np.where(inside, values, np.nan))
+        measured = moments.n > 0
+        if not self.config.standardise:
+            self.hold_constant(measured, measured, moments.mean)
+            return moments
+        self.standardiser.fit(moments)
+        self.hold_constant(moments.spread > 0, measured, moments.mean)
+        mean, scale = mean_and_scale(moments)
+        for limit, value in ((self.lower, low), (self.upper, high)):
+            limit.copy_(torch.from_numpy(np.clip((value - mean) / scale, -NO_LIMIT, NO_LIMIT)))
         return moments
 
     def observe(self, raw: torch.Tensor) -> Observation:
         """Standardised values."""
-        return self.standardiser(raw)
+        return self.standardiser(self.held(raw))
 
     def inputs(self, observation: Observation) -> torch.Tensor:
-        """Standardised values."""
-        return observation.values
+        r"""Standardised values; what exceeds a limit :math:`l` is its logarithm, :math:`l + \\log(1 + x - l)`."""
+        if self.config.clip is None:
+            return observation.values
+        within = observation.values.clamp(self.lower.unsqueeze(-2), self.upper.unsqueeze(-2))
+        beyond = observation.values - within
+        return within + beyond.sign() * beyond.abs().log1p()
+
+    def counted(self, observation: Observation) -> torch.Tensor:
+        """Mask of the values that enter the loss: those observed, but for outliers."""
+        if self.config.clip is None:
+            return observation.observed
+        values = observation.values
+        inside = (values >= self.lower.unsqueeze(-2)) & (values <= self.upper.unsqueeze(-2))
+        return observation.observed * inside
 
     def losses(
         self, decoder: Decoder, hidden: torch.Tensor, observation: Observation, cells: torch.Tensor
@@ -62,18 +100,20 @@ class SquaredError(Likelihood):
         published = self.config.published
         present = cells * observation.present.unsqueeze(-2)
         whole = observation.observed.shape[-1] == 1
-        if whole and not published.nonnegative and observation.values.shape[-1] > hidden.shape[-1]:
-            return linear_squared_error(decoder.last, hidden, observation.values, present)
-        return masked_squared_error(
-            readout(decoder, hidden),
-            observation.values.unsqueeze(-3),
-            observation.observed.unsqueeze(-3) * cells.unsqueeze(-1),
+        target = self.inputs(observation)
+        clips = self.config.clip is not None
+        if whole and not (clips or published.nonnegative) and target.shape[-1] > hidden.shape[-1]:
+            # Features that do not vary are 0 here, and so is the decoder's output.
+            return linear_squared_error(decoder.last, hidden, target, present) / self.share_varying
+        return self.mean_over_features(
+            (readout(decoder, hidden) - target.unsqueeze(-3)).square(),
+            self.counted(observation).unsqueeze(-3) * cells.unsqueeze(-1),
             present.unsqueeze(-1) if published.error_over == "all" else None,
         )
 
     def mean(self, output: torch.Tensor) -> torch.Tensor:
         """Values in the data's units."""
-        return self.standardiser.inverse(output)
+        return self.held(self.standardiser.inverse(output))
 
     def link_scale(self, output: torch.Tensor) -> torch.Tensor:
         """Values in the data's units."""
@@ -87,3 +127,19 @@ class SquaredError(Likelihood):
     def expected_inputs(self, output: torch.Tensor) -> torch.Tensor:
         """The output itself."""
         return output
+
+    def squared_errors(self, observation: Observation, output: torch.Tensor) -> torch.Tensor:
+        """Squared errors of values without limits, so that outliers are seen as such."""
+        return (observation.values - output).square()
+
+
+def some_cells(passes: Passes) -> np.ndarray:
+    """Values of evenly spaced training cells, at most twice :data:`MAX_CELLS`, which determine quantiles."""
+    parts: list[np.ndarray] = []
+    every = 1
+    for values in passes():
+        parts.append(values[::every])
+        if sum(map(len, parts)) > 2 * MAX_CELLS:
+            parts = [np.concatenate(parts)[::2]]
+            every *= 2
+    return np.concatenate(parts)

@@ -1,0 +1,71 @@
+"""Data of other cells on the command line: brought to a model's features, and embedded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scvi_cae.data import check_latent_key, write_latents
+from scvi_cae.model import CoupledAE
+
+from ._files import read_names
+from ._messages import note
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mudata import MuData
+
+
+def prepare(mdata: MuData, model: CoupledAE, rename: Mapping[str, Path], min_features: float) -> MuData:
+    """Bring data to the features of a model, and say what was found.
+
+    Parameters
+    ----------
+    mdata
+        The data.
+    model
+        The model.
+    rename
+        Tables of names by modality.
+    min_features
+        Smallest fraction of a modality's features that the data must have.
+    """
+    tables: Any = {modality: read_names(path) for modality, path in rename.items()}
+    query = CoupledAE.prepare_query_mudata(mdata, model, tables, min_features)
+    for name, row in query.uns["scvi_cae_query"].items():
+        note(
+            f"Modality {name!r}: {row['n_matched']} of the model's {len(model.setup.features[name])} features found, "
+            f"{row['n_renamed']} of them renamed, {row['n_missing']} missing; {row['n_dropped']} others left out."
+        )
+    return query
+
+
+def write_latent(model: CoupledAE, query: MuData, mdata: MuData, key: str) -> None:
+    """Write the latents of prepared data to the data that they were prepared from.
+
+    Parameters
+    ----------
+    model
+        The model.
+    query
+        The prepared data.
+    mdata
+        The data; cells that ``query`` lacks have no latent.
+    key
+        Key of the latents.
+    """
+    check_latent_key(mdata, key, model.modalities)
+    rows = mdata.obs_names.get_indexer(query.obs_names)
+
+    def latent(modality: str | None) -> np.ndarray:
+        z = model.get_latent_representation(query, modality)
+        out = np.full((mdata.n_obs, z.shape[1]), np.nan, dtype=z.dtype)
+        out[rows] = z
+        return out
+
+    sets = pd.Series(model.set_membership(query), index=query.obs_names).reindex(mdata.obs_names)
+    write_latents(mdata, key, latent(None), {name: latent(name) for name in query.mod}, sets)
