@@ -108,7 +108,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).reindex(table["method"].unique()).fillna("")
 
 
-def against_best(table: pd.DataFrame, ours: list[str], baselines: list[str], fraction: float) -> pd.DataFrame:
+def against_best(table: pd.DataFrame, ours: list[str], baselines: list[str]) -> pd.DataFrame:
     """Paired comparisons of our methods with the best of some baselines."""
     results = []
     for column in TESTED:
@@ -119,7 +119,7 @@ def against_best(table: pd.DataFrame, ours: list[str], baselines: list[str], fra
             continue
         best = means.idxmin() if metric in LOWER_IS_BETTER else means.idxmax()
         for method in methods:
-            result = compare(rows, method, best, metric, test_fraction=fraction).reset_index(drop=True)
+            result = compare(rows, method, best, metric).reset_index(drop=True)
             results.append(result.assign(score=column, method=method, best=best))
     if not results:
         return pd.DataFrame()
@@ -235,7 +235,7 @@ def main() -> None:
             ("", from_source, [*FROM_SOURCE, *PEERS]),
             (", with or without the type", ours, names),
         ):
-            tests = against_best(table, methods, baselines, fraction=len(folds[0].test) / mdata.n_obs)
+            tests = against_best(table, methods, baselines)
             if len(tests):
                 print(f"\nAgainst the best baseline{what}, paired by fold\n")
                 print(tests.round(4).to_string())

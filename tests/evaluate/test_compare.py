@@ -105,3 +105,32 @@ def test_it_names_what_is_wrong(values):
         compare(table[(table["method"] == "a") ^ (table["fold"] > 4)], "a", "b")
     with pytest.raises(ValueError, match="test_fraction=2"):
         compare(table, "a", "b", test_fraction=2)
+
+
+def repeated_folds(rng, n_cells=60, n_folds=5, n_repeats=4):
+    """Errors of two equally good methods, least squares on one feature each, over repeated folds."""
+    x, noise = rng.normal(size=(n_cells, 2)), rng.normal(size=n_cells)
+    y = x.sum(1) + noise
+    rows = []
+    for repeat in range(n_repeats):
+        order = rng.permutation(n_cells)
+        for fold in range(n_folds):
+            test, train = order[fold::n_folds], np.setdiff1d(order, order[fold::n_folds])
+            for j, method in enumerate("ab"):
+                slope = (x[train, j] @ y[train]) / (x[train, j] @ x[train, j])
+                error = np.mean((y[test] - slope * x[test, j]) ** 2)
+                rows.append((method, repeat * n_folds + fold, error, len(train), len(test)))
+    table = pd.DataFrame(rows, columns=["method", "fold", "value", "n_train", "n_test"])
+    return table.assign(metric="r2", source="rna", target="ephys")
+
+
+def test_equal_methods_differ_in_few_experiments_however_often_folds_are_repeated():
+    rng = np.random.default_rng(0)
+    found = [compare(repeated_folds(rng), "a", "b").iloc[0]["p_t"] < 0.05 for _ in range(150)]
+    assert np.mean(found) < 0.1
+
+
+@pytest.mark.parametrize("n_repeats", [1, 2])
+def test_the_wilcoxon_test_is_not_of_repeated_folds(n_repeats):
+    table = repeated_folds(np.random.default_rng(0), n_repeats=n_repeats)
+    assert np.isnan(compare(table, "a", "b").iloc[0]["p_wilcoxon"]) == (n_repeats > 1)

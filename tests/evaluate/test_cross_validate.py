@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import re
+import shutil
+
 import anndata
 import mudata
 import numpy as np
 import pandas as pd
 import pytest
 import scvi
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from conftest import QUIET, make_mdata
 from scvi_cae import CoupledAE, splits
@@ -73,9 +79,9 @@ def test_a_later_call_resumes_an_interrupted_one(mdata, tmp_path, monkeypatch):
     n_trained = len(trained)
     pd.testing.assert_frame_equal(cross_validate(mdata, folds, **call), table, check_exact=True)
     assert len(trained) == n_trained
-    with pytest.raises(ValueError, match="another call. Different: seeds"):
+    with pytest.raises(ValueError, match="Different: the seeds"):
         cross_validate(mdata, folds, [5], **call)
-    with pytest.raises(ValueError, match=r"model_kwargs\(n_latent\) \(2 then, 3 now\)"):
+    with pytest.raises(ValueError, match=r"Different: model_kwargs\['n_latent'\] \(2 then, 3 now\)"):
         cross_validate(mdata, folds, **{**call, "model_kwargs": {"n_latent": 3}})
 
 
@@ -139,10 +145,163 @@ def test_kept_folds_are_read_as_they_were_written(mdata, tmp_path):
     assert "NA" in set(first["feature"])
     pd.testing.assert_frame_equal(cross_validate(mdata, 2, **call), first, check_exact=True)
     other = [WithTypeMean(KernelRidgeBaseline(gamma=1.0))]
-    with pytest.raises(ValueError, match=r"Different: baselines\(.*gamma"):
+    with pytest.raises(
+        ValueError, match=r"Different: baseline 'WithTypeMean' \(.*'gamma': 0.1.*'gamma': 1.0"
+    ):
         cross_validate(mdata, 2, **{**call, "baselines": other})
-    with pytest.raises(ValueError, match="metrics .*n_models"):
+    with pytest.raises(ValueError, match=r"Different: metrics \(.*\); n_models \(1 then, 2 now\)"):
         cross_validate(mdata, 2, **call, metrics=["r2"], n_models=2)
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Data, and a call whose two folds are in a folder."""
+    mdata = make_mdata()
+    mdata["rna"].layers["doubled"] = 2 * mdata["rna"].X
+    CoupledAE.setup_mudata(mdata)
+    call = {"model_kwargs": {"n_latent": 2}, "labels_key": "kind", "directory": tmp_path, "progress": False}
+    call |= {"metrics": ["r2"], "models": False}
+    return mdata, call, cross_validate(mdata, 2, **call)
+
+
+def other_value(mdata):
+    mdata["ephys"].X[3, 2] += 1
+
+
+def other_label(mdata):
+    mdata.obs["kind"] = np.roll(mdata.obs["kind"].to_numpy(), 1)
+
+
+def other_feature(mdata):
+    mdata["ephys"].var_names = ["other", *mdata["ephys"].var_names[1:]]
+    CoupledAE.setup_mudata(mdata)
+
+
+def other_layer(mdata):
+    CoupledAE.setup_mudata(mdata, layers={"rna": "doubled"})
+
+
+def other_likelihood(mdata):
+    CoupledAE.setup_mudata(mdata, likelihoods={"ephys": "gaussian"})
+
+
+def labels_as_a_modality(mdata):
+    CoupledAE.setup_mudata(mdata, labels_key="kind")
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (other_value, "the values of 'ephys'"),
+        (other_label, "the labels of kind"),
+        (other_feature, "the features of 'ephys'"),
+        (other_layer, "the layers of the set-up"),
+        (other_likelihood, "the likelihoods of the set-up"),
+        (labels_as_a_modality, "the labels of the set-up"),
+    ],
+)
+def test_folds_of_other_data_or_another_set_up_are_refused(kept, change, what):
+    mdata, call, _ = kept
+    change(mdata)
+    with pytest.raises(ValueError, match=f"holds the folds of another call. Different: .*{what}"):
+        cross_validate(mdata, 2, **call)
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        ({"splits": 3}, "fold 0"),
+        ({"train_kwargs": {"batch_size": 50}}, "train_kwargs['batch_size'] (not there then, 50 now)"),
+        ({"labels_key": None}, "labels_key ('kind' then, None now)"),
+        ({"per_feature": True}, "per_feature"),
+        ({"baselines": {"ridge": make_pipeline(StandardScaler(), Ridge(2.0))}}, "baseline 'ridge'"),
+        ({"baselines": ["type mean", "ridge"]}, "the names of baselines"),
+    ],
+)
+def test_folds_of_other_arguments_are_refused(kept, other, what):
+    mdata, call, _ = kept
+    with pytest.raises(ValueError, match=f"Different: .*{re.escape(what)}"):
+        cross_validate(mdata, **{"splits": 2, **call, **other})
+
+
+def test_arguments_in_another_order_are_the_same(kept, tmp_path):
+    mdata, call, _ = kept
+    call |= {"directory": tmp_path / "ordered"}
+    orders = [{"n_latent": 2, "latent_axes": "agreement"}, {"latent_axes": "agreement", "n_latent": 2}]
+    first, second = (cross_validate(mdata, 2, **{**call, "model_kwargs": order}) for order in orders)
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+
+
+def test_folds_of_other_versions_are_refused(kept, monkeypatch):
+    mdata, call, _ = kept
+    monkeypatch.setattr(_cross_validate, "version", lambda name: "0.0")
+    with pytest.raises(ValueError, match=r"Different: the version of scikit-learn \(.* then, 0.0 now\)"):
+        cross_validate(mdata, 2, **call)
+
+
+def flip(content: bytes) -> bytes:
+    """The same length, with one digit of a score changed."""
+    at = content.index(b"0.", content.index(b'"value"')) + 3
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda x: b"",
+        lambda x: x[: len(x) // 2],
+        flip,
+        lambda x: b"\xff\x00" * 40,
+        lambda x: b"[]",
+        lambda x: b"{}",
+    ],
+    ids=["empty", "truncated", "flipped", "garbage", "list", "dict"],
+)
+def test_a_damaged_fold_is_computed_anew(kept, tmp_path, damage):
+    mdata, call, expected = kept
+    path = tmp_path / "fold1.json"
+    written = path.read_bytes()
+    path.write_bytes(damage(written))
+    with pytest.warns(UserWarning, match="fold1.json is damaged; the fold is computed anew") as said:
+        found = cross_validate(mdata, 2, **call)
+    assert sum("is damaged" in str(warning.message) for warning in said) == 1
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    assert path.read_bytes() == written
+
+
+def test_a_fold_under_another_number_is_damaged(kept, tmp_path):
+    mdata, call, expected = kept
+    shutil.copy(tmp_path / "fold0.json", tmp_path / "fold1.json")
+    with pytest.warns(UserWarning, match="fold1.json is damaged"):
+        pd.testing.assert_frame_equal(cross_validate(mdata, 2, **call), expected, check_exact=True)
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "{"])
+def test_without_a_description_folds_are_not_read(kept, tmp_path, content):
+    mdata, call, _ = kept
+    path = tmp_path / "settings.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="settings.json is damaged.*Delete"):
+        cross_validate(mdata, 2, **call)
+    path.unlink()
+    with pytest.raises(ValueError, match="holds files of folds, but no settings.json"):
+        cross_validate(mdata, 2, **call)
+
+
+def test_features_that_are_not_scored_are_named_once(tmp_path):
+    mdata = make_mdata(fraction={"rna": 1.0, "ephys": 1.0})
+    x = mdata["ephys"].X
+    fold = splits.k_fold(mdata, 3, seed=1)
+    inside = mdata["ephys"].obs_names.isin(mdata.obs_names[fold[2].test])
+    x[~inside, 5] = 2.0
+    CoupledAE.setup_mudata(mdata)
+    call = {"model_kwargs": {"n_latent": 2}, "train_kwargs": TRAIN, "progress": False, "directory": tmp_path}
+    for _ in range(2):  # computed, and read
+        with pytest.warns(UserWarning, match=r"'ephys_5' of 'ephys' in fold 2\. ") as said:
+            table = cross_validate(mdata, fold, [0, 1], **call)
+        assert sum("ephys_5" in str(warning.message) for warning in said) == 1
+        r2 = table.query("metric == 'r2' and method == 'ridge' and source == 'rna'")["value"]
+        assert (r2 > 0.5).all()
 
 
 def test_mistakes_are_named_before_training(mdata, monkeypatch):
@@ -172,7 +331,7 @@ def test_processes_share_folds(labelled, tmp_path):
     shared = cross_validate(mdata, folds, **call, n_jobs=2, directory=tmp_path)
     pd.testing.assert_frame_equal(shared, alone)
     assert "rna + kind" in set(shared["source"])
-    assert len(list(tmp_path.glob("fold*.csv"))) == len(folds)
+    assert len(list(tmp_path.glob("fold*.json"))) == len(folds)
 
 
 def test_processes_cannot_share_a_file(labelled, tmp_path):
@@ -183,33 +342,3 @@ def test_processes_cannot_share_a_file(labelled, tmp_path):
     )
     with pytest.raises(ValueError, match="'rna' is backed by a file.*n_jobs=1"):
         cross_validate(backed, folds, n_jobs=2)
-
-
-def test_kept_folds_are_those_of_the_same_data_and_packages(tmp_path, monkeypatch):
-    call = {"model_kwargs": {"n_latent": 2}, "train_kwargs": TRAIN, "directory": tmp_path, "progress": False}
-    call |= {"labels_key": "kind", "baselines": ["ridge"], "models": False}
-    mdata = make_mdata()
-    CoupledAE.setup_mudata(mdata)
-    first = cross_validate(mdata, 2, **call)
-
-    changed = make_mdata()
-    changed["ephys"].X[np.flatnonzero(~np.isnan(changed["ephys"].X[:, 0]))[0], 0] += 1
-    CoupledAE.setup_mudata(changed)
-    with pytest.raises(ValueError, match="the values of 'ephys'"):
-        cross_validate(changed, 2, **call)
-
-    path = tmp_path / "fold1.csv"
-    intact = path.read_bytes()
-    flipped = intact.replace(b"r2", b"r3", 1)
-    for damaged in (intact[:-20], flipped, b"", b"garbage"):
-        path.write_bytes(damaged)
-        pd.testing.assert_frame_equal(cross_validate(mdata, 2, **call), first, check_exact=True)
-        assert path.read_bytes() == intact
-
-    with monkeypatch.context() as patch:
-        patch.setattr(_cross_validate, "version", lambda name: "0")
-        with pytest.raises(ValueError, match="the version of torch"):
-            cross_validate(mdata, 2, **call)
-    (tmp_path / "settings.json").unlink()
-    with pytest.raises(ValueError, match=r"settings\.json.*missing or damaged"):
-        cross_validate(mdata, 2, **call)

@@ -47,3 +47,16 @@ def test_correlation_is_invariant_to_scale_and_offset_but_r2_is_not():
 def test_a_prediction_is_needed_where_truth_is_observed(measure):
     with pytest.raises(ValueError, match="NaN at 1 entries"):
         measure([[1.0], [2.0]], [[1.0], [np.nan]])
+
+
+def test_features_without_prediction_have_no_score():
+    rng = np.random.default_rng(0)
+    truth, prediction = rng.normal(size=(2, 20, 3))
+    gap = prediction.copy()
+    gap[:, 1] = np.nan
+    for score in (lambda p: feature_r2(truth, p, np.zeros(3)), lambda p: feature_correlation(truth, p)):
+        assert np.isnan(score(gap)[1])
+        np.testing.assert_array_equal(score(gap)[[0, 2]], score(prediction)[[0, 2]])
+    gap[0, 2] = np.nan
+    with pytest.raises(ValueError, match="NaN at 1 entries"):
+        feature_r2(truth, gap, np.zeros(3))

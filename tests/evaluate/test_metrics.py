@@ -106,3 +106,18 @@ def test_beyond_is_zero_for_the_reference_and_nan_for_a_perfect_one():
     assert np.isnan(r2_beyond(truth, reference, truth, [1.0]))
     with pytest.raises(ValueError, match="scale has shape"):
         r2_beyond(truth, reference, reference, [1.0, 2.0])
+
+
+@pytest.mark.parametrize("scale", [0.0, np.nan])
+def test_features_without_scale_are_not_scored(scale):
+    """A feature that is constant, or was never measured, among the training cells."""
+    rng = np.random.default_rng(0)
+    truth, prediction = rng.normal(size=(2, 20, 3))
+    expected = pooled_r2(truth, prediction, np.zeros(3), np.ones(3))
+    wide = [np.c_[x, x[:, :1] * 1e6] for x in (truth, prediction)]
+    assert pooled_r2(*wide, np.zeros(4), [1, 1, 1, scale]) == expected
+    wide[1][:, 3] = np.nan
+    assert pooled_r2(*wide, np.zeros(4), [1, 1, 1, scale]) == expected
+    with pytest.raises(ValueError, match=r"NaN at 20 entries.*row 0, column 3"):
+        pooled_r2(*wide, np.zeros(4), np.ones(4))
+    assert np.isnan(pooled_r2(truth, prediction, np.zeros(3), np.full(3, scale)))

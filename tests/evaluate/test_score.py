@@ -72,7 +72,8 @@ def test_values_are_those_of_the_public_pieces(model):
         return frame.to_numpy()
 
     both = np.array([c for c in test if all(mdata.obs_names[c] in mdata[m].obs_names for m in mdata.mod)])
-    mean, scale = np.nanmean(values("ephys", train), 0), np.nanstd(values("ephys", train), 0)
+    outer = values("ephys", np.r_[train, model.validation_indices])
+    mean, scale = np.nanmean(outer, 0), np.nanstd(outer, 0)
     table = score(model)
     expected = pooled_r2(values("ephys", both), model.predict("rna", "ephys", indices=both), mean, scale)
     assert value(table, "CoupledAE", "rna", "ephys") == pytest.approx(expected, abs=1e-5)
@@ -177,7 +178,7 @@ def test_labels_are_scored_by_how_many_are_right():
     assert 0 <= table["ridge", "rna", "kind", "accuracy"] <= 1
     conditioned = model.predict(["rna", "kind"], "ephys", indices=model.test_indices).to_numpy()
     ephys = mdata["ephys"].to_df().reindex(mdata.obs_names).to_numpy()
-    truth, train = ephys[model.test_indices], ephys[model.train_indices]
+    truth, train = ephys[model.test_indices], ephys[np.r_[model.train_indices, model.validation_indices]]
     mean, scale = np.nanmean(train, axis=0), np.nanstd(train, axis=0)
     both = mdata.obs_names[model.test_indices].isin(mdata["rna"].obs_names) & ~np.isnan(truth).any(axis=1)
     errors = (np.square((truth - x) / scale)[both].sum() for x in (conditioned, mean))
@@ -214,7 +215,8 @@ LABELS = {"labels_key": "cell_type", "family_key": "family"}
 
 def parts(model, modality):
     """Values and latents of a modality for training and test cells, NaN for cells without it."""
-    cells = {"train": model.train_indices, "test": model.test_indices}
+    train, test = model.train_indices, model.test_indices
+    cells = {"train": train, "outer": np.r_[train, model.validation_indices], "test": test}
     values = {k: model.measured_values(modality, indices=c) for k, c in cells.items()}
     latents = {k: model.get_latent_representation(modality=modality, indices=c) for k, c in cells.items()}
     return values, latents
@@ -226,11 +228,12 @@ def test_every_metric_is_its_function(typed):
     both = ~np.isnan(x["test"]).all(1) & ~np.isnan(y["test"]).all(1)
     truth = y["test"][both]
     prediction = typed.predict("rna", "ephys", indices=typed.test_indices).to_numpy()[both]
-    mean, scale = np.nanmean(y["train"], 0), np.nanstd(y["train"], 0)
+    mean, scale = np.nanmean(y["outer"], 0), np.nanstd(y["outer"], 0)
     obs = typed.adata.obs
     train, test = obs.iloc[typed.train_indices], obs.iloc[typed.test_indices]
-    family = TypeMeanBaseline().fit(train["family"], y["train"]).predict(test["family"])[both]
-    kinds = TypeMeanBaseline(3).fit(train["cell_type"], y["train"], train["family"])
+    outer = obs.iloc[np.r_[typed.train_indices, typed.validation_indices]]
+    family = TypeMeanBaseline().fit(outer["family"], y["outer"]).predict(test["family"])[both]
+    kinds = TypeMeanBaseline(3).fit(outer["cell_type"], y["outer"], outer["family"])
     kind = kinds.predict(test["cell_type"], test["family"])[both]
     expected = {
         "r2": pooled_r2(truth, prediction, mean, scale),
@@ -261,6 +264,7 @@ def test_every_metric_is_its_function(typed):
 def test_a_baseline_that_is_the_reference_is_nothing_beyond_it(typed):
     table = score(
         typed,
+        np.r_[typed.validation_indices, typed.test_indices],
         baselines=["family mean", "shrunk type mean"],
         metrics=["r2 beyond family", "r2 beyond type"],
         **LABELS,
@@ -318,7 +322,7 @@ def test_intervals(typed):
     intervals = typed.predict(
         "rna", "ephys", indices=typed.test_indices[both], quantiles=np.linspace(0.05, 0.95, 19).round(2)
     )
-    expected = interval_scores(y["test"][both], intervals, np.nanstd(y["train"], 0)).mean()
+    expected = interval_scores(y["test"][both], intervals, np.nanstd(y["outer"], 0)).mean()
     assert value(table, "CoupledAE", "rna", "ephys", "coverage") == pytest.approx(
         expected["coverage"], abs=1e-3
     )
@@ -365,3 +369,96 @@ def test_it_names_metrics_and_labels(typed):
         score(typed, baselines=["type mean"])
     with pytest.raises(KeyError, match="nope"):
         score(typed, family_key="nope")
+
+
+def with_ephys(values, seed=0):
+    """A model of 120 cells with both modalities, cells 0 to 59 for training, 60 to 79 for validation.
+
+    ``values`` changes the electrophysiology ``(n_cells, 8)`` before training.
+    """
+    mdata = make_mdata(fraction={"rna": 1.0, "ephys": 1.0}, seed=seed)
+    cells = mdata["ephys"].obs_names.get_indexer(mdata.obs_names)
+    x = mdata["ephys"].X[cells]
+    values(x)
+    mdata["ephys"].X[cells] = x
+    scvi_cae.CoupledAE.setup_mudata(mdata)
+    split = scvi_cae.splits.Split(np.arange(60), np.arange(60, 80), np.arange(80, 120))
+    return fit(mdata, max_epochs=30, external_indexing=split), cells
+
+
+ALL = ["ridge", "kernel ridge", "bagged kernel ridge", "srrr", "cca", "weighted cca", "family mean"]
+
+
+def test_a_feature_that_is_constant_in_training_is_not_scored():
+    def constant(x):
+        x[:80, 3] = 7.0
+
+    model, _ = with_ephys(constant)
+    call = {"baselines": ALL, "family_key": "kind", "metrics": METRICS, "per_feature": True}
+    with pytest.warns(UserWarning, match="scored on features.*: 'ephys_3' of 'ephys'. ") as said:
+        table = score(model, **call)
+    assert len(said) == 1
+    alone = table.query("feature == 'ephys_3' and target == 'ephys'")
+    assert set(alone["method"]) >= {"CoupledAE", *ALL}
+    assert alone["value"].isna().all()
+    assert (alone["n_cells"] == 0).all()
+    # The other features are scored as if there were no such feature.
+    r2 = table.query("feature == '' and source == 'rna' and target == 'ephys' and metric == 'r2'")
+    r2 = r2.set_index("method")["value"]
+    assert r2["ridge"] > 0.8
+    x, y = (model.adata[m].to_df().reindex(model.adata.obs_names).to_numpy() for m in ("rna", "ephys"))
+    kept = np.delete(np.arange(8), 3)
+    ridge = RidgeBaseline().fit(x[:60], y[:60][:, kept]).predict(x[80:])
+    moments = y[:80].mean(0)[kept], y[:80].std(0)[kept]
+    assert r2["ridge"] == pytest.approx(pooled_r2(y[80:][:, kept], ridge, *moments), abs=1e-4)
+
+
+def test_a_feature_that_varies_only_in_the_validation_cells_is_scored_as_its_constant():
+    def constant(x):
+        x[:60, 3] = 7.0
+
+    model, cells = with_ephys(constant)
+    table = score(model, baselines=ALL, family_key="kind", per_feature=True, metrics=["r2"])
+    y = model.adata["ephys"].X[cells]
+    mean = y[:80, 3].mean()
+    expected = 1 - np.sum((y[80:, 3] - 7) ** 2) / np.sum((y[80:, 3] - mean) ** 2)
+    found = table.query("feature == 'ephys_3' and metric == 'feature r2' and method in @ALL")
+    assert set(found["method"]) == set(ALL)
+    np.testing.assert_allclose(found["value"], expected, rtol=1e-4)
+
+
+def test_scale_is_that_of_all_cells_outside_the_test_set():
+    """Models that were given fewer training cells are measured by the same mean, scale and features."""
+    model, cells = with_ephys(lambda x: None)
+    y = model.adata["ephys"].X[cells]
+    fewer = fit(
+        model.adata, max_epochs=3, external_indexing=(np.arange(30), np.arange(30, 80), np.arange(80, 120))
+    )
+    call = {"baselines": {"zero": Zero()}, "metrics": ["r2"]}
+    found = [value(score(m, **call), "zero", "rna", "ephys") for m in (model, fewer)]
+    expected = pooled_r2(y[80:], np.zeros_like(y[80:]), y[:80].mean(0), y[:80].std(0))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+class Zero:
+    """Predicts 0."""
+
+    def fit(self, source, target):
+        self.n = target.shape[1]
+
+    def predict(self, source):
+        return np.zeros((len(source), self.n))
+
+
+def test_a_feature_without_training_value_is_left_out_for_all_methods():
+    def unmeasured(x):
+        x[:60, 2] = np.nan  # only validation and test cells have it
+
+    with pytest.warns(UserWarning, match="ephys_2"):
+        model, _ = with_ephys(unmeasured)
+    with pytest.warns(UserWarning, match="'ephys_2' of 'ephys'"):
+        table = score(model, baselines=ALL, family_key="kind", per_feature=True, metrics=METRICS)
+    assert table.query("feature == 'ephys_2'")["value"].isna().all()
+    pooled = table.query("feature == '' and target == 'ephys' and metric == 'r2'")
+    assert set(pooled["method"]) == {"CoupledAE", *ALL}
+    assert np.isfinite(pooled["value"]).all()

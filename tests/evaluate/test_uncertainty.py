@@ -98,3 +98,19 @@ def test_the_errors_themselves_order_cells_best():
 def test_wrong_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call(intervals_of(np.array([[[0.0, 1.0]], [[0.0, 2.0]]]), [0.1, 0.9]))
+
+
+def test_features_without_scale_have_no_width():
+    rng = np.random.default_rng(0)
+    columns = pd.MultiIndex.from_product([["a", "b"], [0.1, 0.9]], names=["feature", "quantile"])
+    intervals = pd.DataFrame(np.sort(rng.normal(size=(20, 4)), axis=1), columns=columns)
+    truth = rng.normal(size=(20, 2))
+    scores = interval_scores(truth, intervals, [2.0, 0.0])
+    alone = interval_scores(truth[:, :1], intervals[["a"]], [2.0])
+    pd.testing.assert_series_equal(scores.loc["a"], alone.loc["a"])
+    assert scores.loc["b", ["width", "pinball"]].isna().all()
+    np.testing.assert_allclose(interval_width(intervals, [2.0, 0.0]), interval_width(intervals[["a"]], [2.0]))
+    prediction = truth + rng.normal(size=truth.shape)
+    table = abstention(truth, prediction, np.arange(20), [0, 0], [2.0, 0.0])
+    only = abstention(truth[:, :1], prediction[:, :1], np.arange(20), [0], [2.0])
+    pd.testing.assert_frame_equal(table, only)

@@ -29,7 +29,10 @@ def test_the_report_is_of_the_scores_of_the_evaluation(model):
     report = prediction_report(model, "rna", "ephys")
     assert report.columns.tolist() == ["r2", "correlation", "r2_within", "correlation_within", "n_cells"]
     assert report.index.tolist() == model.adata["ephys"].var_names.tolist()
-    scores = score(model, baselines=False, per_feature=True)
+    # Without validation cells beside those that are scored, both refer to the mean of the training cells.
+    cells = np.sort(np.r_[model.validation_indices, model.test_indices])
+    report = prediction_report(model, "rna", "ephys", cells=cells)
+    scores = score(model, cells, baselines=False, per_feature=True)
     for column, metric in (("r2", "feature r2"), ("correlation", "feature correlation")):
         of = scores[
             (scores["metric"] == metric) & (scores["source"] == "rna") & (scores["target"] == "ephys")

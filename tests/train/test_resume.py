@@ -6,17 +6,23 @@ import os
 import shutil
 import signal
 import warnings
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
+import pandas as pd
 import pytest
 import scvi
 import torch
+from sklearn.linear_model import Ridge, RidgeCV
 
 from conftest import QUIET, fit, make_mdata
 from scvi_cae import CoupledAE
+from scvi_cae.evaluate import RidgeBaseline, WithTypeMean
 from scvi_cae.module import CoupledModule
+from scvi_cae.train import describe
 
 OPTIONS = {
     "stopping": {
@@ -237,3 +243,26 @@ def test_what_killed_processes_left_beside_the_file_is_deleted(tmp_path):
     (tmp_path / f".{'0' * 32}-other.ckpt").write_text("of another training")
     fit(mdata(), checkpoint=tmp_path / "fit.ckpt")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".{'0' * 32}-other.ckpt", "fit.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Ridge(1.0), Ridge(2.0)),
+        (RidgeCV(np.linspace(1, 2, 2000)), RidgeCV(np.linspace(1, 2, 2000) ** 2)),
+        (WithTypeMean(RidgeBaseline([1.0])), WithTypeMean(RidgeBaseline([2.0]))),
+        (pd.Series([1.0] * 100), pd.Series([1.0] * 50 + [2.0] + [1.0] * 49)),
+        (pd.Series([1.0], ["a"]), pd.Series([1.0], ["b"])),
+        (pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [1]})),
+        (pd.Categorical(["a", None]), pd.Categorical(["a", "a"])),
+        (partial(int, base=2), partial(int, base=3)),
+        ([{"a": i} for i in range(12)], [{"a": i + (i == 6)} for i in range(12)]),
+        ([np.arange(i) for i in range(12)], [np.arange(i + (i == 6)) for i in range(12)]),
+        (np.array(["a", None] * 6, dtype=object), np.array(["a", "None"] * 6, dtype=object)),
+        (int, float),
+        (np.sum, np.mean),
+    ],
+)
+def test_what_differs_is_described_differently(one, other):
+    assert describe(one) == describe(deepcopy(one)) != describe(other)
+    assert " at 0x" not in describe(one)

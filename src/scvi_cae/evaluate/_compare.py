@@ -55,27 +55,30 @@ def compare(
         Confidence interval of the difference; NaN for a single fold.
     ``p_t``, ``p_wilcoxon``
         Two-sided p-values of the t-test that corresponds to the interval and of the Wilcoxon signed-rank
-        test; NaN for a single fold.
+        test; NaN for a single fold, and the latter for repeated folds.
     ``n_folds``, ``n_better``
         Number of folds, and number of folds in which the value of ``a`` is larger.
 
     Raises
     ------
     ValueError
-        If the table lacks a method, the metric or, without ``test_fraction``, the sizes of folds, if a method has several scores for a fold and seed, or if
-        the methods share no fold.
+        If the table lacks a method, the metric or, without ``test_fraction``, the sizes of folds, if a method has
+        several scores for a fold and seed, or if the methods share no fold.
 
     Notes
     -----
     Folds share most of their training cells, so their scores are not independent and a plain t-test finds
     differences too easily. Interval and t-test are corrected for this (Nadeau and Bengio): the variance of
     the mean of :math:`J` differences is estimated by :math:`s^2 (1/J + f / (1 - f))`, with :math:`f` the
-    fraction of cells that a fold tests. The Wilcoxon test is not corrected; with 10 folds, its p-value is at
-    least 0.002.
+    fraction of cells that a fold tests. The second term does not shrink with more folds of the same size, as
+    those of a repeated k-fold (Bouckaert and Frank). The Wilcoxon test is not corrected; with 10 folds, its
+    p-value is at least 0.002. It is NaN for repeated folds, which test more cells than there are: it would take
+    the repeats for new cells.
 
     References
     ----------
-    Nadeau and Bengio, "Inference for the generalization error", Machine Learning 2003.
+    Nadeau and Bengio, "Inference for the generalization error", Machine Learning 2003. Bouckaert and Frank,
+    "Evaluating the replicability of significance tests for comparing learning algorithms", PAKDD 2004.
 
     Examples
     --------
@@ -149,7 +152,8 @@ def _paired(a: np.ndarray, b: np.ndarray, fraction: float, confidence: float) ->
         half_width = stats.t.ppf((1 + confidence) / 2, n - 1) * error
         low, high = difference.mean() - half_width, difference.mean() + half_width
         same = not difference.any()
-        p_wilcoxon = 1.0 if same else float(stats.wilcoxon(difference).pvalue)
+        if n * fraction < 1.5:  # Folds without repeats test each cell once.
+            p_wilcoxon = 1.0 if same else float(stats.wilcoxon(difference).pvalue)
         t = abs(difference.mean()) / error if error > 0 else np.inf
         p_t = 1.0 if same else float(2 * stats.t.sf(t, n - 1))
     return {

@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from rich.progress import track
+from scvi.model._utils import parse_device_args
 
-from scvi_cae.data import AlignedData, obs_column
+from scvi_cae.data import AlignedData, Setup, Split, obs_column
 from scvi_cae.model import CoupledAE
+from scvi_cae.model._fitted import installed_versions
 from scvi_cae.splits import k_fold
-from scvi_cae.train import describe as train_describe
+from scvi_cae.train import describe as described
 from scvi_cae.train import describe_data
 
 from ._fold_files import FoldFiles
@@ -23,18 +25,17 @@ from ._fold_scores import HeldOutFolds
 from ._held_out import METRICS, check_metrics
 from ._registry import resolve
 from ._score import describe
+from ._scores import warn_of_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mudata import MuData
 
-    from scvi_cae.data import Split
+    from ._registry import Entry, Level
 
-    from ._registry import Level
-
-#: Packages whose versions may change scores.
-PACKAGES = ("scvi-cae", "scvi-tools", "torch", "lightning", "scikit-learn", "scipy", "numpy", "pandas")
+#: Packages beside those of a model whose versions scores depend on.
+PACKAGES = ("scikit-learn", "scipy")
 
 
 @describe
@@ -85,8 +86,9 @@ def cross_validate(
         Whether to train and score models. If ``False``, only baselines are scored; ``model_kwargs`` then sets
         their number of dimensions (``n_latent``) and the pairs of modalities.
     directory
-        Folder in which the scores of finished folds are kept. A later call with the same arguments resumes an
-        interrupted one, with the same data and versions of packages; a damaged file is computed anew.
+        Folder in which the scores of finished folds are kept. A later call with the same data, set-up,
+        arguments and versions of packages resumes an interrupted one; a file that is damaged is computed anew.
+        Functions and classes among the arguments are compared by name, not by their code.
     n_jobs
         Number of processes among which folds are divided; -1 for one per core. With one process (default),
         the models of several folds are still trained together.
@@ -95,9 +97,8 @@ def cross_validate(
 
     Returns
     -------
-    The rows of :func:`scvi_cae.evaluate.score` with columns ``fold``, ``seed``, ``n_train`` (the
-    fold's training and validation cells) and ``n_test``. Baselines have no seed;
-    their rows have the first. With ``n_models`` above 1, rows of method ``"Ensemble"`` have the seed, and rows
+    The rows of :func:`scvi_cae.evaluate.score` with columns ``fold``, ``seed``, ``n_train`` (the fold's training
+    and validation cells) and ``n_test``. Baselines have no seed; their rows have the first. With ``n_models`` above 1, rows of method ``"Ensemble"`` have the seed, and rows
     of single models the number of the model. :func:`compare` compares two methods.
 
     Raises
@@ -105,9 +106,15 @@ def cross_validate(
     ValueError
         If ``n_jobs`` is 0; if several processes are requested for data backed by a file; if a split has no
         test cells, or tests cells that it trains on or validates with; if ``directory`` holds folds of other
-        arguments, data or versions of packages; if a baseline or a metric is unknown; or as in :func:`scvi_cae.fit_many`.
+        data, arguments or versions, which are named; if a baseline or a metric is unknown; or as in :func:`scvi_cae.fit_many`.
     KeyError
         As in :func:`scvi_cae.evaluate.score`.
+
+    Warns
+    -----
+    UserWarning
+        Once, if features are not scored in some folds, as in :func:`scvi_cae.evaluate.score`; if a file of a
+        finished fold is damaged.
 
     Examples
     --------
@@ -118,8 +125,8 @@ def cross_validate(
     >>> table["fold"].unique().tolist()
     [0, 1, 2]
     """
-    folds = k_fold(mdata, splits) if isinstance(splits, (int, np.integer)) else list(splits)
-    _check_folds(folds, mdata.n_obs)
+    given = k_fold(mdata, splits) if isinstance(splits, (int, np.integer)) else splits
+    folds = _checked(given, mdata.n_obs)
     check_metrics(metrics)
     if n_models < 1:
         raise ValueError(f"n_models={n_models} must be at least 1.")
@@ -136,27 +143,20 @@ def cross_validate(
     entries = resolve(baselines, [level for level, key in keys.items() if key is not None], 1)
     kept = None
     if directory is not None:
-        model = CoupledAE(mdata, **(model_kwargs or {}))
-        settings: dict[str, Any] = {f"fold {i}": list(split) for i, split in enumerate(folds)}
-        settings |= {"the number of folds": len(folds), "seeds": list(seeds)}
-        settings |= {f"model_kwargs({name})": value for name, value in (model_kwargs or {}).items()}
-        settings |= {f"train_kwargs({name})": value for name, value in (train_kwargs or {}).items()}
-        settings |= {f"baselines({name})": _description(entry.baseline) for name, entry in entries.items()}
-        settings |= {
+        arguments = {
+            "the seeds": list(seeds),
+            "the names of baselines": list(entries),
+            **{f"model_kwargs[{name!r}]": value for name, value in (model_kwargs or {}).items()},
+            **{f"train_kwargs[{name!r}]": value for name, value in (train_kwargs or {}).items()},
+            **{f"the labels of {key}": obs_column(mdata, key) for key in keys.values() if key is not None},
+            "labels_key": labels_key,
+            "family_key": family_key,
             "metrics": list(metrics),
             "per_feature": per_feature,
             "n_models": n_models,
             "models": models,
         }
-        for level, column in keys.items():
-            settings[f"{level} labels"] = (
-                None if column is None else obs_column(mdata, column).to_numpy(dtype=object)
-            )
-        settings["the set-up"] = dict(model.registry_["setup_args"])
-        settings |= {f"the lengths of {m!r}": model.setup.lengths.get(m) for m in model.modalities}
-        settings |= {f"the version of {name}": version(name) for name in PACKAGES}
-        described = {name: train_describe(value) for name, value in settings.items()}
-        kept = FoldFiles(directory, described | describe_data(AlignedData(mdata, model.setup)))
+        kept = FoldFiles(directory, _description(mdata, folds, entries, arguments))
     finished = {} if kept is None else kept.read(len(folds))
     missing = [number for number in range(len(folds)) if number not in finished]
     score_kwargs: dict[str, Any] = {
@@ -194,11 +194,13 @@ def cross_validate(
             if kept is not None:
                 for number, scores in block.items():
                     kept.write(number, scores)
-    return pd.concat([finished[number] for number in range(len(folds))], ignore_index=True)
+    warn_of_left_out((f" in fold {number}", finished[number]) for number in range(len(folds)))
+    return pd.concat([finished[number].table for number in range(len(folds))], ignore_index=True)
 
 
-def _check_folds(folds: Sequence[Split], n_obs: int) -> None:
-    """Raise for splits without test cells, and for splits whose test cells are not held out."""
+def _checked(folds: Sequence[Split], n_obs: int) -> list[Split]:
+    """Positions of each set; raise for splits without test cells, or whose test cells are not held out."""
+    checked = []
     for number, split in enumerate(folds):
         if len(split) < 3 or split[2] is None or not len(split[2]):
             raise ValueError(f"Split {number} has no test cells to score. Give splits with test cells.")
@@ -211,13 +213,29 @@ def _check_folds(folds: Sequence[Split], n_obs: int) -> None:
                 f"Split {number} tests cells that it trains on or validates with, so they are not held out. "
                 "Remove these cells from one of the sets."
             )
+        checked.append(Split(train, validation, test))
+    return checked
 
 
-def _description(value: object) -> str:
-    """Text of an argument that is the same in every session: of a baseline, its class and its arguments."""
-    if not hasattr(value, "predict"):
-        return train_describe(value)
-    arguments = ", ".join(
-        f"{name}={_description(argument)}" for name, argument in sorted(vars(value).items())
-    )
-    return f"{type(value).__name__}({arguments})"
+def _description(
+    mdata: MuData, folds: Sequence[Split], baselines: Mapping[str, Entry], arguments: Mapping[str, Any]
+) -> dict[str, str]:
+    """Description of all that scores depend on: data, set-up, folds, baselines, other arguments, versions."""
+    registry = CoupledAE._get_most_recent_anndata_manager(mdata, required=True).registry
+    setup = Setup.from_registry(registry)
+    train_kwargs = {
+        name: arguments.get(f"train_kwargs[{name!r}]", "auto") for name in ("accelerator", "device")
+    }
+    settings = {
+        **{f"fold {number}": list(split) for number, split in enumerate(folds)},
+        **{f"baseline {name!r}": entry for name, entry in baselines.items()},
+        **{f"the {name} of the set-up": value for name, value in vars(setup).items()},
+        "the device": parse_device_args(*train_kwargs.values(), "torch")[2].type,
+        **arguments,
+    }
+    versions = {**installed_versions(), **{name: version(name) for name in PACKAGES}}
+    return {
+        **{name: described(value) for name, value in settings.items()},
+        **describe_data(AlignedData(mdata, setup)),
+        **{f"the version of {name}": value for name, value in versions.items()},
+    }

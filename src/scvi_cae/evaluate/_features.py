@@ -28,14 +28,15 @@ def feature_r2(truth: ArrayLike, prediction: ArrayLike, mean: ArrayLike) -> np.n
 
     Returns
     -------
-    ``(n_features,)`` values of at most 1; NaN for a feature without observed values, or whose observed values
-    all equal the training mean. For a feature that varies little among the cells scored, R2 may be far below
+    ``(n_features,)`` values of at most 1; NaN for a feature without observed values or without predictions, or
+    whose observed values all equal the training mean. For a feature that varies little among the cells scored, R2 may be far below
     0, which dominates a mean over features; see :func:`pooled_r2`.
 
     Raises
     ------
     ValueError
-        If shapes differ, ``truth`` has no observed entry, or ``prediction`` is NaN at one.
+        If shapes differ, ``truth`` has no observed entry, or ``prediction`` is NaN at one of a
+        feature with predictions.
 
     Examples
     --------
@@ -63,12 +64,14 @@ def feature_correlation(truth: ArrayLike, prediction: ArrayLike) -> np.ndarray:
 
     Returns
     -------
-    ``(n_features,)`` values from -1 to 1; NaN for a feature that is constant in truth or prediction.
+    ``(n_features,)`` values from -1 to 1; NaN for a feature that is constant in truth or prediction, or has no
+    predictions.
 
     Raises
     ------
     ValueError
-        If shapes differ, ``truth`` has no observed entry, or ``prediction`` is NaN at one.
+        If shapes differ, ``truth`` has no observed entry, or ``prediction`` is NaN at one of a
+        feature with predictions.
 
     Examples
     --------

@@ -3,80 +3,92 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from scvi_cae._files import write_file
 from scvi_cae.train import differences
 
+from ._scores import Scores
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 class FoldFiles:
-    """Folder with one file for each finished fold, and one file of the settings that the folds belong to.
+    """Folder with one file for each finished fold, and one file that describes what the folds belong to.
 
     Parameters
     ----------
     directory
         Path of the folder; created if it does not exist.
-    settings
-        Description of everything that changes the scores.
+    description
+        Description of all that the scores depend on: data, arguments and versions.
 
     Raises
     ------
     ValueError
-        If the folder holds folds of other settings, or of settings that cannot be read.
+        If the folder holds folds of something else.
     """
 
-    def __init__(self, directory: str | Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, directory: str | Path, description: Mapping[str, str]) -> None:
         self._folder = Path(directory).expanduser()
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._text = json.dumps(description, indent=1, sort_keys=True)
         path = self._folder / "settings.json"
-        if not path.is_file() and not any(self._folder.glob("fold*.csv")):
-            write_file(path, lambda file: file.write_text(json.dumps(dict(settings))))
+        if not path.exists():
+            if any(self._folder.glob("fold*.json")):
+                raise ValueError(
+                    f"{self._folder} holds files of folds, but no settings.json that says of what. Give another "
+                    "directory, or delete this one."
+                )
+            write_file(path, lambda file: file.write_text(self._text, encoding="utf-8"))
             return
         try:
-            old = {str(name): str(value) for name, value in json.loads(path.read_text()).items()}
-        except (OSError, ValueError, AttributeError) as error:
+            then = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
             raise ValueError(
-                f"{self._folder} holds folds, but {path.name}, which tells what they are of, is missing or damaged. "
-                "Give another directory, or delete this one."
+                f"{path} is damaged, so it is not known what the folds belong to. Delete {self._folder} to start "
+                "again, or give another directory."
             ) from error
-        if differing := differences(old, settings):
+        if differing := differences(then, description):
             raise ValueError(
-                f"{self._folder} holds the folds of another call. Different: {differing}. Repeat the call as it was, "
-                "give another directory, or delete this one."
+                f"{self._folder} holds the folds of another call. Different: {differing}. Repeat the "
+                "call as it was, give another directory, or delete this one."
             )
 
     def _path(self, fold: int) -> Path:
-        return self._folder / f"fold{fold}.csv"
+        return self._folder / f"fold{fold}.json"
 
-    def read(self, n_folds: int) -> dict[int, pd.DataFrame]:
-        """Scores of the finished folds whose files are intact, by number."""
-        tables = {}
+    def _digest(self, fold: int, scores: Any) -> str:
+        """Digest of a fold's scores and of what they belong to."""
+        return hashlib.blake2b(json.dumps([self._text, fold, scores]).encode(), digest_size=16).hexdigest()
+
+    def read(self, n_folds: int) -> dict[int, Scores]:
+        """Scores of the finished folds, by number; without damaged files, of which a warning tells."""
+        found: dict[int, Scores] = {}
         for fold in range(n_folds):
-            if not self._path(fold).is_file():
+            path = self._path(fold)
+            if not path.exists():
                 continue
-            digest, _, content = self._path(fold).read_bytes().partition(b"\n")
-            if digest != _digest(content):
-                continue
-            # Values are read as text, since pandas' parser may differ in the last digit. "NA" may name a feature.
-            table = pd.read_csv(
-                io.BytesIO(content), dtype={"value": str}, keep_default_na=False, na_values={"value": [""]}
-            )
-            tables[fold] = table.assign(value=table["value"].astype(float))
-        return tables
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                intact = content["digest"] == self._digest(fold, content["scores"])
+            except (ValueError, TypeError, KeyError):
+                intact = False
+            if intact:
+                table, left_out = content["scores"]
+                found[fold] = Scores(pd.DataFrame(table), left_out)
+            else:
+                warnings.warn(f"{path} is damaged; the fold is computed anew.", UserWarning, stacklevel=3)
+        return found
 
-    def write(self, fold: int, table: pd.DataFrame) -> None:
-        """Write the scores of a finished fold, after a line that tells whether the file is intact."""
-        content = table.to_csv(index=False).encode()
-        write_file(self._path(fold), lambda file: file.write_bytes(_digest(content) + b"\n" + content))
-
-
-def _digest(content: bytes) -> bytes:
-    return b"# " + hashlib.blake2b(content, digest_size=16).hexdigest().encode()
+    def write(self, fold: int, scores: Scores) -> None:
+        """Write the scores of a finished fold."""
+        content = [scores.table.to_dict("list"), dict(scores.left_out)]
+        text = json.dumps({"digest": self._digest(fold, content), "scores": content})
+        write_file(self._path(fold), lambda file: file.write_text(text, encoding="utf-8"))

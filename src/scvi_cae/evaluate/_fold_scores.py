@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mudata
-import numpy as np
 import pandas as pd
 
 from scvi_cae.model import CoupledAE, Ensemble, fit_many
 
-from ._score import score
+from ._score import compute_scores
+from ._scores import Scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,7 +98,7 @@ class HeldOutFolds:
         registry = self.shared.registry
         CoupledAE.setup_mudata(self.mdata, source_registry=registry, **registry["setup_args"])
 
-    def score(self, numbers: Sequence[int]) -> dict[int, pd.DataFrame]:
+    def score(self, numbers: Sequence[int]) -> dict[int, Scores]:
         """Train and score the models of some folds.
 
         Parameters
@@ -116,27 +116,25 @@ class HeldOutFolds:
         for position, number in enumerate(numbers):
             test = folds[position][2]
             models = {fit.seed: fit.model for fit in fits if fit.split == position}
-            rows = []
+            tables = []
             for seed, model in models.items():
                 first = seed == self.model_seeds[0]
                 baselines = self.baselines if first else False
-                rows.append(score(model, test, baselines=baselines, **self.score_kwargs).assign(seed=seed))
+                # All models of a fold are trained on the same cells, and leave out the same features.
+                table, left_out = compute_scores(model, test, baselines=baselines, **self.score_kwargs)
+                tables.append(table.assign(seed=seed))
                 if first:
-                    rows[0].loc[rows[0]["method"].isin(self.baseline_names), "seed"] = self.seeds[0]
+                    table = tables[0]
+                    table.loc[table["method"].isin(self.baseline_names), "seed"] = self.seeds[0]
             for seed in self.seeds if self.n_models > 1 and self.models else ():
                 ensemble = Ensemble([models[seed * self.n_models + i] for i in range(self.n_models)])
-                rows.append(score(ensemble, test, baselines=False, **self.score_kwargs).assign(seed=seed))
-            table = pd.concat(rows, ignore_index=True)
+                table, left_out = compute_scores(ensemble, test, baselines=False, **self.score_kwargs)
+                tables.append(table.assign(seed=seed))
+            table = pd.concat(tables, ignore_index=True)
             if not self.models:
                 table = table[table["method"].isin(self.baseline_names)]
             columns = table.columns.tolist()
             table = table.assign(fold=number)[[*columns[:-1], "fold", "seed"]]
-            outside, tested = (_n_cells(sets) for sets in (folds[position][:2], folds[position][2:3]))
-            scores[number] = table.assign(n_train=outside, n_test=tested)
+            n_train = len(folds[position].train) + len(folds[position].validation)
+            scores[number] = Scores(table.assign(n_train=n_train, n_test=len(test)), left_out)
         return scores
-
-
-def _n_cells(sets: Sequence[Any]) -> int:
-    """Number of cells of sets, each of positions, a mask, or ``None``."""
-    arrays = [np.asarray(cells) for cells in sets if cells is not None]
-    return int(sum(x.sum() if x.dtype == bool else len(x) for x in arrays))

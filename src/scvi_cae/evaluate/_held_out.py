@@ -48,8 +48,34 @@ def check_metrics(metrics: Sequence[str]) -> None:
         raise ValueError(f"metrics={metrics!r} must be a sequence of some of {', '.join(map(repr, known))}.")
 
 
+class CellSet:
+    """Some cells: their positions, their values in each arm, and which of them have the arm.
+
+    Parameters
+    ----------
+    positions
+        Positions of the cells.
+    values
+        ``(n_cells, n_features)`` measured values of each arm, NaN where missing.
+    """
+
+    def __init__(self, positions: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
+        self.positions, self.values = positions, values
+        self.has = {arm: ~np.isnan(x).all(1) for arm, x in values.items()}
+
+    def among(self, positions: np.ndarray) -> CellSet:
+        """Those of the cells that are at some positions."""
+        chosen = np.isin(self.positions, positions)
+        return CellSet(self.positions[chosen], {arm: x[chosen] for arm, x in self.values.items()})
+
+
 class HeldOut:
     """Values of training and held-out cells, and scores of methods on the held-out cells.
+
+    Methods are fitted to the training cells. What they are measured by is the same for all of them, whatever each
+    was given: the mean and scale of each feature, the features that are scored and the means of labels are those
+    of the reference cells, the training and validation cells that are not scored. A feature is left out if it is
+    constant among the reference cells, or if a model has no training cell with a value of it.
 
     Parameters
     ----------
@@ -57,40 +83,57 @@ class HeldOut:
         Trained model or ensemble.
     data
         Its data.
-    train, cells
-        Positions of the training cells and of the cells to score.
+    trained
+        Positions of the training cells of each model.
+    reference, cells
+        Positions of the reference cells, and of the cells to score.
     labels
         Labels of all cells for ``"family"`` and ``"type"``, as far as given; missing where unknown.
     metrics
         Names of metrics.
     per_feature
         Whether to score each feature as well.
+
+    Attributes
+    ----------
+    train, reference, cells
+        The cells.
+    left_out
+        Names of the features of each modality that are left out although held-out cells have values to predict.
     """
 
     def __init__(
         self,
         model: CoupledAE | Ensemble,
         data: AlignedData,
-        train: np.ndarray,
+        trained: Sequence[np.ndarray],
+        reference: np.ndarray,
         cells: np.ndarray,
         labels: Mapping[Level, pd.Series],
         metrics: Sequence[str],
         per_feature: bool,
     ) -> None:
         self.model, self.data = model, data
-        self.train, self.cells = train, cells
         self.labels = dict(labels)
         self.metrics = metrics
         self.per_feature = per_feature
-        arms = [*model.modalities, *model.labels]
-        self.values = {m: model.measured_values(m, data, cells) for m in arms}
-        self.has = {m: ~np.isnan(x).all(1) for m, x in self.values.items()}
         # Large modalities are read once, not once per baseline.
-        self.training = {m: model.measured_values(m, data, train) for m in arms}
-        # One scale and one set of features for all methods. A feature without spread has no scale.
-        moments = {m: mean_and_spread(x) for m, x in self.training.items()}
-        self.moments = {m: (mean, np.where(spread > 0, spread, 1.0)) for m, (mean, spread) in moments.items()}
-        self.truth = {m: np.where(moments[m][1] > 0, x, np.nan) for m, x in self.values.items()}
+        self.reference, self.cells = (
+            CellSet(c, {m: model.measured_values(m, data, c) for m in (*model.modalities, *model.labels)})
+            for c in (reference, cells)
+        )
+        self.train = self.reference.among(np.unique(np.concatenate(trained)))
+        self.moments = {m: mean_and_spread(self.reference.values[m]) for m in model.modalities}
+        measured = {
+            m: np.all([~np.isnan(self.reference.among(c).values[m]).all(0) for c in trained], axis=0)
+            for m in model.modalities
+        }
+        self._features = {m: measured[m] & (self.moments[m][1] > 0) for m in model.modalities}
+        self.left_out = {}
+        for m, scored in self._features.items():
+            values = self.cells.values[m]
+            lost = ~(np.isnan(values) | (measured[m] & np.isclose(values, self.moments[m][0]))).all(0)
+            self.left_out[m] = np.asarray(model.get_var_names()[m])[lost & ~scored].tolist()
         self.rows: list[tuple[Any, ...]] = []
         self._references: dict[tuple[str, Level], np.ndarray] = {}
 
@@ -103,13 +146,15 @@ class HeldOut:
         value: float,
         n_cells: int,
         feature: str = "",
+        conditioned_on: Sequence[str] = (),
     ) -> None:
         """Add a row to the table."""
+        source = SEPARATOR.join([source, *conditioned_on])
         self.rows.append((method, source, target, metric, value, int(n_cells), feature))
 
-    def labels_of(self, level: Level, cells: np.ndarray) -> np.ndarray:
-        """Labels of cells by their positions."""
-        return self.labels[level].iloc[cells].to_numpy(dtype=object)
+    def labels_of(self, level: Level, cells: CellSet) -> np.ndarray:
+        """Labels of cells."""
+        return self.labels[level].iloc[cells.positions].to_numpy(dtype=object)
 
     def score_values(
         self,
@@ -130,14 +175,16 @@ class HeldOut:
         conditioned_on
             Label columns that the prediction uses in addition to the source.
         """
-        both = self.has[source] & self.has[target]
-        n, truth, prediction = both.sum(), self.truth[target][both], prediction[both]
+        truth = self.cells.values[target]
+        features = self._features.get(target, np.ones(truth.shape[1], dtype=bool))
+        both = self.cells.has[source] & ~np.isnan(truth[:, features]).all(1)
+        truth, prediction = (values[np.ix_(both, features)] for values in (truth, prediction))
+        n = both.sum()
         scores: dict[str, Callable[[], float]]
         if target in self.model.labels:
-            truth = self.values[target][both]
             scores = {"accuracy": lambda: float(np.mean(truth.argmax(1) == prediction.argmax(1)))}
         else:
-            mean, scale = self.moments[target]
+            mean, scale = (values[features] for values in self.moments[target])
             scores = {
                 "r2": lambda: pooled_r2(truth, prediction, mean, scale),
                 "mean r2": lambda: _mean(feature_r2(truth, prediction, mean)),
@@ -146,65 +193,67 @@ class HeldOut:
             if source != target:
                 for level in self.labels:
                     scores[f"r2 beyond {level}"] = lambda level=level: r2_beyond(  # type: ignore[misc]
-                        truth, prediction, self._reference(target, level)[both], scale
+                        truth, prediction, self._mean_of(target, level)[np.ix_(both, features)], scale
                     )
-        source = SEPARATOR.join([source, *conditioned_on])
         for metric, compute in scores.items():
             if metric in self.metrics:
-                self.add(method, source, target, metric, compute() if n else np.nan, n)
+                value = compute() if n else np.nan
+                self.add(method, source, target, metric, value, n, conditioned_on=conditioned_on)
         if self.per_feature and target not in self.model.labels and n:
-            observed = (~np.isnan(truth)).sum(0)
-            for metric, values in (
+            names = self.model.get_var_names()[target]
+            observed = np.zeros(len(names), dtype=int)
+            observed[features] = (~np.isnan(truth)).sum(0)
+            for metric, scored in (
                 ("feature r2", feature_r2(truth, prediction, mean)),
                 ("feature correlation", feature_correlation(truth, prediction)),
             ):
-                for name, value, count in zip(
-                    self.model.get_var_names()[target], values, observed, strict=True
-                ):
-                    self.add(method, source, target, metric, value, count, str(name))
+                values = np.full(len(names), np.nan)
+                values[features] = scored
+                for name, value, count in zip(names, values, observed, strict=True):
+                    self.add(method, source, target, metric, value, count, str(name), conditioned_on)
 
-    def _reference(self, target: str, level: Level) -> np.ndarray:
-        """Prediction from the label only: the family mean, or the type mean shrunk to it."""
+    def _mean_of(self, target: str, level: Level) -> np.ndarray:
+        """Prediction from the label only, of the reference cells: the family mean, or the type mean shrunk to it."""
         if (target, level) not in self._references:
             mean = TypeMeanBaseline(SHRINKAGE if level == "type" else 0.0)
-            self._references[target, level] = self.fit_predict(mean, level, target)
+            self._references[target, level] = self.fit_predict(mean, level, target, self.reference)
         return self._references[target, level]
 
-    def fit_predict(self, type_mean: TypeMeanBaseline, level: Level, target: str) -> np.ndarray:
-        """Fit a type mean to the training cells, with families if shrunk, and predict the cells to score."""
-        train, cells = self._baseline_labels(level, with_family=type_mean.shrinkage > 0)
-        type_mean.fit(train[0], self.training[target], *train[1:])
-        return type_mean.predict(*cells)
+    def fit_predict(
+        self, type_mean: TypeMeanBaseline, level: Level, target: str, among: CellSet
+    ) -> np.ndarray:
+        """Fit a type mean to some cells, with families if shrunk, and predict the cells to score."""
+        with_family = type_mean.shrinkage > 0
+        labels, *families = self._baseline_labels(level, among, with_family)
+        type_mean.fit(labels, among.values[target], *families)
+        return type_mean.predict(*self._baseline_labels(level, self.cells, with_family))
 
-    def _baseline_labels(
-        self, level: Level, *, with_family: bool
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Labels of the training cells and of the cells to score, of types with their families if known."""
+    def _baseline_labels(self, level: Level, cells: CellSet, with_family: bool) -> list[np.ndarray]:
+        """Labels of cells, of types with their families if known."""
         levels = [level]
         if with_family and level == "type" and "family" in self.labels:
             levels.append("family")
-        train, cells = ([self.labels_of(name, c) for name in levels] for c in (self.train, self.cells))
-        return train, cells
+        return [self.labels_of(name, cells) for name in levels]
 
     def score_baseline(self, name: str, entry: Entry, source: str, target: str) -> None:
         """Fit a baseline to the training cells, and score it."""
         baseline = entry.baseline
         if isinstance(baseline, TypeMeanBaseline):
             assert entry.level is not None
-            prediction = self.fit_predict(baseline, entry.level, target)
+            prediction = self.fit_predict(baseline, entry.level, target, self.train)
         else:
             train: list[np.ndarray] = []
             cells: list[np.ndarray] = []
             if entry.level is not None:
-                train, cells = self._baseline_labels(entry.level, with_family=True)
-            baseline.fit(self.training[source], self.training[target], *train)
-            prediction = baseline.predict(self.values[source], *cells)
+                train, cells = (self._baseline_labels(entry.level, c, True) for c in (self.train, self.cells))
+            baseline.fit(self.train.values[source], self.train.values[target], *train)
+            prediction = baseline.predict(self.cells.values[source], *cells)
         self.score_values(name, source, target, prediction)
 
     def score_transforms(self, name: str, baseline: Any, source: str, target: str) -> None:
         """Score the latents of a baseline that was fitted to a pair of modalities."""
         latents = {
-            m: (transform(self.training[m]), transform(self.values[m]))
+            m: (transform(self.train.values[m]), transform(self.cells.values[m]))
             for m, transform in (
                 (source, baseline.transform_source),
                 (target, baseline.transform_target),
@@ -216,7 +265,7 @@ class HeldOut:
         self, method: str, a: str, b: str, latents: Mapping[str, tuple[np.ndarray, np.ndarray]]
     ) -> None:
         """Score the agreement of two modalities' latents, each given for training and for held-out cells."""
-        both = self.has[a] & self.has[b]
+        both = self.cells.has[a] & self.cells.has[b]
         enough = both.sum() >= 2
         z = {m: latents[m][1][both] for m in (a, b)}
         if "foscttm" in self.metrics:
@@ -231,11 +280,11 @@ class HeldOut:
     def _score_labels(
         self, method: str, source: str, target: str, latents: Mapping[str, tuple[np.ndarray, np.ndarray]]
     ) -> None:
-        """Score labels of held-out cells, predicted from source latents by the nearest target latents."""
+        """Score labels of held-out cells, given by the target latents nearest to their source latents."""
         for level in self.labels:
-            true = self.labels_of(level, self.cells)
-            scored = self.has[source] & ~pd.isna(true)
             if f"{level} knn" in self.metrics:
+                true = self.labels_of(level, self.cells)
+                scored = self.cells.has[source] & ~pd.isna(true)
                 given = transfer_labels(
                     latents[target][0], self.labels_of(level, self.train), latents[source][1][scored]
                 )
@@ -247,12 +296,14 @@ class HeldOut:
         requested = [metric for metric in INTERVAL_METRICS if metric in self.metrics]
         if not requested or target in self.model.labels:
             return
-        both = self.has[source] & self.has[target]
-        truth = self.values[target][both]
-        features = np.flatnonzero(~np.isnan(truth).all(0))
+        both = self.cells.has[source] & self.cells.has[target]
+        truth = self.cells.values[target][both]
+        features = np.flatnonzero(~np.isnan(truth).all(0) & self._features[target])
         scores = dict.fromkeys(requested, np.nan)
         if len(features):
-            table = self.model.predict(source, target, self.data, self.cells[both], quantiles=QUANTILES)
+            table = self.model.predict(
+                source, target, self.data, self.cells.positions[both], quantiles=QUANTILES
+            )
             names = table.columns.unique(0)[features]
             scale = self.moments[target][1][features]
             means = interval_scores(truth[:, features], table[names], scale).mean()

@@ -159,7 +159,7 @@ class CCABaseline(PairBaseline):
         ``(n_cells, n_latent)`` latents, NaN for cells without the modality.
         """
         source = np.asarray(source, dtype=float)
-        latents = self._latents(self._source.transform(source), 0)
+        latents = self._latents(np.nan_to_num(self._source(source)), 0)
         latents[np.isnan(source).all(1)] = np.nan
         return latents
 
@@ -176,7 +176,7 @@ class CCABaseline(PairBaseline):
         ``(n_cells, n_latent)`` latents, NaN for cells without the modality.
         """
         target = np.asarray(target, dtype=float)
-        latents = self._latents(np.nan_to_num(self._target.transform(target)), 1)
+        latents = self._latents(np.nan_to_num(self._target(target)), 1)
         latents[np.isnan(target).all(1)] = np.nan
         return latents
 

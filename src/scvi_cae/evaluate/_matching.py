@@ -19,13 +19,14 @@ def foscttm(a: ArrayLike, b: ArrayLike) -> float:
 
     .. math::
 
-        \frac{1}{2n(n-1)} \sum_i \Big( \#\{j : |a_i - b_j| < |a_i - b_i|\}
-                                     + \#\{j : |b_i - a_j| < |b_i - a_i|\} \Big)
+        \frac{1}{2n(n - 1)} \sum_i \sum_{j \neq i} \Big( h(|a_i - b_i| - |a_i - b_j|)
+                                                      + h(|b_i - a_i| - |b_i - a_j|) \Big)
 
-    with :math:`a_i` and :math:`b_i` the latents of cell :math:`i` in two modalities: the fraction of the other
-    cells whose latent in the other modality is closer than the cell's own, averaged over cells and both
-    directions. Cells at the same distance count half. Lower is better: 0 is a perfect match of every cell, 0.5
-    chance, and also the value of latents that are all equal.
+    with :math:`a_i` and :math:`b_i` the latents of cell :math:`i` in two modalities, and :math:`h(d)` 1 for
+    :math:`d > 0`, a half for a tie (:math:`d = 0`) and 0 otherwise: the fraction of the other cells whose
+    latent in the other modality is closer than the cell's own, averaged over cells and both directions. Lower
+    is better: 0 is a perfect match of every cell, 0.5 is chance, also for latents that are all the same, and
+    1 is the worst.
 
     Parameters
     ----------
@@ -62,19 +63,21 @@ def foscttm(a: ArrayLike, b: ArrayLike) -> float:
     chunks = [slice(start, start + _CHUNK) for start in range(0, len(a), _CHUNK)]
     # cdist here too: with different rounding, a match could be closer than itself.
     match = np.concatenate([np.diag(cdist(a[rows], b[rows])) for rows in chunks])
-    closer = 0.0
+    n, closer = len(a), 0
     for rows in chunks:
         distance = cdist(a[rows], b)
         for own in (match[rows, None], match):
-            closer += np.sum(distance < own) + 0.5 * np.sum(distance == own)
-    # Each cell ties with itself, once in each direction.
-    return float((closer - len(a)) / (2 * len(a) * (len(a) - 1)))
+            closer += np.sum(distance < own) + np.sum(distance <= own)
+    # Each cell is at most as far as itself, in both directions.
+    return float((closer - 2 * n) / (4 * n * (n - 1)))
 
 
 def top_k_accuracy(source: ArrayLike, target: ArrayLike, k: int = 10) -> float:
     """Fraction of cells whose own target is among the ``k`` nearest targets of their source.
 
-    Chance level is ``k / n_cells``, so values for different numbers of cells are not comparable.
+    Chance level is ``k / n_cells``, so values for different numbers of cells are not comparable. Of targets at
+    the same distance, each is as likely to be the nearer one: a cell whose own target ties with others counts
+    by the probability that it is among the ``k`` nearest.
 
     Parameters
     ----------
@@ -86,7 +89,7 @@ def top_k_accuracy(source: ArrayLike, target: ArrayLike, k: int = 10) -> float:
 
     Returns
     -------
-    From 0 to 1 (best). Cells at the same distance as the true match do not count against it.
+    From 0 to 1 (best).
 
     Raises
     ------
@@ -102,12 +105,13 @@ def top_k_accuracy(source: ArrayLike, target: ArrayLike, k: int = 10) -> float:
     source, target = matched_latents(source, target)
     if k < 1:
         raise ValueError(f"k={k} must be at least 1.")
-    found = 0
+    found = 0.0
     for start in range(0, len(source), _CHUNK):
         rows = np.arange(start, min(start + _CHUNK, len(source)))
         distance = cdist(source[rows], target)
-        match = distance[np.arange(len(rows)), rows]
-        found += int(np.sum((distance < match[:, None]).sum(1) < k))
+        match = distance[np.arange(len(rows)), rows][:, None]
+        closer, ties = (distance < match).sum(1), (distance == match).sum(1)
+        found += float(np.clip((k - closer) / ties, 0, 1).sum())
     return found / len(source)
 
 

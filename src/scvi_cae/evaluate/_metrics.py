@@ -18,10 +18,13 @@ describe = insert_descriptions(
         entries are not scored.
     """,
     prediction="""
-        ``(n_cells, n_features)`` predicted values, in the same units. May be NaN where ``truth`` is.
+        ``(n_cells, n_features)`` predicted values, in the same units. May be NaN where no value is scored.
     """,
     mean="``(n_features,)`` mean of the training cells.",
-    scale="``(n_features,)`` standard deviation of the training cells.",
+    scale="""
+        ``(n_features,)`` standard deviation of the training cells. Features with 0 or NaN, which are constant
+        among them or have no value there, are not scored.
+    """,
 )
 
 
@@ -46,12 +49,13 @@ def pooled_r2(truth: ArrayLike, prediction: ArrayLike, mean: ArrayLike, scale: A
 
     Returns
     -------
-    At most 1; NaN if every observed value equals the training mean, so that no variance can be explained.
+    At most 1; NaN if every observed value equals the training mean, so that no variance can be explained, or
+    if no feature is scored.
 
     Raises
     ------
     ValueError
-        If shapes differ, ``truth`` has no observed entry, or ``prediction`` is NaN at one.
+        If shapes differ, ``truth`` has no observed entry, or ``prediction`` is NaN at one that is scored.
 
     References
     ----------
@@ -99,12 +103,12 @@ def r2_beyond(truth: ArrayLike, prediction: ArrayLike, reference: ArrayLike, sca
 
     Returns
     -------
-    At most 1; NaN if the reference has no error.
+    At most 1; NaN if the reference has no error, or no feature is scored.
 
     Raises
     ------
     ValueError
-        If shapes differ, ``truth`` has no observed entry, or a prediction is NaN at one.
+        If shapes differ, ``truth`` has no observed entry, or a prediction is NaN at one that is scored.
 
     Examples
     --------
@@ -112,25 +116,32 @@ def r2_beyond(truth: ArrayLike, prediction: ArrayLike, reference: ArrayLike, sca
     >>> r2_beyond([[1.0], [3.0]], [[1.0], [2.0]], reference=[[2.0], [2.0]], scale=[1.0])
     0.5
     """
-    truth, prediction, observed = observed_entries(truth, prediction)
-    _, reference, _ = observed_entries(truth, reference)
     scale = np.asarray(scale, dtype=float)
-    if scale.shape != truth.shape[1:]:
+    if scale.shape != np.shape(truth)[-1:]:
         raise ValueError(
-            f"scale has shape {scale.shape}; give one number for each of the {truth.shape[1]} features."
+            f"scale has shape {scale.shape}; give one number for each of the {np.shape(truth)[-1]} features."
         )
-    total = np.sum(((truth - reference) / scale)[observed] ** 2)
-    return float(1 - np.sum(((truth - prediction) / scale)[observed] ** 2) / total) if total > 0 else np.nan
+    truth, prediction, scored = observed_entries(truth, prediction, scale > 0)
+    _, reference, _ = observed_entries(truth, reference, scale > 0)
+    scale = np.broadcast_to(scale, truth.shape)[scored]
+    residual, total = (
+        np.sum(((truth[scored] - values[scored]) / scale) ** 2) for values in (prediction, reference)
+    )
+    return float(1 - residual / total) if total > 0 else np.nan
 
 
 @describe
-def observed_entries(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Truth and prediction as arrays, and a mask of the observed entries.
+def observed_entries(
+    truth: ArrayLike, prediction: ArrayLike, features: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truth and prediction as arrays, and a mask of the observed entries of some features.
 
     Parameters
     ----------
     %(truth)s
     %(prediction)s
+    features
+        Boolean ``(n_features,)`` mask of the features to score; by default those with any prediction.
 
     Returns
     -------
@@ -139,7 +150,7 @@ def observed_entries(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarra
     Raises
     ------
     ValueError
-        If shapes differ, ``truth`` has no observed entry, or ``prediction`` is NaN at one.
+        If shapes differ, ``truth`` has no observed entry, or ``prediction`` is NaN at one that is scored.
     """
     truth, prediction = (np.asarray(values, dtype=float) for values in (truth, prediction))
     if truth.ndim != 2 or truth.shape != prediction.shape:
@@ -148,15 +159,19 @@ def observed_entries(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarra
             "and features."
         )
     observed = ~np.isnan(truth)
+    if features is None:
+        features = ~np.isnan(prediction).all(0)
     if not observed.any():
         raise ValueError(
             "truth has no observed value, so nothing can be scored. Choose cells that have this modality."
         )
+    observed &= features
     unpredicted = np.argwhere(observed & np.isnan(prediction))
     if len(unpredicted):
         row, column = unpredicted[0]
         raise ValueError(
             f"prediction is NaN at {len(unpredicted)} entries whose truth is observed, the first at row "
-            f"{row}, column {column}. Score only cells that have the source modality."
+            f"{row}, column {column}. Score only cells that have the source modality, and features that the method "
+            "was trained on."
         )
     return truth, prediction, observed

@@ -6,17 +6,14 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from scvi_cae._docstrings import insert_descriptions
+from scvi_cae.module import mean_and_spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import ArrayLike
-    from sklearn.pipeline import Pipeline
 
 #: Parameters that baselines share.
 describe = insert_descriptions(
@@ -36,18 +33,41 @@ describe = insert_descriptions(
 )
 
 
+class Standardisation:
+    """Training mean and standard deviation of features, of which some may be constant or never measured.
+
+    Parameters
+    ----------
+    values
+        ``(n_cells, n_features)`` values of the training cells, NaN where missing.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        mean, self.spread = mean_and_spread(values)
+        self.mean = np.where(np.isnan(values).all(0), np.nan, mean)
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Standardised values: 0 for a constant feature, NaN for one that was never measured."""
+        return (values - self.mean) / np.where(self.spread > 0, self.spread, np.inf)
+
+    def inverse(self, values: np.ndarray) -> np.ndarray:
+        """Standardised values in their units: the constant, or NaN."""
+        return values * self.spread + self.mean
+
+
 class PairBaseline(ABC):
     """Baseline from one modality to another, both in standard deviations of the training cells."""
 
-    _source: Pipeline
-    _target: StandardScaler
-    _measured: np.ndarray
+    _source: Standardisation
+    _target: Standardisation
 
     @describe
     def fit(self, source: ArrayLike, target: ArrayLike) -> Self:
         """Fit to training cells: the same cells in ``source`` and ``target``.
 
         Cells that lack one modality altogether still count for the mean and standard deviation of the other.
+        A feature of the target that is constant among the training cells is predicted as its constant, and one
+        without any value as NaN; such features of the source are ignored.
 
         Parameters
         ----------
@@ -61,24 +81,13 @@ class PairBaseline(ABC):
         Raises
         ------
         ValueError
-            If the numbers of cells differ, or no feature of the target has a value.
+            If the numbers of cells differ.
         """
         source, target = (np.asarray(values, dtype=float) for values in (source, target))
         if len(source) != len(target):
             raise ValueError(f"source has {len(source)} cells and target {len(target)}; give the same cells.")
-        observed = ~np.isnan(target)
-        self._measured = observed.any(0)
-        if not self._measured.any():
-            raise ValueError("No feature of the target has a value in any training cell.")
-        target = target[:, self._measured]
-        # StandardScaler keeps NaN; the scale of a constant feature is 1.
-        scale_and_fill = make_pipeline(
-            StandardScaler(), SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
-        )
-        with np.errstate(invalid="ignore"):  # a feature without any value has no mean
-            self._source = scale_and_fill.fit(source)
-        self._target = StandardScaler().fit(target)
-        self._fit(self._source.transform(source), self._target.transform(target), ~np.isnan(source).all(1))
+        self._source, self._target = Standardisation(source), Standardisation(target)
+        self._fit(np.nan_to_num(self._source(source)), self._target(target), ~np.isnan(source).all(1))
         return self
 
     @describe
@@ -91,15 +100,13 @@ class PairBaseline(ABC):
 
         Returns
         -------
-        ``(n_cells, n_target)`` values in the units of the target; NaN for cells without any source value, and for
-        features that no training cell has.
+        ``(n_cells, n_target)`` values in the units of the target; NaN for cells without any source value, and
+        for features without any value in the training cells.
         """
         source = np.asarray(source, dtype=float)
-        y = self._predict(self._source.transform(source))
+        y = self._predict(np.nan_to_num(self._source(source)))
         y[np.isnan(source).all(1)] = np.nan
-        out = np.full((len(y), len(self._measured)), np.nan)
-        out[:, self._measured] = self._target.inverse_transform(y)
-        return out
+        return self._target.inverse(y)
 
     @abstractmethod
     def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from scvi_cae.data import held_out, obs_column, positions
 
 from ._held_out import DEFAULT_METRICS, HeldOut, check_metrics
 from ._registry import resolve
+from ._scores import Scores, warn_of_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,7 +86,9 @@ def score(
     coupled pair and direction, of predictions from a modality and the cell's labels if the model has labels,
     and of the agreement of the latents of each coupled pair. All methods are scored on the same values
     (counts at equal library size; for labels, the fraction predicted correctly). Baselines are fitted to the
-    training cells of the model, which also define the mean and standard deviation in R2.
+    training cells of the model. What all methods are measured by is that of the training and validation cells
+    together, as far as they are not scored: means and standard deviations in R2, and means of labels. Features
+    that are constant among these cells, or measured in no training cell, are not scored.
 
     Parameters
     ----------
@@ -120,14 +123,14 @@ def score(
             :func:`feature_correlation`.
         ``"r2 beyond family"``, ``"r2 beyond type"``
             :func:`r2_beyond` the mean of the cell's family, or the shrunk mean of its type, among the
-            training cells.
+            training and validation cells.
         ``"accuracy"``
             For labels as a modality, the fraction predicted correctly.
         ``"foscttm"``, ``"top-1"``, ``"top-10"``
             :func:`foscttm`; :func:`top_k_accuracy` of a cell's source among all targets.
         ``"family knn"``, ``"type knn"``
-            Label transfer (:func:`transfer_labels`): accuracy of labels predicted from the source latents of
-            held-out cells, by the nearest target latent of training cells.
+            Label transfer (:func:`transfer_labels`): accuracy of labels that held-out cells are given by the
+            training cell whose target latent is nearest to their source latent.
         ``"coverage"``, ``"crps"``
             For the model's quantiles from 5 to 95 %: the fraction of values between the outermost two, and
             the continuous ranked probability score in standard deviations (:func:`interval_scores`). Both
@@ -148,6 +151,11 @@ def score(
     KeyError
         If no column ``labels_key`` or ``family_key`` exists.
 
+    Warns
+    -----
+    UserWarning
+        If features are not scored although held-out cells have values to predict.
+
     Examples
     --------
     >>> import scvi_cae
@@ -162,6 +170,30 @@ def score(
     >>> table["method"].unique().tolist()
     ['CoupledAE', 'kernel ridge', 'cca']
     """
+    scores = compute_scores(
+        model,
+        indices,
+        labels_key,
+        baselines,
+        family_key=family_key,
+        metrics=metrics,
+        per_feature=per_feature,
+    )
+    warn_of_left_out([("", scores)])
+    return scores.table
+
+
+def compute_scores(
+    model: CoupledAE | Ensemble,
+    indices: Sequence[int] | np.ndarray | None = None,
+    labels_key: str | None = None,
+    baselines: bool | Sequence[Any] | Mapping[str, Any] = True,
+    *,
+    family_key: str | None = None,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    per_feature: bool = False,
+) -> Scores:
+    """Compute the table of :func:`score`, and the features that it leaves out, without a warning."""
     check_metrics(metrics)
     first, name = model.models[0], type(model).__name__
     if first.fitted is None:
@@ -172,11 +204,11 @@ def score(
             "CoupledAE.load(folder, adata=mdata)."
         )
     data = model.align()
-    train, cells = _cells(model, data, indices)
+    trained, reference, cells = _cells(model, data, indices)
     keys: dict[Level, str | None] = {"family": family_key, "type": labels_key}
     labels = {level: obs_column(data.mdata, key) for level, key in keys.items() if key is not None}
     entries = resolve(baselines, list(labels), first.module.n_latent)
-    scorer = HeldOut(model, data, train, cells, labels, metrics, per_feature)
+    scorer = HeldOut(model, data, trained, reference, cells, labels, metrics, per_feature)
     sources = first.module.sources
 
     def predicted(source: str | list[str], target: str) -> np.ndarray:
@@ -211,7 +243,7 @@ def score(
         return model.get_latent_representation(data, modality, which)
 
     coupled = dict.fromkeys(m for pair in pairs for m in pair)
-    latents = {m: (embedded(m, train), embedded(m, cells)) for m in coupled}
+    latents = {m: (embedded(m, scorer.train.positions), embedded(m, cells)) for m in coupled}
     for a, b in pairs:
         scorer.score_latents(name, a, b, latents)
     table = pd.DataFrame(scorer.rows, columns=[*COLUMNS, "feature"])
@@ -220,16 +252,16 @@ def score(
     table = table.sort_values(
         "method", key=lambda column: column.map(order), kind="stable", ignore_index=True
     )
-    return table if per_feature else table[COLUMNS]
+    return Scores(table if per_feature else table[COLUMNS], scorer.left_out)
 
 
 def _cells(
     model: CoupledAE | Ensemble, data: AlignedData, indices: Sequence[int] | np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the training cells and of the cells to score."""
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Positions of the training cells of each model, of the reference cells, and of the cells to score."""
     sets = model.set_membership(data).to_numpy(dtype=object)
-    train = np.flatnonzero(sets == "training")
-    if not len(train):
+    trained = [np.flatnonzero(m.set_membership(data) == "training") for m in model.models]
+    if not all(map(len, trained)):
         raise ValueError(
             "The model was not trained on these data, so baselines and R2 have no training cells. Score it "
             "with the data that it was trained on."
@@ -240,4 +272,6 @@ def _cells(
             "No held-out cells: the training had no test and no validation cells. Train with train_size < 1, "
             "or give the cells to score: score(model, indices=...)."
         )
-    return train, cells
+    reference = np.flatnonzero(sets == "training")
+    reference = np.union1d(reference, np.setdiff1d(np.flatnonzero(sets == "validation"), cells))
+    return trained, reference, cells

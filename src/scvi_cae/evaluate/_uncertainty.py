@@ -40,9 +40,9 @@ def interval_scores(truth: ArrayLike, intervals: pd.DataFrame, scale: ArrayLike)
     ``coverage``
         Fraction of cells whose value is between the lowest and the highest quantile, bounds included.
     ``width``
-        Mean distance of these two quantiles, in standard deviations.
+        Mean distance of these two quantiles, in standard deviations; NaN for a feature with none.
     ``pinball``
-        Mean pinball loss of all quantiles, in standard deviations. Lower is better: correct quantiles as
+        Mean pinball loss of all quantiles, in standard deviations, likewise. Lower is better: correct quantiles as
         close to the value as possible. For evenly spaced quantiles, twice this is about the continuous ranked
         probability score.
 
@@ -73,6 +73,7 @@ def interval_scores(truth: ArrayLike, intervals: pd.DataFrame, scale: ArrayLike)
             f"truth has shape {truth.shape}, scale {scale.shape}, and the intervals are of {values.shape[0]} "
             f"cells by {values.shape[1]} features; give the same cells and features."
         )
+    scale = np.where(scale > 0, scale, np.nan)
     scored = ~np.isnan(truth) & ~np.isnan(values[..., 0])
     n = scored.sum(0)
     if not n.all():
@@ -116,8 +117,10 @@ def interval_width(intervals: pd.DataFrame, scale: ArrayLike) -> pd.Series:
     [1.0, 2.0]
     """
     _, quantiles, values = _by_quantile(intervals)
-    width = values[..., quantiles.argmax()] - values[..., quantiles.argmin()]
-    return pd.Series((width / np.asarray(scale, dtype=float)).mean(1), index=intervals.index)
+    scale = np.asarray(scale, dtype=float)
+    scored = scale > 0
+    width = (values[..., quantiles.argmax()] - values[..., quantiles.argmin()])[:, scored] / scale[scored]
+    return pd.Series(width.mean(1), index=intervals.index)
 
 
 @describe
@@ -176,13 +179,14 @@ def abstention(
         )
     if not ((fractions >= 0) & (fractions < 1)).all():
         raise ValueError(f"set_aside={list(set_aside)} must be fractions of at least 0 and below 1.")
+    scale = np.asarray(scale, dtype=float)
+    squared = ((truth - prediction) / np.where(scale > 0, scale, np.nan)) ** 2
     order = np.argsort(uncertainty, kind="stable")
     rows = []
     for fraction in fractions:
         kept = order[: max(round(len(order) * (1 - fraction)), 1)]
         r2 = pooled_r2(truth[kept], prediction[kept], mean, scale)
-        squared = ((truth[kept] - prediction[kept]) / np.asarray(scale, dtype=float)) ** 2
-        rows.append((len(kept), float(np.nanmean(squared)), r2))
+        rows.append((len(kept), float(np.nanmean(squared[kept])), r2))
     index = pd.Index(fractions, name="set aside")
     return pd.DataFrame(rows, columns=["n_cells", "mse", "r2"], index=index)
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
+from functools import partial
+from numbers import Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import distributed
@@ -52,22 +57,42 @@ def _digest(*arrays: np.ndarray) -> str:
 
 
 def describe(value: Any) -> str:
-    """Text that is the same for the same setting in another process."""
+    """Text that is the same for the same setting in another process, and another for another setting.
+
+    Functions and classes are described by their names, other objects by what they are made of.
+    """
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
+    if isinstance(value, pd.Series | pd.DataFrame):
+        value = {"index": value.index, **dict(value.items() if value.ndim == 2 else {"values": value.array})}
+    if isinstance(value, pd.Index | pd.api.extensions.ExtensionArray):
+        value = np.asarray(value)
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return f"{value.shape} array {_digest(value)}"
     if isinstance(value, np.ndarray):
-        text = _digest(value) if value.dtype != object else _digest(value.astype(str))
-        return f"{value.shape} array {text}"
+        value = value.tolist()
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: {describe(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(map(describe, value)) + "]" if len(value) < 10 else describe(np.asarray(value))
+        if len(value) >= 10 and all(isinstance(item, Number | str) for item in value):
+            return describe(np.asarray(value))
+        items = ", ".join(map(describe, value))
+        if len(value) < 10:
+            return f"[{items}]"
+        return f"{len(value)} items {_digest(np.frombuffer(items.encode(), dtype=np.uint8))}"
     if isinstance(value, np.generic):
         value = value.item()
-    if callable(value):
-        return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
-    # The default representation of an object holds its address.
-    return type(value).__qualname__ if type(value).__repr__ is object.__repr__ else repr(value)
+    if isinstance(value, partial):
+        return f"partial({describe([value.func, value.args, value.keywords])})"
+    if isinstance(value, type) or inspect.isroutine(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    # A default representation holds an address; those of data classes and estimators abbreviate long arrays.
+    name = type(value).__qualname__
+    if hasattr(value, "get_params"):
+        return f"{name}({describe(value.get_params(deep=False))})"
+    if is_dataclass(value) or type(value).__repr__ is object.__repr__:
+        return f"{name}({describe(getattr(value, '__dict__', {}))})"
+    return repr(value)
 
 
 def describe_data(data: AlignedData) -> dict[str, str]:
