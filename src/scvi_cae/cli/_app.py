@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from scvi_cae._files import check_archive, remove_unfinished, write_file, write_folder
+from scvi_cae._archives import check_archive
+from scvi_cae._files import remove_unfinished, write_file, write_folder
 
 from ._files import MUDATA, SEPARATORS, check_input, check_output, ending, read_mudata
 from ._messages import note, reporting

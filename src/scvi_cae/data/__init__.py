@@ -2,15 +2,8 @@
 
 from ._aligned import Aligned
 from ._checks import check_modalities, check_mudata, check_not_view
-from ._fields import (
-    ModalityField,
-    ObsField,
-    PairsField,
-    annotation_key,
-    has_column,
-    obs_column,
-)
-from ._identity import fingerprints
+from ._columns import has_column, obs_column
+from ._fields import ModalityField, ObsField, PairsField, annotation_key
 from ._labels import AlignedLabels, category_codes, category_names, indicators
 from ._latents import check_latent_key, write_latents
 from ._matrix import AlignedMatrix, has_values, modality_matrix
@@ -54,7 +47,6 @@ __all__ = [
     "check_not_view",
     "check_split",
     "draw_split",
-    "fingerprints",
     "given_split",
     "held_out",
     "has_column",

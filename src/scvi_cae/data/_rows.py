@@ -103,6 +103,11 @@ def read_rows(matrix: Any, rows: np.ndarray, origin: np.ndarray | None = None) -
         return found.astype(np.float32, copy=False)
 
 
+def dense(rows: Any) -> np.ndarray:
+    """Rows in memory as an array."""
+    return rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
+
+
 def any_nan(matrix: Any) -> bool:
     """Whether a matrix holds NaN; only the stored values of a sparse matrix on disk are read."""
     if matrix.dtype.kind != "f":

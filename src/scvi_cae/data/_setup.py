@@ -12,7 +12,9 @@ from scvi_cae._arguments import shorten
 from scvi_cae.module import LIKELIHOODS
 
 from ._checks import check_mudata
-from ._fields import PAIRS, ModalityField, annotation_key, has_column, obs_column, registry_key
+from ._columns import has_column, obs_column
+from ._fields import PAIRS, ModalityField, annotation_key, registry_key
+from ._identity import fingerprints
 from ._labels import AlignedLabels, category_codes, indicators, label_names
 from ._matrix import AlignedMatrix
 
@@ -110,6 +112,11 @@ class Setup:
         """``(n_features,)`` float64 values by which an arm's data are larger than what the model computes with."""
         return np.array(self.origins[arm]) if arm in self.origins else None
 
+    def in_units(self, values: np.ndarray, arm: str) -> np.ndarray:
+        """``(..., n_features)`` values as the data hold them: in double precision where features lie far from 0."""
+        origin = self.origin(arm)
+        return values if origin is None else values + origin
+
     def likelihood(self, arm: str) -> type[Likelihood]:
         """Class of an arm's likelihood."""
         return LIKELIHOODS[self.likelihoods[arm]]
@@ -162,6 +169,7 @@ class AlignedData:
         self.setup = setup
         self._checked = checked
         self._arms: dict[str, Aligned] = {}
+        self._fingerprints: dict[str, np.ndarray] = {}
 
     @property
     def cells(self) -> pd.Index:
@@ -224,6 +232,12 @@ class AlignedData:
                     stacklevel=2,
                 )
         return indicators(codes, len(names))
+
+    def fingerprints(self, arm: str) -> np.ndarray:
+        """``(n_cells,)`` fingerprint of each cell's values, 0 where it has none; see :func:`fingerprints`."""
+        if arm not in self._fingerprints:
+            self._fingerprints[arm] = fingerprints(self[arm], np.arange(self.n_cells))
+        return self._fingerprints[arm]
 
     def has(self, arm: str) -> bool:
         """Whether the MuData has the modality or the column of labels."""

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from scvi_cae._arguments import shorten
-from scvi_cae.module import NARROW, robust_limits
+from scvi_cae.module import NARROW, OUTLIER, robust_limits
 
-from ._rows import MAX_ROWS, read_rows
+from ._rows import MAX_ROWS, dense, read_rows, row_chunks
 from ._scan import origins
 
 if TYPE_CHECKING:
     from ._scan import Scan
 
-#: Robust standard deviations beyond which a value is reported.
-FAR = 8.0
 #: Ratio of a value to the typical greatest value of a feature beyond which it is reported, in a wide modality.
 FAR_RATIO = 100.0
 #: Number of cells with the same values that are no coincidence, and of features that may not all be discrete.
 ALIKE_CELLS, ALIKE_FEATURES = 3, 5
 #: Largest number of cells whose values are compared with the limits.
 _MAX_CELLS = 10 * MAX_ROWS
+
+
+class _Far(NamedTuple):
+    """Values far outside the spread of their feature: their rows, columns, sizes, and how far outside they are."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+    excess: np.ndarray
 
 
 def warn_if_far(matrix: Any, scan: Scan, modality: str, cells: pd.Index, features: pd.Index) -> None:
@@ -47,42 +53,53 @@ def warn_if_far(matrix: Any, scan: Scan, modality: str, cells: pd.Index, feature
     In a narrow modality the limits are :func:`~scvi_cae.module.robust_limits`. In a wide one, all of whose features
     are in the same unit, a value is far that exceeds 100 times the median of the features' greatest absolute values.
     """
-    shift = np.zeros(len(features))
     if matrix.shape[1] <= NARROW:
-        origin = origins(scan)
-        rows = np.arange(0, matrix.shape[0], -(-matrix.shape[0] // _MAX_CELLS))
-        values = read_rows(matrix, rows, origin)
-        values = values.toarray() if sparse.issparse(values) else np.asarray(values)
-        shift = shift if origin is None else origin
-        lower, upper = robust_limits(values, FAR)
-        row, column = np.nonzero((values < lower) | (values > upper))
-        what = f"more than {FAR:g} robust standard deviations from the median of their feature"
+        far = _outside_limits(matrix, scan)
+        what = f"more than {OUTLIER:g} robust standard deviations from the median of their feature"
     else:
-        size = np.fmax(np.abs(scan.low), np.abs(scan.high))
-        limit = FAR_RATIO * np.nanmedian(size)
-        columns = np.flatnonzero(size > limit) if limit > 0 else np.empty(0, dtype=int)
-        if not len(columns):
-            return
-        rows = np.arange(matrix.shape[0])
-        values = read_rows(matrix, rows)[:, columns]
-        values = values.toarray() if sparse.issparse(values) else np.asarray(values)
-        row, column = np.nonzero(np.abs(values) > limit)
+        far = _giants(matrix, scan)
         what = f"more than {FAR_RATIO:g} times the typical greatest value of a feature"
-        features = features[columns]
-    if not len(row):
+    if not len(far.rows):
         return
-    order = np.argsort(-np.abs(values[row, column]), kind="stable")[:3]
     shown = "; ".join(
-        f"{str(features[column[i]])!r} of cell {str(cells[rows[row[i]]])!r} is {values[row[i], column[i]] + shift[column[i]]:g}"
-        for i in order
+        f"{str(features[far.columns[i]])!r} of cell {str(cells[far.rows[i]])!r} is {far.values[i]:g}"
+        for i in np.argsort(-far.excess, kind="stable")[:3]
     )
-    n_features, n_cells = len(np.unique(column)), len(np.unique(row))
+    n_features, n_cells = len(np.unique(far.columns)), len(np.unique(far.rows))
     warnings.warn(
-        f"Modality {modality!r}: {len(row)} values, in {n_features} features and {n_cells} cells, are {what}: {shown}. "
-        "If they are failed measurements, replace them by NaN.",
+        f"Modality {modality!r}: {len(far.rows)} values, in {n_features} features and {n_cells} cells, are {what}: "
+        f"{shown}. If they are failed measurements, replace them by NaN.",
         UserWarning,
         stacklevel=2,
     )
+
+
+def _outside_limits(matrix: Any, scan: Scan) -> _Far:
+    """Values outside the robust limits, of some cells if there are very many."""
+    origin = origins(scan)
+    rows = np.arange(0, matrix.shape[0], -(-matrix.shape[0] // _MAX_CELLS))
+    values = dense(read_rows(matrix, rows, origin))
+    lower, upper = robust_limits(values, OUTLIER)
+    outside = np.fmax(lower - values, values - upper)
+    row, column = np.nonzero(outside > 0)
+    found = values[row, column] + (0.0 if origin is None else origin[column])
+    return _Far(rows[row], column, found, outside[row, column] / (upper - lower)[column])
+
+
+def _giants(matrix: Any, scan: Scan) -> _Far:
+    """Values that are much larger than the greatest values of most features."""
+    size = np.fmax(np.abs(scan.low), np.abs(scan.high))
+    limit = FAR_RATIO * np.nanmedian(size)
+    columns = np.flatnonzero(size > limit) if limit > 0 else np.empty(0, dtype=np.int64)
+    rows, places, values = [np.empty(0, dtype=np.int64)], [columns[:0]], [np.empty(0)]
+    for start, block in row_chunks(matrix) if len(columns) else ():
+        part = dense(block[:, columns])
+        row, column = np.nonzero(np.abs(part) > limit)
+        rows.append(row + start)
+        places.append(columns[column])
+        values.append(part[row, column])
+    found = np.concatenate(values)
+    return _Far(np.concatenate(rows), np.concatenate(places), found, np.abs(found))
 
 
 def warn_if_alike(scan: Scan, modality: str, cells: pd.Index, n_features: int) -> None:

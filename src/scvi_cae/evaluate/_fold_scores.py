@@ -7,9 +7,9 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import mudata
 import pandas as pd
 
+from scvi_cae._mudata import read_mudata, write_mudata
 from scvi_cae.model import CoupledAE, Ensemble, fit_many
 
 from ._score import compute_scores
@@ -77,8 +77,7 @@ class HeldOutFolds:
 
     def share(self, file: Path) -> None:
         """Write the data to a file for other processes, because a MuData cannot be pickled."""
-        copy = self.mdata.copy()  # writing converts strings to categories
-        copy.write(file)
+        write_mudata(self.mdata.copy(), file)  # writing converts strings to categories
         manager = CoupledAE._get_most_recent_anndata_manager(self.mdata, required=True)
         levels = {name: logging.getLogger(name).level for name in LOGGERS}
         self.shared = ProcessState(file, manager.registry, levels, list(warnings.filters))
@@ -94,7 +93,7 @@ class HeldOutFolds:
         for name, level in self.shared.levels.items():
             logging.getLogger(name).setLevel(level)
         warnings.filters[:] = self.shared.filters  # type: ignore[index]
-        self.mdata = mudata.read_h5mu(self.shared.file)
+        self.mdata = read_mudata(self.shared.file)
         registry = self.shared.registry
         CoupledAE.setup_mudata(self.mdata, source_registry=registry, **registry["setup_args"])
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from mudata import MuData
+    from scvi.data import AnnDataManager
 
     from scvi_cae.module import CoupledModule
 
@@ -30,13 +31,12 @@ QUERY_REPORT = "scvi_cae_query"
 
 
 def renaming_advice(there: Iterable[str], wanted: Sequence[str]) -> str:
-    """A sentence for a modality that has a name like one that is wanted, empty without any."""
+    """What to do about modalities that data lack: rename one that has a similar name, or give it."""
     by_lower = {name.casefold(): name for name in there}
     for name in wanted:
         close = get_close_matches(name.casefold(), by_lower, n=1, cutoff=0.7)
         if close:
-            there_name = by_lower[close[0]]
-            return f" Rename it: mudata.MuData({{{name!r}: mdata[{there_name!r}]}})."
+            return f" Rename it: mudata.MuData({{{name!r}: mdata[{by_lower[close[0]]!r}]}})."
     return " Give data with it, or ask for another one."
 
 
@@ -59,13 +59,17 @@ class CoreModel(BaseModelClass):
     module: CoupledModule
 
     def __init__(self, mdata: MuData | None, registry: dict | None) -> None:
-        if mdata is not None and self._get_most_recent_anndata_manager(mdata) is None:
-            raise ValueError(
-                f"The MuData is not set up. Call {type(self).__name__}.setup_mudata(mdata) first."
-            )
         super().__init__(mdata, registry)
         self.setup = Setup.from_registry(self.registry_)
         self.fitted = None
+
+    @classmethod
+    def _get_most_recent_anndata_manager(cls, adata: MuData, required: bool = False) -> AnnDataManager | None:
+        """The set-up of data, as in scvi-tools, whose message names ``setup_anndata``."""
+        manager = super()._get_most_recent_anndata_manager(adata)
+        if manager is None and required:
+            raise ValueError(f"The MuData is not set up. Call {cls.__name__}.setup_mudata(mdata) first.")
+        return manager
 
     @property
     def fitted(self) -> Fitted | None:
@@ -167,11 +171,11 @@ class CoreModel(BaseModelClass):
         Two ``(n_features,)`` arrays; ``None`` for counts and labels, and before training.
         """
         self.setup.check_arm(modality)
-        moments, origin = (
-            None if self._fitted is None else self._fitted.moments.get(modality),
-            self.setup.origin(modality),
-        )
-        return moments if moments is None or origin is None else (moments[0] + origin, moments[1])
+        moments = None if self._fitted is None else self._fitted.moments.get(modality)
+        if moments is None:
+            return None
+        mean, spread = moments
+        return self.setup.in_units(mean, modality), spread
 
     @describe
     def align(self, adata: MuData | AlignedData | None = None) -> AlignedData:

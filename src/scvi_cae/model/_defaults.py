@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scvi_cae._arguments import shorten
-from scvi_cae.module import LIKELIHOODS, NARROW, ArmConfig
+from scvi_cae.module import LIKELIHOODS, NARROW, OUTLIER, ArmConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
     #: Weight of a pair, or two, with which the first and the second encoder follow the other.
     Weight = float | tuple[float, float]
-
-#: Number of robust standard deviations from which on a value apart from all others is an outlier in a narrow modality;
-#: set-up warns of the same values.
-CLIP = 8.0
 
 
 def default_arm(n_features: int, likelihood: LikelihoodName = "squared_error") -> ArmConfig:
@@ -66,7 +62,7 @@ def default_arm(n_features: int, likelihood: LikelihoodName = "squared_error") -
         hidden=(64,) if n_features > NARROW else (128, 128),
         dropout=dropout,
         noise=0.1 if dropout == 0.2 else 0.0,
-        clip=CLIP if n_features <= NARROW and LIKELIHOODS[likelihood].data_kind == "values" else None,
+        clip=OUTLIER if n_features <= NARROW and LIKELIHOODS[likelihood].data_kind == "values" else None,
         weight=1 + 0.2 * wide,
         cross_gradient=1 - 0.75 * wide,
     )

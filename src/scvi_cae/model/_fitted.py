@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scvi_cae.data import SETS, Split, fingerprints
+from scvi_cae.data import SETS, Split
 
 from ._axes import Axes
 from ._calibration import CalibrationCells, CalibrationData
@@ -146,8 +146,8 @@ class Fitted:
         places = pd.Index(self.cells).get_indexer(data.cells[cells].astype(str))
         same = np.zeros(len(cells), dtype=bool)
         for name, then in self.fingerprints.items():
-            left = np.flatnonzero(~same & (then[places] != 0))
-            same[left] = fingerprints(data[name], cells[left]) == then[places[left]]
+            now = data.fingerprints(name)[cells]
+            same |= (now == then[places]) & (now != 0)
         return same
 
     def to_plain(self) -> Any:

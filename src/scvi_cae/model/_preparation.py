@@ -83,7 +83,6 @@ class TrainingInput(NamedTuple):
         datasplitter_kwargs
             Arguments of :class:`~scvi_cae.train.CoupledDataSplitter`.
         """
-        check_splitter_arguments(datasplitter_kwargs or {})
         kwargs = {"stream": random_stream(), "paired": self.paired, **(datasplitter_kwargs or {})}
         return CoupledDataSplitter(data, self.split, self.patterns, self.batch_size, **kwargs)
 
@@ -144,6 +143,7 @@ def prepare_training(
     ValueError
         If an argument is not valid, or the split leaves an arm or a coupled pair without cells.
     """
+    check_splitter_arguments(datasplitter_kwargs or {})
     module, fitted, setup = model.module, model.fitted, data.setup
     present = data.present(setup.arms)
     # Cells without any arm, such as those of a modality that is left out, are in no set.

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scvi_cae.data import fingerprints
-
 from ._axes import agreement_axes
 from ._calibration import CalibrationData, calibration_cells
 from ._encoding import encode
@@ -108,14 +106,3 @@ def find_calibration(module: CoupledModule, data: AlignedData, split: Split) -> 
         )
         for name in data.setup.modalities
     }
-
-
-def find_fingerprints(data: AlignedData) -> dict[str, np.ndarray]:
-    """Fingerprints of all cells' values in each modality, by which the cells are known later.
-
-    Parameters
-    ----------
-    data
-        The training's data.
-    """
-    return {name: fingerprints(data[name], np.arange(data.n_cells)) for name in data.setup.modalities}

@@ -17,15 +17,9 @@ import torch
 from scvi.data import AnnDataManager
 from scvi.model._utils import parse_device_args
 
+from scvi_cae._archives import check_archive, not_a_model
 from scvi_cae._arguments import shorten
-from scvi_cae._files import (
-    check_archive,
-    naming_full_disk,
-    not_a_model,
-    remove,
-    remove_unfinished,
-    unfinished,
-)
+from scvi_cae._files import naming_full_disk, remove, remove_unfinished, unfinished
 from scvi_cae._mudata import read_mudata, write_mudata
 
 from ._core import CoreModel
@@ -237,7 +231,8 @@ class SavingMixin(CoreModel):
         Raises
         ------
         ValueError
-            If ``dir_path`` exists and ``overwrite`` is false, or weights are not finite.
+            If ``dir_path`` exists and ``overwrite`` is false, if weights are not finite, or if the data would replace a
+            file that is not of a save.
         OSError
             If files cannot be written, as on a full disk; what was in the folder is still there.
         """
@@ -261,6 +256,11 @@ class SavingMixin(CoreModel):
         folder = Path(dir_path).expanduser()
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder} is a file. Choose another name.")
+        model, data = (folder / f"{prefix or ''}{name}" for name in ("model.pt", "mdata.h5mu"))
+        if save_anndata and data.exists() and not is_saved(data):
+            raise ValueError(
+                f"{data} was not written by save, and is not replaced. Move it, or choose a prefix."
+            )
         made = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=overwrite)
@@ -268,7 +268,6 @@ class SavingMixin(CoreModel):
             raise ValueError(
                 f"{folder} already exists. Choose another folder, or pass overwrite=True."
             ) from None
-        model, data = (folder / f"{prefix or ''}{name}" for name in ("model.pt", "mdata.h5mu"))
         try:
             self._write(payload, model, data)
         except BaseException:

@@ -27,7 +27,7 @@ from scvi_cae.train import (
 from ._core import CoreModel
 from ._fitted import Fitted
 from ._preparation import SplitArguments, fit_arms, observers, prepare_training, random_stream
-from ._recording import find_axes, find_calibration, find_fingerprints, find_references
+from ._recording import find_axes, find_calibration, find_references
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -252,7 +252,7 @@ class TrainingMixin(CoreModel):
         self.fitted = Fitted(
             cells=data.cells.astype(str).to_numpy(dtype=object),
             split=split,
-            fingerprints=find_fingerprints(data),
+            fingerprints={name: data.fingerprints(name) for name in self.modalities},
             moments=moments,
             axes=axes,
             references=references,

@@ -12,7 +12,7 @@ from ._coupling import (
     mse_coupling,
     smallest_variance,
 )
-from ._limits import robust_limits
+from ._limits import OUTLIER, robust_limits
 from ._module import CoupledModule
 from ._observation import Observation
 from ._reconstruction import masked_mean
@@ -24,6 +24,7 @@ __all__ = [
     "COUPLING_LOSSES",
     "LIKELIHOODS",
     "NARROW",
+    "OUTLIER",
     "Arm",
     "ArmConfig",
     "CoupledModule",

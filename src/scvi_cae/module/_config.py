@@ -115,8 +115,8 @@ class ArmConfig:
         Whether features are centred and scaled by the training cells. Predictions are in the data's units either way.
     clip
         Number of robust standard deviations from the median beyond which a value that lies apart from all others is an
-        outlier: the encoder reads what exceeds the limit on a logarithmic scale, and no loss counts it. Only with ``standardise``; ``None`` for no
-        limits.
+        outlier: the encoder reads what exceeds the limit on a logarithmic scale, and no loss counts it. Only with
+        ``standardise``; ``None`` for no limits.
     dropout
         Probability of dropping an input feature in training.
     noise

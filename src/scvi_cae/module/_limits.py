@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+#: Number of robust standard deviations from the median from which on a value that lies apart from all others is an
+#: outlier by default.
+OUTLIER = 8.0
 #: Largest share of equal values that a continuous feature has; a larger one is a point mass, such as 0.
 POINT_MASS = 0.1
 #: Smallest number of values, apart from a point mass, that determine a spread.
@@ -72,8 +75,8 @@ def _limits(values: np.ndarray, n_deviations: float) -> tuple[float, float] | No
 
 
 def _end_of_tail(values: np.ndarray, limit: float, gap: float) -> float:
-    """The limit, or the last of the ascending values beyond it that follow each other by at most the gap."""
+    """The limit or, if it is farther, what would still follow the last of the ascending values that follow each other."""
     inside = int(np.searchsorted(values, limit, side="right"))
     gaps = np.diff(values[inside - 1 :]) > gap
     last = values[inside - 1 + (int(gaps.argmax()) if gaps.any() else len(gaps))]
-    return max(limit, float(last))
+    return max(limit, float(last) + gap)

@@ -70,13 +70,13 @@ class Likelihood(nn.Module, ABC):
         self.register_buffer("measured", torch.ones(n_features, dtype=torch.bool))
         self.register_buffer("constant", torch.zeros(n_features))
 
-    def hold_constant(self, varies: np.ndarray, measured: np.ndarray, constant: np.ndarray) -> None:
+    def set_constants(self, varies: np.ndarray, measured: np.ndarray, constant: np.ndarray) -> None:
         """Set ``(n_features,)`` :attr:`varies`, :attr:`measured` and, for features that do not vary, :attr:`constant`."""
         self.varies.copy_(torch.from_numpy(varies & measured))
         self.measured.copy_(torch.from_numpy(measured))
         self.constant.copy_(torch.from_numpy(np.where(varies, 0.0, constant)))
 
-    def held(self, values: torch.Tensor) -> torch.Tensor:
+    def with_constants(self, values: torch.Tensor) -> torch.Tensor:
         """``(n_cells, n_features)`` values or predictions, in which features that do not vary are their constant.
 
         A missing value stays missing, and a feature that is not measured is.

@@ -45,7 +45,7 @@ class Categorical(Likelihood):
         for values in passes():
             moments.add(values)
         # The only class of all training cells is one, although its indicator does not vary.
-        self.hold_constant(moments.mean > 0, moments.n > 0, np.zeros(self.n_features))
+        self.set_constants(moments.mean > 0, moments.n > 0, np.zeros(self.n_features))
         return moments
 
     def observe(self, raw: torch.Tensor) -> Observation:
@@ -62,17 +62,16 @@ class Categorical(Likelihood):
         self, decoder: Decoder, hidden: torch.Tensor, observation: Observation, cells: torch.Tensor
     ) -> torch.Tensor:
         """Mean cross-entropies."""
-        log_probabilities = torch.log_softmax(self._logits(readout(decoder, hidden).float()), dim=-1)
+        logits = readout(decoder, hidden).float()
+        absent = ~self.varies.unsqueeze(-2).unsqueeze(-2)
+        log_probabilities = torch.log_softmax(logits.masked_fill(absent, NO_LOGIT), dim=-1)
         errors = -(log_probabilities * observation.values.unsqueeze(-3)).sum(-1, keepdim=True)
         present = cells * observation.present.unsqueeze(-2)
         return masked_mean(errors, present.unsqueeze(-1))
 
     def _logits(self, output: torch.Tensor) -> torch.Tensor:
-        """The decoder's output, with classes that no training cell has far below all others."""
-        varies = self.varies
-        while 1 < varies.dim() < output.dim():
-            varies = varies.unsqueeze(-2)
-        return output.masked_fill(~varies, NO_LOGIT)
+        """``(n_cells, n_features)`` output of the decoder, with classes that no training cell has far below the others."""
+        return output.masked_fill(~self.varies, NO_LOGIT)
 
     def mean(self, output: torch.Tensor) -> torch.Tensor:
         """Class probabilities."""

@@ -82,7 +82,7 @@ class NegativeBinomial(Likelihood):
             moments.add(self._normalised(raw, (~raw.isnan()).to(raw.dtype)).numpy())
         if self.config.standardise:
             self.standardiser.fit(moments)
-        self.hold_constant(counts.mean > 0, counts.n > 0, np.zeros(self.n_features))
+        self.set_constants(counts.mean > 0, counts.n > 0, np.zeros(self.n_features))
         return moments
 
     def _at_mean_depth(self, counts: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
@@ -102,7 +102,7 @@ class NegativeBinomial(Likelihood):
 
     def observe(self, raw: torch.Tensor) -> Observation:
         """Counts, 0 where missing."""
-        raw = self.held(raw)
+        raw = self.with_constants(raw)
         observed = ~torch.isnan(raw)
         present = observed.any(1)
         by_cell = torch.equal(observed.all(1), present)
@@ -142,7 +142,7 @@ class NegativeBinomial(Likelihood):
 
     def mean(self, output: torch.Tensor) -> torch.Tensor:
         """Expected counts at the mean library size of the training cells."""
-        return self.held(self.library * torch.softmax(self._rates(output), dim=-1))
+        return self.with_constants(self.library * torch.softmax(self._rates(output), dim=-1))
 
     def link_scale(self, output: torch.Tensor) -> torch.Tensor:
         """Logarithm of the expected counts."""

@@ -50,36 +50,40 @@ class SquaredError(Likelihood):
     def __init__(self, n_features: int, n_sources: int, config: ArmConfig) -> None:
         super().__init__(n_features, n_sources, config)
         self.standardiser = Standardiser(n_features)
-        self.register_buffer("lower", torch.full((n_features,), -NO_LIMIT))
-        self.register_buffer("upper", torch.full((n_features,), NO_LIMIT))
+        self.clips = config.clip is not None
+        if self.clips:
+            self.register_buffer("lower", torch.full((n_features,), -NO_LIMIT))
+            self.register_buffer("upper", torch.full((n_features,), NO_LIMIT))
 
     def fit(self, passes: Passes) -> Moments:
         """Fit the limits and the standardisation."""
-        low, high = np.full((2, self.n_features), [[-np.inf], [np.inf]])
-        if self.config.clip is not None:
-            low, high = robust_limits(some_cells(passes), self.config.clip)
         moments = Moments(self.n_features)
-        for values in passes():
-            inside = (values >= low) & (values <= high)
-            moments.add(values if inside.all() else np.where(inside, values, np.nan))
+        if self.config.clip is None:
+            for values in passes():
+                moments.add(values)
+        else:
+            low, high = robust_limits(some_cells(passes), self.config.clip)
+            for values in passes():
+                moments.add(np.where((values >= low) & (values <= high), values, np.nan))
         measured = moments.n > 0
         if not self.config.standardise:
-            self.hold_constant(measured, measured, moments.mean)
+            self.set_constants(measured, measured, moments.mean)
             return moments
         self.standardiser.fit(moments)
-        self.hold_constant(moments.spread > 0, measured, moments.mean)
-        mean, scale = mean_and_scale(moments)
-        for limit, value in ((self.lower, low), (self.upper, high)):
-            limit.copy_(torch.from_numpy(np.clip((value - mean) / scale, -NO_LIMIT, NO_LIMIT)))
+        self.set_constants(moments.spread > 0, measured, moments.mean)
+        if self.clips:
+            mean, scale = mean_and_scale(moments)
+            for limit, value in ((self.lower, low), (self.upper, high)):
+                limit.copy_(torch.from_numpy(np.clip((value - mean) / scale, -NO_LIMIT, NO_LIMIT)))
         return moments
 
     def observe(self, raw: torch.Tensor) -> Observation:
         """Standardised values."""
-        return self.standardiser(self.held(raw))
+        return self.standardiser(self.with_constants(raw))
 
     def inputs(self, observation: Observation) -> torch.Tensor:
-        r"""Standardised values; what exceeds a limit :math:`l` is its logarithm, :math:`l + \\log(1 + x - l)`."""
-        if self.config.clip is None:
+        r"""Standardised values; what exceeds a limit :math:`l` is its logarithm, :math:`l + \log(1 + x - l)`."""
+        if not self.clips:
             return observation.values
         within = observation.values.clamp(self.lower.unsqueeze(-2), self.upper.unsqueeze(-2))
         beyond = observation.values - within
@@ -87,7 +91,7 @@ class SquaredError(Likelihood):
 
     def counted(self, observation: Observation) -> torch.Tensor:
         """Mask of the values that enter the loss: those observed, but for outliers."""
-        if self.config.clip is None:
+        if not self.clips:
             return observation.observed
         values = observation.values
         inside = (values >= self.lower.unsqueeze(-2)) & (values <= self.upper.unsqueeze(-2))
@@ -101,8 +105,7 @@ class SquaredError(Likelihood):
         present = cells * observation.present.unsqueeze(-2)
         whole = observation.observed.shape[-1] == 1
         target = self.inputs(observation)
-        clips = self.config.clip is not None
-        if whole and not (clips or published.nonnegative) and target.shape[-1] > hidden.shape[-1]:
+        if whole and not (self.clips or published.nonnegative) and target.shape[-1] > hidden.shape[-1]:
             # Features that do not vary are 0 here, and so is the decoder's output.
             return linear_squared_error(decoder.last, hidden, target, present) / self.share_varying
         return self.mean_over_features(
@@ -113,7 +116,7 @@ class SquaredError(Likelihood):
 
     def mean(self, output: torch.Tensor) -> torch.Tensor:
         """Values in the data's units."""
-        return self.held(self.standardiser.inverse(output))
+        return self.with_constants(self.standardiser.inverse(output))
 
     def link_scale(self, output: torch.Tensor) -> torch.Tensor:
         """Values in the data's units."""
