@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from mudata import MuData
-    from scvi.data import AnnDataManager
 
     from scvi_cae.module import CoupledModule
 
@@ -64,7 +63,7 @@ class CoreModel(BaseModelClass):
         self.fitted = None
 
     @classmethod
-    def _get_most_recent_anndata_manager(cls, adata: MuData, required: bool = False) -> AnnDataManager | None:
+    def _get_most_recent_anndata_manager(cls, adata: MuData, required: bool = False) -> Any:
         """The set-up of data, as in scvi-tools, whose message names ``setup_anndata``."""
         manager = super()._get_most_recent_anndata_manager(adata)
         if manager is None and required:

@@ -6,7 +6,7 @@ import numpy as np
 
 #: Number of robust standard deviations from the median from which on a value that lies apart from all others is an
 #: outlier by default.
-OUTLIER = 8.0
+OUTLIER = 5.0
 #: Largest share of equal values that a continuous feature has; a larger one is a point mass, such as 0.
 POINT_MASS = 0.1
 #: Smallest number of values, apart from a point mass, that determine a spread.
