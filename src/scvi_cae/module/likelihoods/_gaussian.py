@@ -48,7 +48,7 @@ class Gaussian(SquaredError):
     ) -> torch.Tensor:
         """Mean Gaussian losses."""
         log_variance = self.log_variance.clamp(min=math.log(MIN_VARIANCE)).unsqueeze(-2)
-        errors = (readout(decoder, hidden) - self.inputs(observation).unsqueeze(-3)).square()
+        errors = (readout(decoder, hidden) - observation.values.unsqueeze(-3)).square()
         return self.mean_over_features(
             errors * torch.exp(-log_variance) + log_variance,
             self.counted(observation).unsqueeze(-3) * cells.unsqueeze(-1),

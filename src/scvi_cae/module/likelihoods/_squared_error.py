@@ -78,24 +78,27 @@ class SquaredError(Likelihood):
         return moments
 
     def observe(self, raw: torch.Tensor) -> Observation:
-        """Standardised values."""
-        return self.standardiser(self.with_constants(raw))
+        r"""Standardised values; what exceeds a limit :math:`l` is its logarithm, :math:`l + \log(1 + x - l)`."""
+        observation = self.standardiser(self.with_constants(raw))
+        if not self.clips:
+            return observation
+        within = self._within(observation.values)
+        beyond = observation.values - within
+        return observation._replace(values=within + beyond.sign() * beyond.abs().log1p())
+
+    def _within(self, values: torch.Tensor) -> torch.Tensor:
+        """Values, at most the limits."""
+        return values.clamp(self.lower.unsqueeze(-2), self.upper.unsqueeze(-2))
 
     def inputs(self, observation: Observation) -> torch.Tensor:
-        r"""Standardised values; what exceeds a limit :math:`l` is its logarithm, :math:`l + \log(1 + x - l)`."""
-        if not self.clips:
-            return observation.values
-        within = observation.values.clamp(self.lower.unsqueeze(-2), self.upper.unsqueeze(-2))
-        beyond = observation.values - within
-        return within + beyond.sign() * beyond.abs().log1p()
+        """The values of the observation."""
+        return observation.values
 
     def counted(self, observation: Observation) -> torch.Tensor:
         """Mask of the values that enter the loss: those observed, but for outliers."""
         if not self.clips:
             return observation.observed
-        values = observation.values
-        inside = (values >= self.lower.unsqueeze(-2)) & (values <= self.upper.unsqueeze(-2))
-        return observation.observed * inside
+        return observation.observed * (self._within(observation.values) == observation.values)
 
     def losses(
         self, decoder: Decoder, hidden: torch.Tensor, observation: Observation, cells: torch.Tensor
@@ -104,7 +107,7 @@ class SquaredError(Likelihood):
         published = self.config.published
         present = cells * observation.present.unsqueeze(-2)
         whole = observation.observed.shape[-1] == 1
-        target = self.inputs(observation)
+        target = observation.values
         if whole and not (self.clips or published.nonnegative) and target.shape[-1] > hidden.shape[-1]:
             # Features that do not vary are 0 here, and so is the decoder's output.
             return linear_squared_error(decoder.last, hidden, target, present) / self.share_varying
@@ -132,8 +135,13 @@ class SquaredError(Likelihood):
         return output
 
     def squared_errors(self, observation: Observation, output: torch.Tensor) -> torch.Tensor:
-        """Squared errors of values without limits, so that outliers are seen as such."""
-        return (observation.values - output).square()
+        """Squared errors of values without logarithms, so that outliers are seen as such."""
+        values = observation.values
+        if self.clips:
+            within = self._within(values)
+            beyond = values - within
+            values = within + beyond.sign() * beyond.abs().expm1()
+        return (values - output).square()
 
 
 def some_cells(passes: Passes) -> np.ndarray:
