@@ -120,6 +120,18 @@ def test_a_scan_tells_what_the_matrix_holds(kind, tmp_path_factory, seed, max_ro
     assert any_nan(matrix)
 
 
+@pytest.mark.parametrize("kind", ["csr_matrix", "csc_matrix", "csr_array"])
+def test_a_scan_changes_nothing(kind):
+    """Nor stored zeros, and indices that are not sorted."""
+    values = np.arange(1.0, 13).reshape(4, 3)
+    matrix = getattr(sparse, kind)(values)
+    matrix.data[[1, 4]] = 0
+    parts = [part.copy() for part in (matrix.data, matrix.indices, matrix.indptr)]
+    scan(matrix)
+    for before, after in zip(parts, (matrix.data, matrix.indices, matrix.indptr), strict=True):
+        np.testing.assert_array_equal(after, before)
+
+
 def test_whole_numbers_are_noticed():
     counts = np.arange(12.0).reshape(3, 4)
     assert scan(counts).whole

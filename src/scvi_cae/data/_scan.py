@@ -79,7 +79,8 @@ class Scan(NamedTuple):
 def _digests(block: Any) -> list[bytes]:
     """Digest of each row of a matrix in memory."""
     if sparse.issparse(block):
-        rows = block.tocsr()
+        # Rows of a matrix in memory share its arrays, which the following would change.
+        rows = block.tocsr(copy=True)
         rows.sum_duplicates()
         rows.eliminate_zeros()
         pieces = [
