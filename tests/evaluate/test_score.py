@@ -462,3 +462,23 @@ def test_a_feature_without_training_value_is_left_out_for_all_methods():
     pooled = table.query("feature == '' and target == 'ephys' and metric == 'r2'")
     assert set(pooled["method"]) == {"CoupledAE", *ALL}
     assert np.isfinite(pooled["value"]).all()
+
+
+def test_cells_of_a_class_that_no_training_cell_has():
+    """Nothing is predicted from their class, and as a prediction it counts as wrong."""
+    mdata = make_mdata(150)
+    mdata.obs["type"] = np.where(np.arange(mdata.n_obs) % 2, "a", "b")
+    mdata.obs.loc[mdata.obs_names[120:], "type"] = "c"
+    scvi_cae.CoupledAE.setup_mudata(mdata, labels_key="type")
+    with pytest.warns(UserWarning, match="1 classes have no training cell: 'c'"):
+        model = fit(mdata, max_epochs=3, external_indexing=[np.arange(100), None, np.arange(100, 145)])
+    table = score(model, baselines=False).set_index(["source", "target", "metric"])
+    tested = mdata.obs_names[100:145]
+    known = tested[(mdata.obs.loc[tested, "type"] != "c").to_numpy()]
+    assert table.loc[("type", "ephys", "r2"), "n_cells"] == known.isin(mdata["ephys"].obs_names).sum()
+    has = tested.isin(mdata["rna"].obs_names)
+    assert table.loc[("rna", "type", "accuracy"), "n_cells"] == has.sum()
+    assert (
+        table.loc[("rna", "type", "accuracy"), "value"]
+        <= known.isin(mdata["rna"].obs_names).sum() / has.sum()
+    )

@@ -56,9 +56,11 @@ def warn_if_far(matrix: Any, scan: Scan, modality: str, cells: pd.Index, feature
     if matrix.shape[1] <= NARROW:
         far = _outside_limits(matrix, scan)
         what = f"more than {OUTLIER:g} robust standard deviations from the median of their feature"
+        advice = "By default, models do not learn from them."
     else:
         far = _giants(matrix, scan)
         what = f"more than {FAR_RATIO:g} times the typical greatest value of a feature"
+        advice = "Models take them as they are."
     if not len(far.rows):
         return
     shown = "; ".join(
@@ -68,7 +70,7 @@ def warn_if_far(matrix: Any, scan: Scan, modality: str, cells: pd.Index, feature
     n_features, n_cells = len(np.unique(far.columns)), len(np.unique(far.rows))
     warnings.warn(
         f"Modality {modality!r}: {len(far.rows)} values, in {n_features} features and {n_cells} cells, are {what}: "
-        f"{shown}. If they are failed measurements, replace them by NaN.",
+        f"{shown}. {advice} If they are failed measurements, replace them by NaN.",
         UserWarning,
         stacklevel=2,
     )

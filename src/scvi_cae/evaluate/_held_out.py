@@ -123,6 +123,12 @@ class HeldOut:
             for c in (reference, cells)
         )
         self.train = self.reference.among(np.unique(np.concatenate(trained)))
+        for label in model.labels:
+            # Nothing is predicted from a class that a model has no training cell of.
+            known = np.all(
+                [np.any(self.reference.among(c).values[label] == 1, axis=0) for c in trained], axis=0
+            )
+            self.cells.has[label] = np.any(self.cells.values[label][:, known] == 1, axis=1)
         self.moments = {m: mean_and_spread(self.reference.values[m]) for m in model.modalities}
         measured = {
             m: np.all([~np.isnan(self.reference.among(c).values[m]).all(0) for c in trained], axis=0)
