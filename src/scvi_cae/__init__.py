@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, evaluate, pp, recipes, splits, tl
+    from . import datasets, evaluate, io, pp, recipes, splits, tl
     from .model import CoupledAE, Ensemble, fit_many
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "datasets",
     "evaluate",
     "fit_many",
+    "io",
     "pp",
     "recipes",
     "splits",
