@@ -9,6 +9,7 @@ from ._latents import check_latent_key, write_latents
 from ._matrix import AlignedMatrix, has_values, modality_matrix
 from ._query import prepare_query
 from ._resident import ResidentData, StackedData, tensor
+from ._scale import Reference, check_scale, normalize_expression
 from ._setup import AlignedData, Setup
 from ._splits import (
     SETS,
@@ -33,6 +34,7 @@ __all__ = [
     "ModalityField",
     "ObsField",
     "PairsField",
+    "Reference",
     "ResidentData",
     "Setup",
     "Split",
@@ -45,6 +47,7 @@ __all__ = [
     "check_modalities",
     "check_mudata",
     "check_not_view",
+    "check_scale",
     "check_split",
     "draw_split",
     "given_split",
@@ -53,6 +56,7 @@ __all__ = [
     "has_values",
     "indicators",
     "modality_matrix",
+    "normalize_expression",
     "obs_column",
     "positions",
     "prepare_query",

@@ -12,6 +12,7 @@ import rich.table
 from scvi.data.fields import BaseAnnDataField
 
 from scvi_cae._arguments import shorten
+from scvi_cae._normalization import Normalization
 
 from ._checks import (
     check_counts,
@@ -29,6 +30,7 @@ from ._columns import gene_lengths, obs_column
 from ._labels import label_names
 from ._matrix import AlignedMatrix, match_features, modality_matrix
 from ._names import near_misses, transposed
+from ._normalization import find_normalization
 from ._scan import origins, scan
 from ._suspicious import warn_if_alike, warn_if_far
 
@@ -195,6 +197,20 @@ class ModalityField(Field):
         origin = origins(found) if self.data_kind == "values" else None
         if origin is not None:
             state["origins"] = origin.tolist()
+        normalization = (
+            find_normalization(
+                mdata.mod[self.modality].uns,
+                modality_matrix(mdata, self.modality, self.layer),
+                self.modality,
+                var_names,
+            )
+            if self.data_kind == "values"
+            else Normalization("counts")
+        )
+        if normalization is not None:
+            state["normalization"] = normalization.to_registry()
+            how = "stated" if normalization.stated else "inferred from values"
+            logger.info("Modality %r: values are %s (%s).", self.modality, normalization, how)
         if self.length_key is not None:
             state["lengths"] = gene_lengths(mdata.mod[self.modality], self.modality, self.length_key).tolist()
         return state
@@ -214,7 +230,9 @@ class ModalityField(Field):
 
     def view_state_registry(self, state_registry: dict) -> rich.table.Table:
         """Table of the features."""
-        return _table(f"Modality {self.modality}", "Features", state_registry["column_names"])
+        record = state_registry.get("normalization")
+        what = "" if record is None else f": {Normalization.from_registry(record)}"
+        return _table(f"Modality {self.modality}{what}", "Features", state_registry["column_names"])
 
 
 #: Largest number of categories that may be numbers with decimals, or as many as there are cells.

@@ -18,9 +18,12 @@ from scvi_cae._mudata import annotations_apart
 from ._checks import check_modality, check_mudata, check_numbers
 from ._matrix import modality_matrix
 from ._rows import on_disk, read_slice, row_chunks
+from ._scale import QueryScale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from ._scale import Reference
 
     #: Mapping, function or table that renames the features of a modality.
     Rename = Mapping[str, str] | Callable[[str], str] | pd.DataFrame
@@ -32,6 +35,7 @@ def prepare_query(
     rename: Mapping[str, Rename] | None = None,
     min_features: float = 0.2,
     layers: Mapping[str, str] | None = None,
+    references: Mapping[str, Reference] | None = None,
 ) -> tuple[MuData, pd.DataFrame]:
     """Bring other data to the features of a model: features that they lack become missing, others are left out.
 
@@ -45,6 +49,8 @@ def prepare_query(
         As in :meth:`scvi_cae.CoupledAE.prepare_query_mudata`.
     layers
         Layer that the model reads of a modality, ``X`` of those not named. Other layers are left out.
+    references
+        What the model's expression values are, of each modality that holds such.
 
     Returns
     -------
@@ -92,7 +98,13 @@ def prepare_query(
         match = _match(names, pd.Index(features[name]).astype(str), rename.get(name), name)
         _check_enough(match, names, name, min_features)
         rows.append({"modality": name, "n_cells": mdata[name].n_obs, **_report(match, names)})
-        modalities[name] = _select(mdata, name, layer, match)
+        scale = QueryScale.read(mdata[name])
+        if scale is None and name in (references or {}):
+            matrix = modality_matrix(mdata, name, layer)
+            scale = QueryScale.find(mdata[name], matrix, name, match.renamed, (references or {})[name])
+        modalities[name] = _select(mdata, name, {layer, None if scale is None else scale.layer}, match)
+        if scale is not None:
+            scale.write(modalities[name])
     has_any = np.any([mdata.obs_names.isin(adata.obs_names) for adata in modalities.values()], axis=0)
     with annotations_apart():
         # Without obs, cells would be in the order of the modalities.
@@ -130,6 +142,8 @@ class _Match(NamedTuple):
     """Position of each in the data, -1 if they lack it."""
     factors: np.ndarray
     """Factor of its values."""
+    renamed: pd.Index
+    """Names of the data's features, as in the model."""
 
 
 def _match(names: pd.Index, features: pd.Index, rename: Rename | None, modality: str) -> _Match:
@@ -153,7 +167,7 @@ def _match(names: pd.Index, features: pd.Index, rename: Rename | None, modality:
     columns = (
         pd.Series(np.flatnonzero(known), index=renamed[known]).reindex(features, fill_value=-1).to_numpy()
     )
-    return _Match(features, columns, np.append(factors, 1.0)[columns])
+    return _Match(features, columns, np.append(factors, 1.0)[columns], renamed)
 
 
 def _check_names(rename: Mapping[str, str], names: pd.Index, features: pd.Index, modality: str) -> None:
@@ -223,8 +237,8 @@ def _report(match: _Match, names: pd.Index) -> dict[str, Any]:
     }
 
 
-def _select(mdata: MuData, modality: str, layer: str | None, match: _Match) -> AnnData:
-    """A modality with the features of a model."""
+def _select(mdata: MuData, modality: str, layers: set[str | None], match: _Match) -> AnnData:
+    """A modality with the features of a model, its ``X`` and some layers."""
     adata = mdata.mod[modality]
     found = match.columns >= 0
     var = pd.DataFrame(adata.var).iloc[match.columns[found]].set_axis(match.features[found])
@@ -234,14 +248,14 @@ def _select(mdata: MuData, modality: str, layer: str | None, match: _Match) -> A
         kinds = {name: nullable.get(getattr(dtype, "kind", "O")) for name, dtype in var.dtypes.items()}
         var = var.astype({name: kind for name, kind in kinds.items() if kind}).reindex(match.features)
     matrices = {}
-    for key in {None, layer}:
+    for key in {None, *layers}:
         if key is not None or adata.X is not None:
             matrix = modality_matrix(mdata, modality, key)
             matrix = matrix.to_memory() if isinstance(matrix, CSCDataset) else matrix
             check_numbers(matrix, modality)
             matrices[key] = _take(matrix, match)
-    layers = {} if layer is None else {layer: matrices[layer]}
-    return AnnData(matrices.get(None), obs=pd.DataFrame(adata.obs).copy(), var=var, layers=layers)
+    kept = {key: matrix for key, matrix in matrices.items() if key is not None}
+    return AnnData(matrices.get(None), obs=pd.DataFrame(adata.obs).copy(), var=var, layers=kept)
 
 
 def _take(matrix: Any, match: _Match) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from scvi_cae._arguments import shorten
+from scvi_cae._normalization import Normalization
 from scvi_cae.module import LIKELIHOODS
 
 from ._checks import check_mudata
@@ -17,6 +18,7 @@ from ._fields import PAIRS, ModalityField, annotation_key, registry_key
 from ._identity import fingerprints
 from ._labels import AlignedLabels, category_codes, indicators, label_names
 from ._matrix import AlignedMatrix
+from ._scale import warn_if_scale_differs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +55,8 @@ class Setup:
         Lengths of genes of each modality whose likelihood uses them.
     origins
         Values that are subtracted from the features of a modality, some of which lie far from 0.
+    normalizations
+        What the values of each modality are that holds expression of genes, as far as that is known.
     pairs
         Pairs of arms that share cells.
     """
@@ -66,6 +70,7 @@ class Setup:
     batches: Mapping[str, tuple[str, ...]]
     lengths: Mapping[str, tuple[float, ...]]
     origins: Mapping[str, tuple[float, ...]]
+    normalizations: Mapping[str, Normalization]
     pairs: tuple[tuple[str, str], ...]
 
     @classmethod
@@ -99,6 +104,11 @@ class Setup:
                 name: tuple(states[registry_key(name)]["origins"])
                 for name in modalities
                 if "origins" in states[registry_key(name)]
+            },
+            normalizations={
+                name: Normalization.from_registry(states[registry_key(name)]["normalization"])
+                for name in modalities
+                if "normalization" in states[registry_key(name)]
             },
             pairs=tuple((i, j) for i, j in states[PAIRS]["pairs"]),
         )
@@ -207,6 +217,8 @@ class AlignedData:
             field = ModalityField(arm, layer, data_kind=setup.likelihood(arm).data_kind)
             field.validate_field(mdata)
             measured = field.measured
+            if arm in setup.normalizations:
+                warn_if_scale_differs(mdata, arm, layer, setup.normalizations[arm])
         return AlignedMatrix(
             mdata, arm, layer, features, self._batch_indicators(arm), setup.origin(arm), measured
         )

@@ -173,8 +173,7 @@ class CoreModel(BaseModelClass):
         moments = None if self._fitted is None else self._fitted.moments.get(modality)
         if moments is None:
             return None
-        mean, spread = moments
-        return self.setup.in_units(mean, modality), spread
+        return self.setup.in_units(moments.mean, modality), moments.spread
 
     @describe
     def align(self, adata: MuData | AlignedData | None = None) -> AlignedData:

@@ -33,10 +33,13 @@ class FeatureMoments(NamedTuple):
     ----------
     mean, spread
         ``(n_features,)`` means and population standard deviations.
+    expression
+        ``(n_features,)`` means of genes before the logarithm; ``None`` for other features.
     """
 
     mean: np.ndarray
     spread: np.ndarray
+    expression: np.ndarray | None = None
 
 
 class Adaptation(NamedTuple):

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from ._fitted import Fitted
 
 
+#: Largest number of cells that determine the mean expression of genes.
+MAX_EXPRESSION_CELLS = 10_000
+
+
 class SplitArguments(NamedTuple):
     """Arguments of :meth:`scvi_cae.CoupledAE.train` that choose the cells of each set."""
 
@@ -342,7 +346,24 @@ def _fit_arm(module: CoupledModule, data: AlignedData, name: str, cells: np.ndar
                 UserWarning,
                 stacklevel=5,
             )
-    return FeatureMoments(moments.mean, moments.spread) if arm.likelihood.data_kind == "values" else None
+    if likelihood.data_kind != "values":
+        return None
+    return FeatureMoments(moments.mean, moments.spread, _mean_expression(data, name, cells))
+
+
+def _mean_expression(data: AlignedData, name: str, cells: np.ndarray) -> np.ndarray | None:
+    """Mean expression of genes in some cells before the logarithm; ``None`` for a modality of other features."""
+    normalization = data.setup.normalizations.get(name)
+    if normalization is None:
+        return None
+    if len(cells) > MAX_EXPRESSION_CELLS:
+        cells = np.random.default_rng(0).choice(cells, MAX_EXPRESSION_CELLS, replace=False)
+    total, number = np.zeros((2, data[name].n_features))
+    for _, values in data[name].chunks(cells):
+        linear = normalization.linear(data.setup.in_units(values, name))
+        total += np.nansum(linear, axis=0)
+        number += np.isfinite(linear).sum(axis=0)
+    return total / np.maximum(number, 1)
 
 
 def warn_if_unmeasured(modality: str, features: np.ndarray) -> None:

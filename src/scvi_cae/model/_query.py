@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+import pandas as pd
+from mudata import MuData
 
 from scvi_cae._arguments import shorten
+from scvi_cae._mudata import annotations_apart
 from scvi_cae.data import (
+    Reference,
     check_mudata,
+    check_scale,
     modality_matrix,
+    normalize_expression,
     prepare_query,
     unlike_training,
     warn_unlike_training,
@@ -22,8 +29,6 @@ from ._fitted import Adaptation, for_query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from mudata import MuData
 
     from scvi_cae.data._query import Rename
 
@@ -85,7 +90,8 @@ class QueryMixin(CoreModel):
         Warns
         -----
         UserWarning
-            If values of features are unlike those of the training cells.
+            If values of features are unlike those of the training cells; if expression values are on another
+            normalisation than theirs, which :meth:`normalize_query` changes.
 
         Examples
         --------
@@ -110,17 +116,14 @@ class QueryMixin(CoreModel):
         )
         setup = trained.setup
         features = {name: setup.features[name] for name in setup.modalities}
-        query, table = prepare_query(mdata, features, rename, min_features, setup.layers)
+        references = trained.expression_references
+        query, table = prepare_query(mdata, features, rename, min_features, setup.layers, references)
         report: dict[str, dict[str, Any]] = {}
         for row in table.to_dict("records"):
             name = row.pop("modality")
-            moments = trained.feature_moments(name)
-            unlike: list[str] = []
-            if moments is not None:
-                values = modality_matrix(query, name, setup.layers.get(name))
-                found = unlike_training(values, moments[0], moments[1], features[name])
-                warn_unlike_training(name, found)
-                unlike = found["feature"].tolist()
+            matrix = modality_matrix(query, name, setup.layers.get(name))
+            on_scale = name not in references or check_scale(query[name], matrix, name, references[name])
+            unlike = trained._unlike_training(name, matrix) if on_scale else []
             report[name] = _writable({**row, "unlike_training": unlike})
             logger.info(
                 "Modality %r: %d cells; %d of %d features found, %d of them renamed, %d missing; %d features left out; "
@@ -136,6 +139,107 @@ class QueryMixin(CoreModel):
             )
         query.uns[QUERY_REPORT] = report
         return query
+
+    @property
+    def expression_references(self) -> dict[str, Reference]:
+        """What the values of each modality are that holds expression of genes, with the genes' means."""
+        found = {}
+        for name, normalization in self.setup.normalizations.items():
+            moments = None if self.fitted is None else self.fitted.moments.get(name)
+            if moments is not None and moments.expression is not None:
+                genes = pd.Index(self.setup.features[name])
+                found[name] = Reference(normalization, genes, moments.expression)
+        return found
+
+    def _unlike_training(self, modality: str, matrix: Any) -> list[str]:
+        """Warn of features whose values are unlike those of the training cells, and name them."""
+        moments = self.feature_moments(modality)
+        if moments is None:
+            return []
+        found = unlike_training(matrix, moments[0], moments[1], self.setup.features[modality])
+        warn_unlike_training(modality, found)
+        return found["feature"].tolist()
+
+    def normalize_query(self, query: MuData, match_medians: bool = False) -> MuData:
+        """Bring the expression values of a query onto the normalisation of the model's training data.
+
+        A model reads values as it was trained: logarithms of 1 + counts per million over certain genes, for instance.
+        The same cells on another total, or under another logarithm, are other cells to it. What its values are is
+        recorded in the set-up, from ``.uns["normalization"]`` or from the values themselves
+        (``model.setup.normalizations``). Those of a query are told in the same way, from all of its genes, by
+        :meth:`prepare_query_mudata`, which warns if the two differ.
+
+        Parameters
+        ----------
+        query
+            What :meth:`prepare_query_mudata` returned. It is not changed.
+        match_medians
+            What to do where the model's total cannot be restored, because the query has too few of the genes that it is
+            over, or these are unknown. ``False`` (default): raise an error. ``True``: multiply the values of all cells,
+            before the logarithm, by one factor, after which the median of the ratios of mean expression in the training
+            cells and in the query is 1, over the half of the shared genes with the highest expression. The factor is
+            right as far as the query's cells are of the same types.
+
+        Returns
+        -------
+        New MuData with the model's values in each modality that holds expression, NaN where the query lacks a gene; a
+        modality that is on the model's normalisation already, and any other, is as it was.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not trained.
+        ValueError
+            If the query was not prepared, its values are not recognised as counts or as logarithms of counts, or the
+            total cannot be restored and ``match_medians`` is false.
+
+        Notes
+        -----
+        Values before the logarithm are counts up to a factor of each cell, whatever their total is. So the base of the
+        logarithm is all that has to be known of the query; its values are divided by their sum over the genes that the
+        model's total is over, and multiplied by that total. Genes that the query lacks may hold at most 2 % of the total
+        in the training cells. Where values are not recognised, raw counts in ``layers["counts"]`` are used.
+
+        Examples
+        --------
+        >>> import anndata, mudata, warnings
+        >>> import scvi_cae
+        >>> cells = scvi_cae.datasets.simulate_patchseq(n_cells=300)
+        >>> mdata, other = cells[:200].copy(), cells[200:]["rna"].copy()
+        >>> scvi_cae.CoupledAE.setup_mudata(mdata)
+        >>> model = scvi_cae.CoupledAE(mdata, n_latent=5)
+        >>> model.train(max_epochs=20, enable_progress_bar=False)
+        >>> print(model.setup.normalizations["rna"])
+        natural logarithms of 1 + counts per 1,000,000 over 200 genes
+        >>> raw = mudata.MuData(
+        ...     {"rna": anndata.AnnData(other.layers["counts"], var=other.var, obs=other.obs)}
+        ... )
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")  # "... call normalize_query ..."
+        ...     query = scvi_cae.CoupledAE.prepare_query_mudata(raw, model)
+        >>> query = model.normalize_query(query)
+        >>> float(abs(query["rna"].X - other.X).max()) < 1e-4
+        True
+        """
+        self._trained()
+        check_mudata(query)
+        if QUERY_REPORT not in query.uns:
+            raise ValueError(
+                "The query was not prepared. Its scale is told from all of its genes: query = "
+                "CoupledAE.prepare_query_mudata(mdata, model); query = model.normalize_query(query)."
+            )
+        report = {name: dict(row) for name, row in query.uns[QUERY_REPORT].items()}
+        modalities = {name: adata.copy() for name, adata in query.mod.items()}
+        for name, reference in self.expression_references.items():
+            if name in modalities:
+                layer = self.setup.layers.get(name)
+                normalize_expression(modalities[name], layer, name, reference, match_medians)
+                matrix = modalities[name].X if layer is None else modalities[name].layers[layer]
+                report[name]["unlike_training"] = np.array(self._unlike_training(name, matrix), dtype=object)
+        with annotations_apart():
+            normalized = MuData(modalities, obs=pd.DataFrame(query.obs).copy())
+        normalized.uns = {**copy.deepcopy(dict(query.uns)), QUERY_REPORT: report}
+        return normalized
 
     @classmethod
     def load_query_data(
