@@ -22,10 +22,10 @@ import pandas as pd
 import scanpy as sc
 import scvi
 from anndata import AnnData
+from scala2020_folds import paired_cells, ten_folds
 from sklearn.neighbors import KNeighborsClassifier
 
 import scvi_cae
-from scala2020_folds import paired_cells, ten_folds
 from scvi_cae import evaluate
 
 
@@ -55,6 +55,24 @@ def queries(counts: AnnData) -> dict[str, AnnData]:
     }
 
 
+def scores(
+    model: scvi_cae.CoupledAE,
+    query: mudata.MuData,
+    classifier: KNeighborsClassifier,
+    ephys: np.ndarray,
+    types: np.ndarray,
+    split: scvi_cae.splits.Split,
+) -> dict[str, float]:
+    """Accuracy of types from neighbours in the latent, and R2 of electrophysiology."""
+    latent = model.get_latent_representation(query, "rna")
+    predicted = model.predict("rna", "ephys", query).to_numpy(dtype=float)
+    training, truth = ephys[split.train], ephys[split.test]
+    return {
+        "type": float(np.mean(classifier.predict(latent) == types[split.test])),
+        "R2": evaluate.pooled_r2(truth, predicted, training.mean(0), training.std(0)),
+    }
+
+
 def main() -> None:
     """Run the folds and print the mean of each score."""
     parser = argparse.ArgumentParser(
@@ -76,16 +94,6 @@ def main() -> None:
         latents = model.get_latent_representation(modality="rna")
         classifier = KNeighborsClassifier(15).fit(latents[split.train], types[split.train])
         ephys = mdata["ephys"].to_df().loc[mdata.obs_names].to_numpy(dtype=float)
-        training, truth = ephys[split.train], ephys[split.test]
-
-        def scores(query: mudata.MuData) -> dict[str, float]:
-            latent = model.get_latent_representation(query, "rna")
-            predicted = model.predict("rna", "ephys", query).to_numpy(dtype=float)
-            return {
-                "type": float(np.mean(classifier.predict(latent) == types[split.test])),
-                "R2": evaluate.pooled_r2(truth, predicted, training.mean(0), training.std(0)),
-            }
-
         cells = mdata.obs_names[split.test]
         rna = mdata["rna"][cells]
         counts = AnnData(rna.layers["counts"].astype(np.float32), obs=rna.obs[[]], var=rna.var[[]])
@@ -93,10 +101,11 @@ def main() -> None:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 query = model.prepare_query_mudata(mudata.MuData({"rna": adata}), model)
-                before = scores(query)
+                before = scores(model, query, classifier, ephys, types, split)
             said[name] = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
             match = any("match_medians=True" in text for text in said[name])
-            after = scores(model.normalize_query(query, match_medians=match))
+            done = model.normalize_query(query, match_medians=match)
+            after = scores(model, done, classifier, ephys, types, split)
             row = {"warnings": len(said[name])} | {f"{key}, as is": x for key, x in before.items()}
             row |= {f"{key}, normalised{'*' if match else ''}": x for key, x in after.items()}
             rows.setdefault(name, []).append(row)

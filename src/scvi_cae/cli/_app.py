@@ -48,6 +48,21 @@ MinFeatures = Annotated[
     float,
     typer.Option(min=0, max=1, help="With --prepare, smallest fraction of features that the data must have."),
 ]
+Normalize = Annotated[
+    bool,
+    typer.Option(
+        "--normalize",
+        help="Bring expression values, such as raw counts, onto the model's normalisation; implies --prepare.",
+    ),
+]
+MatchMedians = Annotated[
+    bool,
+    typer.Option(
+        "--match-medians",
+        help="Where the model's total cannot be restored, bring genes to their typical expression by one factor; "
+        "implies --normalize.",
+    ),
+]
 MaxEpochs = Annotated[
     int | None,
     typer.Option(min=1, help="Number of epochs. Default: enough for 500 training steps, from 10 to 100."),
@@ -233,6 +248,8 @@ def embed(
     prepare: Prepare = False,
     rename: Rename = None,
     min_features: MinFeatures = 0.2,
+    normalize: Normalize = False,
+    match_medians: MatchMedians = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a copy of a MuData file with latents of its cells.
@@ -257,8 +274,8 @@ def embed(
 
     from . import _query
 
-    if prepare or files:
-        query = _query.prepare(mdata, loaded, files, min_features)
+    if prepare or files or normalize or match_medians:
+        query = _query.prepare(mdata, loaded, files, min_features, normalize, match_medians)
         _query.write_latent(loaded, query, mdata, key)
     else:
         loaded.write_latent(mdata, key=key)
@@ -285,6 +302,8 @@ def predict(
     prepare: Prepare = False,
     rename: Rename = None,
     min_features: MinFeatures = 0.2,
+    normalize: Normalize = False,
+    match_medians: MatchMedians = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Predict a modality from others: a table of cells by features, in the units of the training data.
@@ -298,10 +317,10 @@ def predict(
     loaded = _load(model)
     mdata = read_mudata(data)
     query = mdata
-    if prepare or files:
-        from ._query import prepare as prepared
+    if prepare or files or normalize or match_medians:
+        from . import _query
 
-        query = prepared(mdata, loaded, files, min_features)
+        query = _query.prepare(mdata, loaded, files, min_features, normalize, match_medians)
     prediction = loaded.predict(sources or [], target, adata=query).reindex(mdata.obs_names)
     empty = int(prediction.isna().all(axis=1).sum())
     if empty == len(prediction):

@@ -34,6 +34,9 @@ OPTIONS = {
 }
 #: Other advice of the library, and the same for commands.
 PHRASES = {
+    r"(?:query = CoupledAE\.prepare_query_mudata\(mdata, model\); )?query = model\.normalize_query\(query\)": "--normalize",
+    r"query = model\.normalize_query\(query, match_medians=True\)": "--match-medians",
+    r"call model\.normalize_query\(query, match_medians=True\)": "pass --match-medians",
     r"Data with others are brought to them by CoupledAE\.prepare_query_mudata\(mdata, model\), with rename= for other "
     r"names": "--prepare brings the data to them, with --rename if names differ",
     r"(?:[Ss]ee |by )?\b(?:scvi_cae\.)?(?:CoupledAE\.)?prepare_query_mudata(?:\([^)]*\))?": "--prepare",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +21,15 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
-def prepare(mdata: MuData, model: CoupledAE, rename: Mapping[str, Path], min_features: float) -> MuData:
-    """Bring data to the features of a model, and say what was found.
+def prepare(
+    mdata: MuData,
+    model: CoupledAE,
+    rename: Mapping[str, Path],
+    min_features: float,
+    normalize: bool,
+    match_medians: bool,
+) -> MuData:
+    """Bring data to the features of a model, and perhaps to its normalisation, and say what was found.
 
     Parameters
     ----------
@@ -33,15 +41,22 @@ def prepare(mdata: MuData, model: CoupledAE, rename: Mapping[str, Path], min_fea
         Tables of names by modality.
     min_features
         Smallest fraction of a modality's features that the data must have.
+    normalize, match_medians
+        Whether expression values are brought onto the model's normalisation, and whether by one factor where its total
+        cannot be restored.
     """
+    normalize = normalize or match_medians
     tables: Any = {modality: read_names(path) for modality, path in rename.items()}
-    query = CoupledAE.prepare_query_mudata(mdata, model, tables, min_features)
+    with warnings.catch_warnings():
+        if normalize:  # which the following advises
+            warnings.filterwarnings("ignore", message=r".*model\.normalize_query")
+        query = CoupledAE.prepare_query_mudata(mdata, model, tables, min_features)
     for name, row in query.uns["scvi_cae_query"].items():
         note(
             f"Modality {name!r}: {row['n_matched']} of the model's {len(model.setup.features[name])} features found, "
             f"{row['n_renamed']} of them renamed, {row['n_missing']} missing; {row['n_dropped']} others left out."
         )
-    return query
+    return model.normalize_query(query, match_medians) if normalize else query
 
 
 def write_latent(model: CoupledAE, query: MuData, mdata: MuData, key: str) -> None:

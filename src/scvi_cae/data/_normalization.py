@@ -118,7 +118,10 @@ def _contradicts(stated: Normalization, values: np.ndarray, names: pd.Index) -> 
     if (sums > stated.total * (1 + 10 * _SAME)).mean() > 1 - _MOST:
         return True
     complete = stated.genes is not None and set(stated.genes) <= set(names.astype(str))
-    return complete and not np.isnan(values).any() and _same_sum(sums) is None
+    if not complete or np.isnan(values).any() or (sums > 0).sum() < _MIN_CELLS:
+        return False
+    same = _same_sum(sums)
+    return same is None or not math.isclose(same, stated.total, rel_tol=10 * _SAME)
 
 
 def _whole(values: np.ndarray) -> bool:
