@@ -10,6 +10,7 @@ import time
 import warnings
 from pathlib import Path
 
+import anndata
 import mudata
 import numpy as np
 import pandas as pd
@@ -559,6 +560,47 @@ def test_data_with_other_features_are_prepared_when_told(data, fitted, tmp_path)
         out.obsm["X_cae_ephys"], model.get_latent_representation(full, "ephys")[where], rtol=1e-3, atol=1e-3
     )
     assert out.obs["X_cae_set"].notna().all()
+
+
+def test_raw_counts_are_normalised_when_told(tmp_path):
+    full = scvi_cae.datasets.simulate_patchseq(120)
+    rna = full["rna"]
+    raw = anndata.AnnData(rna.layers["counts"], obs=rna.obs, var=rna.var)
+    full.write_h5mu(tmp_path / "in.h5mu")
+    mudata.MuData({"rna": raw}).write_h5mu(tmp_path / "raw.h5mu")
+    mudata.MuData({"rna": rna.copy()}).write_h5mu(tmp_path / "logs.h5mu")
+    run("fit", tmp_path / "in.h5mu", tmp_path / "model", "--n-latent", 3, "--max-epochs", 5)
+
+    def predict(name, *options):
+        out = tmp_path / "out.csv"
+        files = (tmp_path / "model", tmp_path / f"{name}.h5mu", out)
+        result = run("predict", *files, "--source", "rna", "--target", "ephys", "--overwrite", *options)
+        return result.stderr, pd.read_csv(out, index_col=0)
+
+    stderr, _ = predict("raw")
+    assert "its values are counts" in stderr
+    assert "Bring them onto it: --normalize." in stderr
+    _, expected = predict("logs")
+    stderr, normalised = predict("raw", "--normalize")
+    assert "Warning" not in stderr
+    pd.testing.assert_frame_equal(normalised, expected, rtol=1e-3, atol=1e-3)
+    part = raw[:, :150].copy()
+    mudata.MuData({"rna": part}).write_h5mu(tmp_path / "part.h5mu")
+    message = run(
+        "predict",
+        tmp_path / "model",
+        tmp_path / "part.h5mu",
+        tmp_path / "out.csv",
+        "--source",
+        "rna",
+        "--target",
+        "ephys",
+        "--overwrite",
+        "--normalize",
+        code=1,
+    ).stderr.splitlines()[-1]
+    assert message.endswith("pass --match-medians.")
+    assert len(predict("part", "--match-medians")[1]) == len(expected)
 
 
 def test_the_librarys_advice_is_in_options(data, tmp_path):
