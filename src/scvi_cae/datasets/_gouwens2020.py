@@ -86,9 +86,9 @@ def gouwens2020(directory: str | Path | None = None) -> MuData:
     :func:`gala2021` for cells of this study with transcriptomes.
 
     The files belong to others and are not part of this package: they are downloaded from where they are
-    published. ``github.com/daifengwanglab/scMNC`` states no licence; the recordings and types are the Allen
-    Institute's, whose terms of use forbid commercial redistribution.
-    ``github.com/AllenInstitute/patchseqtools`` is under the 2-clause BSD licence.
+    published. github.com/daifengwanglab/scMNC states no licence, and its recordings and types are from the
+    Allen Institute, which has terms of use; github.com/AllenInstitute/patchseqtools is under the 2-clause BSD
+    licence.
 
     Parameters
     ----------
