@@ -59,8 +59,8 @@ def join_measured(modalities: Mapping[str, AnnData], metadata: pd.DataFrame, pat
                 "file of the same data set, or remove these cells from the other files."
             )
     mdata = join_modalities(modalities, metadata)
-    for name, column in mdata.obs.select_dtypes("category").items():
-        mdata.obs[name] = column.cat.remove_unused_categories()
+    labels = mdata.obs.select_dtypes("category")
+    mdata.obs = mdata.obs.assign(**labels.apply(lambda column: column.cat.remove_unused_categories()))
     if unmeasured := len(metadata) - mdata.n_obs:
         rows, cells = ("row", "this cell") if unmeasured == 1 else ("rows", "these cells")
         warnings.warn(f"{path}: {unmeasured} {rows} left out, because no modality has {cells}.", stacklevel=3)

@@ -40,12 +40,7 @@ def read_table(
             "the layout of the published file."
         )
     if (repeated := table.duplicated()).any():
-        rows = (
-            "1 row left out that repeats"
-            if repeated.sum() == 1
-            else f"{repeated.sum()} rows left out that repeat"
-        )
-        warnings.warn(f"{path}: {rows} another row.", stacklevel=4)
+        warnings.warn(f"{path}: rows left out that repeat another row: {repeated.sum()}.", stacklevel=4)
         table = table[~repeated]
     cells = table[key].str.extract(pattern, expand=False)
     if cells.isna().any():
