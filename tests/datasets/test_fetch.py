@@ -73,6 +73,15 @@ def test_download_is_kept(published: Registry, tmp_path: Path, cache: Path) -> N
     assert locate(published) == paths
 
 
+def test_a_file_of_another_address_is_stored_under_its_own_name(published: Registry, cache: Path) -> None:
+    url = published.base_url + "a.csv"
+    registry = Registry("toy", "http://127.0.0.1:9/", {"b.csv": HELLO}, {"b.csv": url})
+    assert locate(registry) == {"b.csv": cache / "toy" / "b.csv"}
+    assert (cache / "toy" / "b.csv").read_bytes() == b"hello\n"
+    with pytest.raises(FileNotFoundError, match=rf"Save b\.csv from {url} there"):
+        locate(registry, cache)
+
+
 def test_wrong_download_is_deleted(published: Registry, tmp_path: Path, cache: Path) -> None:
     (tmp_path / "published" / "a.csv").write_bytes(b"hullo\n")
     with pytest.raises(ValueError, match=rf"a\.csv .*not\s+{HELLO}.*deleted"):
@@ -120,5 +129,7 @@ def test_local_files_need_no_network_and_no_checksum(
 
 def test_missing_local_file_is_named(offline: Registry, tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch()
-    with pytest.raises(FileNotFoundError, match=rf"no b\.csv in .*from {offline.base_url}, .*directory="):
+    with pytest.raises(
+        FileNotFoundError, match=rf"no b\.csv in .*from {offline.base_url}b\.csv .*directory="
+    ):
         locate(offline, tmp_path)

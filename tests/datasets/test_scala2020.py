@@ -161,9 +161,19 @@ def test_text_among_the_numbers(folder: Path) -> None:
         scala2020(folder)
 
 
-def test_repeated_cells_are_refused(folder: Path) -> None:
+def test_repeated_rows_are_left_out_with_a_warning(folder: Path) -> None:
+    expected = scala2020(folder)["ephys"].to_df()
     with (folder / EPHYS).open("a") as file:
         file.write("20171207_sample_1,1.0,7,1.5\r\n")
+    with pytest.warns(UserWarning, match="rows left out that repeat another row: 1") as caught:
+        mdata = scala2020(folder)
+    assert [warning.filename for warning in caught if "left out" in str(warning.message)] == [__file__]
+    pd.testing.assert_frame_equal(mdata["ephys"].to_df(), expected)
+
+
+def test_cells_with_two_values_are_refused(folder: Path) -> None:
+    with (folder / EPHYS).open("a") as file:
+        file.write("20171207_sample_1,1.0,8,1.5\r\n")
     with pytest.raises(ValueError, match="'20171207_sample_1' is listed more than once"):
         scala2020(folder)
 
@@ -176,7 +186,7 @@ def test_cells_need_metadata(folder: Path) -> None:
 
 def test_metadata_of_no_cell_are_left_out_with_a_warning(folder: Path) -> None:
     write_counts(folder, ["Gad1,5,1"], cells=(CELLS[0], CELLS[1]))
-    with pytest.warns(UserWarning, match="1 rows left out"):
+    with pytest.warns(UserWarning, match="1 row left out"):
         mdata = scala2020(folder)
     assert set(mdata.obs_names) == set(CELLS) - {CELLS[2]}
 

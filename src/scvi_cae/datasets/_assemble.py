@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import anndata
 import numpy as np
+import pandas as pd
 import scanpy as sc
 from mudata import MuData
 
@@ -14,8 +16,8 @@ from scvi_cae._normalization import NORMALIZATION, Normalization
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    import pandas as pd
     from anndata import AnnData
     from scipy import sparse
 
@@ -29,9 +31,37 @@ def rna_modality(counts: sparse.csr_matrix, obs: pd.DataFrame, var: pd.DataFrame
     return rna
 
 
+def feature_modality(features: pd.DataFrame, obs: pd.DataFrame | None = None, **var: list[str]) -> AnnData:
+    """AnnData of features (dense, float32) with annotations of cells, and of features as categorical columns of ``var``."""
+    return anndata.AnnData(
+        features.to_numpy(np.float32),
+        obs=pd.DataFrame(index=features.index) if obs is None else obs,
+        var=pd.DataFrame(
+            {name: pd.Categorical(values) for name, values in var.items()}, index=features.columns
+        ),
+    )
+
+
 def join_modalities(modalities: Mapping[str, AnnData], obs: pd.DataFrame) -> MuData:
     """Join modalities by cell name, with the rows of ``obs`` matched by name."""
     with annotations_apart():
         mdata = MuData(dict(modalities))
     mdata.obs = obs.loc[mdata.obs_names]
+    return mdata
+
+
+def join_measured(modalities: Mapping[str, AnnData], metadata: pd.DataFrame, path: Path) -> MuData:
+    """Join modalities, whose cells all need a row of the metadata in ``path``; warn of rows whose cells no modality has."""
+    for name, modality in modalities.items():
+        if len(unknown := modality.obs_names.difference(metadata.index)):
+            raise ValueError(
+                f"{path}: no row for {len(unknown)} cells of {name}, e.g. {unknown[0]!r}. Use the metadata "
+                "file of the same data set, or remove these cells from the other files."
+            )
+    mdata = join_modalities(modalities, metadata)
+    labels = mdata.obs.select_dtypes("category")
+    mdata.obs = mdata.obs.assign(**labels.apply(lambda column: column.cat.remove_unused_categories()))
+    if unmeasured := len(metadata) - mdata.n_obs:
+        rows, cells = ("row", "this cell") if unmeasured == 1 else ("rows", "these cells")
+        warnings.warn(f"{path}: {unmeasured} {rows} left out, because no modality has {cells}.", stacklevel=3)
     return mdata

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pooch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 DATA_VARIABLE = "SCVI_CAE_DATA"
 CACHE_VARIABLE = "SCVI_CAE_CACHE"
@@ -30,11 +30,18 @@ class Registry:
     blobs
         Git blob id of each file, by file name. The publishing repository lists these ids itself, so that none
         is computed from a download that would have to be trusted.
+    urls
+        Addresses, by file name, of files that are published elsewhere or under another name.
     """
 
     name: str
     base_url: str
     blobs: Mapping[str, str]
+    urls: Mapping[str, str] = field(default_factory=dict)
+
+    def where(self, names: Iterable[str]) -> str:
+        """Names of files with their addresses, for a message."""
+        return ", ".join(f"{name} from {self.urls.get(name, self.base_url + name)}" for name in names)
 
 
 def git_blob_id(path: str | Path) -> str:
@@ -72,10 +79,9 @@ def _local(registry: Registry, directory: Path) -> dict[str, Path]:
     paths = {name: directory / name for name in registry.blobs}
     if missing := [name for name, path in paths.items() if not path.is_file()]:
         raise FileNotFoundError(
-            f"{registry.name}: no {', '.join(missing)} in {directory}. Copy the missing files there from "
-            f"{registry.base_url}, set directory= to the folder with {', '.join(registry.blobs)}, set "
-            f"{DATA_VARIABLE} to the folder that contains {registry.name}/, or leave both unset to download "
-            "them."
+            f"{registry.name}: no {', '.join(missing)} in {directory}. Save {registry.where(missing)} there, "
+            f"set directory= to the folder with {', '.join(registry.blobs)}, set {DATA_VARIABLE} to the folder "
+            f"that contains {registry.name}/, or leave both unset to download them."
         )
     return paths
 
@@ -86,6 +92,7 @@ def _download(registry: Registry) -> dict[str, Path]:
         path=Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("scvi_cae")) / registry.name,
         base_url=registry.base_url,
         registry=dict.fromkeys(registry.blobs),
+        urls=dict(registry.urls),
     )
 
     def verified(path: str, _action: str, _store: pooch.Pooch) -> str:
@@ -103,7 +110,7 @@ def _download(registry: Registry) -> dict[str, Path]:
         return {name: Path(store.fetch(name, processor=verified)) for name in registry.blobs}
     except OSError as error:
         raise ConnectionError(
-            f"{registry.name}: cannot download to {store.path} ({error}). Without a connection, get "
-            f"{', '.join(registry.blobs)} from {registry.base_url} on another machine, then set directory= "
-            f"to their folder, or {DATA_VARIABLE} to the folder that contains them in {registry.name}/."
+            f"{registry.name}: cannot download to {store.path} ({error}). Without a connection, save "
+            f"{registry.where(registry.blobs)} on another machine, then set directory= to their folder, or "
+            f"{DATA_VARIABLE} to the folder that contains them in {registry.name}/."
         ) from error

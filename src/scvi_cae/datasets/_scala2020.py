@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import anndata
 import numpy as np
 import pandas as pd
 from anndata.utils import make_index_unique
 from scipy import sparse
 
-from ._assemble import join_modalities, rna_modality
+from ._assemble import feature_modality, join_measured, rna_modality
 from ._fetch import Registry, locate
+from ._tables import categorical, python_name, read_features, read_metadata
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +37,7 @@ REGISTRY = Registry(
 )
 
 WRONG_MORPHOLOGY = "20171207_sample_1"  # known erratum: the reconstruction is not of this cell
-UNKNOWN = ["", "?", "Slice Lost"]  # codes for missing numbers in the metadata
+UNKNOWN = ["?", "Slice Lost"]  # codes for missing numbers in the metadata
 
 METADATA_TEXT = [
     "Slice",
@@ -164,13 +163,14 @@ def scala2020(directory: str | Path | None = None) -> MuData:
         If the files cannot be downloaded.
     ValueError
         If a downloaded file differs from the published one, or the layout of a file does: a column is missing
-        or not numeric, a count is not a whole number, a cell is listed twice or has no metadata.
+        or not numeric, a count is not a whole number, a cell is listed twice with different values or has no
+        metadata.
 
     Warns
     -----
     UserWarning
-        If genes are left out because no cell has a count of them, or rows of the metadata because no modality
-        has these cells.
+        If genes are left out because no cell has a count of them, rows of the metadata because no modality
+        has these cells, or rows because they repeat another row.
 
     References
     ----------
@@ -185,26 +185,21 @@ def scala2020(directory: str | Path | None = None) -> MuData:
     'AP Fano factor'
     """
     files = locate(REGISTRY, directory)
+    ephys = read_features(files[EPHYS], "cell id")
+    morph = read_features(files[MORPH], "cell id", MORPH_TEXT).drop(index=WRONG_MORPHOLOGY, errors="ignore")
+    morph_text = categorical(morph[MORPH_TEXT]).rename(columns=python_name)
+    metadata = read_metadata(
+        files[METADATA], "Cell", METADATA_TEXT, METADATA_NUMBERS, unknown=UNKNOWN, sep="\t"
+    )
+    # The file computes micrometres from 4x measurements, so that missing ones become 0.
+    unmeasured = metadata["cortical_thickness_4x"].isna()
+    metadata["cortical_thickness_um"] = metadata["cortical_thickness_um"].mask(unmeasured)
     modalities = {
         "rna": _read_counts(files[COUNTS]),
-        "ephys": _read_features(files[EPHYS]),
-        "morph": _read_features(files[MORPH], obs_columns=MORPH_TEXT, wrong=WRONG_MORPHOLOGY),
+        "ephys": _with_units(ephys),
+        "morph": _with_units(morph.drop(columns=MORPH_TEXT), morph_text),
     }
-    metadata = _read_metadata(files[METADATA])
-
-    for name, modality in modalities.items():
-        if len(unknown := modality.obs_names.difference(metadata.index)):
-            raise ValueError(
-                f"{files[METADATA]}: no row for {len(unknown)} cells of {name}, e.g. {unknown[0]!r}. Use the "
-                "metadata file of the same data set, or remove these cells from the other files."
-            )
-    mdata = join_modalities(modalities, metadata)
-    if unmeasured := len(metadata) - mdata.n_obs:
-        warnings.warn(
-            f"{files[METADATA]}: {unmeasured} rows left out, because no modality has these cells.",
-            stacklevel=2,
-        )
-    return mdata
+    return join_measured(modalities, metadata, files[METADATA])
 
 
 def _read_counts(path: Path) -> AnnData:
@@ -241,71 +236,7 @@ def _read_counts(path: Path) -> AnnData:
     return rna_modality(counts[:, detected], obs=pd.DataFrame(index=cells), var=var[detected])
 
 
-def _read_features(path: Path, obs_columns: list[str] | None = None, wrong: str = "") -> AnnData:
-    """Read numeric features and annotations of cells, ``obs_columns``; leave out the cell ``wrong``."""
-    obs_columns = obs_columns or []
-    table = _read_table(path, "cell id", obs_columns).drop(index=wrong, errors="ignore")
-    features = table.drop(columns=obs_columns)
-    for name, column in features.items():
-        if not pd.api.types.is_numeric_dtype(column):
-            raise ValueError(f"{path}: column {name!r} is not numeric. Leave missing values empty.")
+def _with_units(features: pd.DataFrame, obs: pd.DataFrame | None = None) -> AnnData:
+    """AnnData of features whose names end in their unit, if they have one: 'AP width (ms)'."""
     units = features.columns.str.extract(r"\(([^()]*)\)$", expand=False).fillna("")
-    return anndata.AnnData(
-        features.to_numpy(np.float32),
-        obs=_categorical(table[obs_columns]).rename(columns=_python_name),
-        var=pd.DataFrame({"unit": pd.Categorical(units)}, index=features.columns),
-    )
-
-
-def _read_metadata(path: Path) -> pd.DataFrame:
-    table = _read_table(
-        path, "Cell", METADATA_TEXT + METADATA_NUMBERS, sep="\t", dtype=str, keep_default_na=False
-    )
-    table = table.apply(lambda column: column.str.strip())
-    numbers = {}
-    for name in METADATA_NUMBERS:
-        try:
-            numbers[name] = pd.to_numeric(table[name].mask(table[name].isin(UNKNOWN)))
-        except ValueError as error:
-            raise ValueError(
-                f"{path}: column {name!r} is not numeric: {error}. Use the published file."
-            ) from error
-    # The file computes micrometres from 4x measurements, so that missing ones become 0.
-    thickness = "Cortical thickness (µm)"
-    numbers[thickness] = numbers[thickness].mask(numbers["Cortical thickness (4x)"].isna())
-
-    text = table.drop(columns=METADATA_NUMBERS)
-    columns = {**_categorical(text.mask(text == "")), **numbers}
-    return pd.DataFrame({_python_name(name): columns[name] for name in table}, index=table.index)
-
-
-def _read_table(path: Path, key: str, required: list[str], **options: Any) -> pd.DataFrame:
-    """Read a table with one row per cell, whose name is in column ``key``."""
-    table = pd.read_csv(path, **{"dtype": {key: str}, **options})
-    if missing := [name for name in [key, *required] if name not in table]:
-        raise ValueError(
-            f"{path}: no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, table))}. Use "
-            "the layout of the published file."
-        )
-    table = table.set_index(key).rename_axis(index=None)
-    if not table.index.is_unique:
-        twice = table.index[table.index.duplicated()][0]
-        raise ValueError(f"{path}: cell {twice!r} is listed more than once. Keep one row per cell.")
-    return table
-
-
-def _categorical(table: pd.DataFrame) -> pd.DataFrame:
-    """Make columns categorical, with categories sorted by their leading numbers (1, 2/3, 5, 10)."""
-
-    def key(label: str) -> tuple[float, str]:
-        number = re.match(r"\d+", label)
-        return (int(number[0]) if number else np.inf, label)
-
-    return table.apply(
-        lambda column: column.astype(pd.CategoricalDtype(sorted(column.dropna().unique(), key=key)))
-    )
-
-
-def _python_name(name: str) -> str:
-    """Convert a name to a Python identifier: 'Yield (pg/µl)' to 'yield_pg_ul'."""
-    return re.sub(r"\W+", "_", name.lower().replace("µ", "u")).strip("_")
+    return feature_modality(features, obs, unit=units.to_list())
