@@ -36,7 +36,8 @@ def test_files_and_data_frames_are_the_same(tmp_path, ending):
     path = tmp_path / f"features{ending}"
     table.to_csv(path, index=False, sep="\t" if "tsv" in ending.lower() else ",")
     before = table.copy()
-    for source in (path, str(path), table, table.set_index(table["specimen_id"].astype(str))):
+    indexed = table.set_index(table["specimen_id"].astype(str)), table.set_index("specimen_id")
+    for source in (path, str(path), table, *indexed):
         adata = read_ipfx(source)
         assert adata.obs_names.tolist() == ["600", "601", "602"]
         assert adata.X.dtype == np.float32

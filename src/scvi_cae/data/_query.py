@@ -196,19 +196,19 @@ def _by_table(
     renamed, factors = names.to_numpy(dtype=object, copy=True), np.ones(len(names))
     calculated, targets, multiples, seen = [], [], [], set()
     for text, feature, multiple in zip(source, target, factor, strict=True):
-        # A feature that gives a second one of the model is a formula, too.
-        quoted = text if is_formula(text) else f"`{text}`"
-        formula = Formula.parse(quoted)
-        if feature not in features or not pd.Index(formula.names).isin(names).all():
+        formula = Formula.parse(text) if is_formula(text) else None
+        needed = pd.Index(formula.names if formula else [text])
+        if feature not in features or not needed.isin(names).all():
             continue
-        columns = names.get_indexer(pd.Index(formula.names))
-        if quoted is text or text in seen:
-            calculated.append(_Calculated(formula, columns))
-            targets.append(feature)
-            multiples.append(multiple)
-        else:
+        columns = names.get_indexer(needed)
+        if formula is None and text not in seen:
             renamed[columns], factors[columns] = feature, multiple
             seen.add(text)
+        else:
+            # A feature that gives a second one of the model is a formula, too.
+            calculated.append(_Calculated(formula or Formula.parse(f"`{text}`"), columns))
+            targets.append(feature)
+            multiples.append(multiple)
     if not seen and not calculated:
         raise ValueError(
             f"rename[{modality!r}]: no row applies. Its column {str(table.columns[0])!r} is to name features of the "

@@ -34,8 +34,8 @@ def read_table(table: pd.DataFrame | str | PathLike[str], cells: str | None) -> 
         Data frame, which is not changed, or path of a file of text: columns separated by tabs if it ends in
         ``.tsv``, by commas otherwise; it may end in ``.gz``.
     cells
-        Column that names the cells; by default the index of a data frame if it holds names, or a column known to
-        hold them.
+        Column that names the cells; by default the index of a data frame if it holds text, else a column known to
+        hold names, else the index if it has a name.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def read_table(table: pd.DataFrame | str | PathLike[str], cells: str | None) -> 
     if cells is None and not has_names:
         lower = {name.lower(): name for name in map(str, frame)}
         cells = next((lower[name] for name in _CELLS if name in lower), None)
-        if cells is None:
+        if cells is None and frame.index.name is None:
             raise ValueError(
                 f"{where} has no column that is known to name cells, only {shorten(frame.columns)}. Name it: "
                 "cells=..."

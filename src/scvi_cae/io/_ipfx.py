@@ -30,9 +30,9 @@ def read_ipfx(
         Data frame, or path of a csv or tsv file, which may end in ``.gz``, with a row for each cell. Missing values
         are empty.
     cells
-        Column that names the cells. By default, the index of a data frame if it holds text, or the first of
+        Column that names the cells. By default, the index of a data frame if it holds text, else the first of
         ``specimen_id``, ``cell_specimen_id``, ``cell_name``, ``ephys_session_id``, ``cell_id``, ``cell`` and ``id``, in
-        any case.
+        any case, else the index if it has a name.
     convention
         ``"gouwens2020"``, ``"ipfx"``, ``"lee2023"`` or another of :func:`scvi_cae.pp.ephys_names`; by default it is
         recognised from the names. It decides units: ``tau`` is in ms in the first and in s in the others.

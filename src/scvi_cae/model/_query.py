@@ -81,7 +81,7 @@ class QueryMixin(CoreModel):
             If ``mdata`` is not a MuData, a modality does not hold numbers, or ``rename`` is of another type.
         ValueError
             If model and data share no modality, or too few features of one; if ``rename`` names a feature that the
-            data or the model lack; if two features of the data map to the same one of the model; if a layer that the
+            data or the model lack, or has a formula that is more than arithmetic; if two features of the data map to the same one of the model; if a layer that the
             model reads is missing; if the folder holds no saved model.
 
         Warns
