@@ -540,7 +540,9 @@ def test_data_with_other_features_are_prepared_when_told(data, fitted, tmp_path)
     ephys.var_names = [name.upper() for name in ephys.var_names]
     mudata.MuData({"rna": rna, "ephys": ephys}).write_h5mu(tmp_path / "q.h5mu")
     (names := tmp_path / "names.csv").write_text(
-        "theirs,ours,factor\n" + "".join(f"EPHYS_{i},ephys_{i},1000\n" for i in range(8))
+        "theirs,ours,factor,concept\n"
+        + "`EPHYS_0` * 2,ephys_0,500,\n"
+        + "".join(f"EPHYS_{i},ephys_{i},1000,a comment\n" for i in range(1, 8))
     )
     embed = ("embed", fitted, tmp_path / "q.h5mu", tmp_path / "out.h5mu")
     assert "--prepare brings the data to them" in error_of(*embed)

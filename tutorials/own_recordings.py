@@ -95,12 +95,13 @@ ipfx = pd.DataFrame(
 ipfx.head(3).T
 
 # %% [markdown]
-# A table of numbers becomes an AnnData, and that a MuData whose modality has the name that the model gave it. For
-# names and units of ipfx, a table comes with the package:
+# A table of numbers becomes an AnnData, and that a MuData whose modality has the name that the model gave it
+# (`scvi_cae.io.read_ipfx` does so for files). For names and units of ipfx, a table comes with the package. Where the
+# model wants amplitudes from threshold, and ipfx gives the voltage of peak and trough, it has a formula:
 
 # %%
 own = mudata.MuData({"ephys": anndata.AnnData(ipfx)})
-names = scvi_cae.datasets.ephys_names("gouwens2020", "scala2020")
+names = scvi_cae.pp.ephys_names("ipfx", "scala2020")
 names
 
 # %%
@@ -110,25 +111,18 @@ print(f"{report['n_matched']} of the model's {query['ephys'].n_vars} features fo
 print("Of ours left out:", ", ".join(report["dropped"]))
 
 # %% [markdown]
-# Two of the features that were left out are of use, but no factor converts them: ipfx gives the *voltage* of peak and
-# trough, the model wants amplitudes from threshold. That is arithmetic, and pandas does it. (What looks alike may not
-# be: read in `help(scvi_cae.datasets.ephys_names)` how definitions differ, and in the methods of both sides.)
+# Two of the features that were left out have another definition on both sides, which the table names. They are used if
+# asked for; values are then comparable, but differ systematically. (What looks alike may not be: read the definitions
+# in `scvi_cae.pp.ephys_concepts()`, and the methods of both sides.)
 
 # %%
-threshold = ipfx["ap_1_threshold_v_0_long_square"]
-more = ipfx.assign(
-    **{
-        "AP amplitude (mV)": ipfx["ap_1_peak_v_0_long_square"] - threshold,
-        "Afterhyperpolarization (mV)": ipfx["ap_1_fast_trough_v_0_long_square"] - threshold,
-    }
-)
 few = query
-query = scvi_cae.CoupledAE.prepare_query_mudata(
-    mudata.MuData({"ephys": anndata.AnnData(more)}), model, rename={"ephys": names}
-)
+names = scvi_cae.pp.ephys_names("ipfx", "scala2020", different=True)
+query = scvi_cae.CoupledAE.prepare_query_mudata(own, model, rename={"ephys": names})
 report = query.uns["scvi_cae_query"]["ephys"]
 print(f"{report['n_matched']} of the model's {query['ephys'].n_vars} features found.")
 print("Missing:", ", ".join(report["missing"]))
+names.loc[names["difference"] != "", ["scala2020", "difference"]]
 
 # %% [markdown]
 # Missing features are missing values. The model was trained with features dropped at random, so it can do without;
@@ -148,7 +142,7 @@ novelty.describe().round(2)
 # ## What they are
 #
 # Families are predicted like any modality: each cell gets probabilities. Beside them the truth, and what the same
-# model says if it is given all features, or only the eight of the shipped table.
+# model says if it is given all features, or only the eight whose definition is the same.
 
 # %%
 complete = scvi_cae.CoupledAE.prepare_query_mudata(mudata.MuData({"ephys": truth["ephys"].copy()}), model)
@@ -172,8 +166,8 @@ def check(model, query, cells=truth.obs_names):
 
 
 features = {
-    "from the shipped table": few,
-    "and two by arithmetic": query,
+    "of the same definition": few,
+    "and two of a similar one": query,
     "all that the model knows": complete,
 }
 scores = pd.DataFrame({name: check(model, q) for name, q in features.items()}).T
@@ -186,8 +180,8 @@ scores.loc["the commonest family, the mean cell"] = [
 scores.astype({"features": int}).round(3)
 
 # %% [markdown]
-# With a handful of features the model is far from guessing, and more of them tell more: two lines of arithmetic were
-# worth writing. The R² of genes is over all genes and cells, each gene on its own scale; it is low even with all
+# With a handful of features the model is far from guessing, and more of them tell more: the two
+# of a similar definition were worth asking for. The R² of genes is over all genes and cells, each gene on its own scale; it is low even with all
 # features, because most of a transcriptome is noise or has nothing to do with electrophysiology.
 #
 # Where are the errors? On the left, families told from ten features; on the right the query's latents, on a map of the

@@ -144,6 +144,47 @@ def test_factors_convert_units(kind):
     np.testing.assert_allclose(after["tau"], [0.01, 0.02, 0.03, 0.04], rtol=1e-6)
 
 
+@given(st.sampled_from(["dense", "csr", "csc", "backed"]), st.permutations(["peak", "threshold", "tau"]))
+def test_formulas_calculate_features(kind, order):
+    mdata = data(tuple(order), kind=kind if kind != "backed" else "dense")
+    before = frame(mdata)
+    rename = table(
+        ("`peak` - `threshold`", "sag", 1000.0),
+        ("peak", "rin", 2.0),
+        ("1 / (`peak` - `peak`)", "empty", 1.0),
+        ("`peak` - `other`", "tau", 1.0),
+        ("threshold", "first", 1.0),
+        ("threshold", "second", -1.0),
+    ).assign(concept="a comment")
+    features = {"ephys": ["sag", "lacking", "second", "tau", "rin", "first", "empty"]}
+    with pytest.MonkeyPatch.context() as patch:
+        if kind == "backed":
+            patch.setattr("scvi_cae.data._query.on_disk", lambda matrix: True)
+            patch.setattr(_rows, "MAX_ROWS", 3)
+        query, report = prepare_query(mdata, features, {"ephys": rename})
+    assert sparse.issparse(query["ephys"].X) == (kind in ("csr", "csc"))
+    after = frame(query)
+    np.testing.assert_allclose(after["sag"], 1000 * (before["peak"] - before["threshold"]), rtol=1e-3)
+    np.testing.assert_allclose(after["rin"], 2 * before["peak"])
+    np.testing.assert_array_equal(after["tau"], before["tau"])
+    np.testing.assert_array_equal(after["first"], -after["second"])
+    assert after[["lacking", "empty"]].isna().all(axis=None)
+    row = report.iloc[0]
+    assert row[["n_matched", "n_renamed", "n_missing", "n_dropped"]].tolist() == [6, 5, 1, 0]
+    assert row["missing"] == ("lacking",)
+
+
+def test_annotations_follow_features_and_are_missing_for_calculated_ones():
+    mdata = data()
+    mdata["ephys"].var["unit"] = ["ms", "MOhm", "1"]
+    features = {"ephys": ["sag", "tau", "sum"]}
+    query, report = prepare_query(mdata, features, {"ephys": table(("`tau` + `rin`", "sum", 1.0))})
+    unit = query["ephys"].var["unit"]
+    assert unit[["sag", "tau"]].tolist() == ["1", "ms"]
+    assert pd.isna(unit["sum"])
+    assert report["dropped"].tolist() == [()]
+
+
 @pytest.mark.parametrize(
     ("rename", "error", "message"),
     [
@@ -157,7 +198,17 @@ def test_factors_convert_units(kind):
         ({"ephys": table(("rin", "tau", 1.0))[["theirs", "ours"]]}, ValueError, "must have three columns"),
         ({"ephys": table(("rin", "sag", 0.0))}, ValueError, "finite, and not 0"),
         ({"ephys": table(("rin", "sag", np.nan))}, ValueError, "finite, and not 0"),
-        ({"ephys": table(("rin", "sag", 1.0), ("rin", "tau", 1.0))}, ValueError, "twice: 'rin'"),
+        (
+            {"ephys": table(("rin", "tau", 1.0), ("rin", "tau", 1.0))},
+            ValueError,
+            "'`rin`' of the data are all 'tau'",
+        ),
+        (
+            {"ephys": table(("`rin` + 1", "tau", 1.0))},
+            ValueError,
+            r"'tau', '`rin` \+ 1' of the data are all 'tau'",
+        ),
+        ({"ephys": table(("`rin`.sum()", "tau", 1.0))}, ValueError, "is not a formula: write numbers"),
         (
             {"ephys": table(("gene", "tau", 1.0))},
             ValueError,

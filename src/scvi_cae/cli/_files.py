@@ -69,7 +69,7 @@ def read_mudata(path: Path) -> Any:
 
 
 def read_names(path: Path) -> pd.DataFrame:
-    """Read a table that renames features: names in the data, names in the model and, optionally, factors.
+    """Read a table that renames features: names in the data or formulas, names in the model and, optionally, factors.
 
     Raises
     ------
@@ -81,6 +81,8 @@ def read_names(path: Path) -> pd.DataFrame:
     separator = SEPARATORS[ending(path, tuple(SEPARATORS)) or ".csv"]
     try:
         table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        if table.shape[1] > 3 and table.columns[2] == "factor":
+            table = table.iloc[:, :3]  # as pp.ephys_names returns them, with comments on each row
         if table.shape[1] not in (2, 3):
             raise ValueError(f"it has {table.shape[1]} columns")
         return table.assign(factor=1.0) if table.shape[1] == 2 else table.astype({table.columns[2]: float})

@@ -16,6 +16,7 @@ from scvi_cae._arguments import shorten
 from scvi_cae._mudata import annotations_apart
 
 from ._checks import check_modality, check_mudata, check_numbers
+from ._formulas import Formula, is_formula
 from ._matrix import modality_matrix
 from ._rows import on_disk, read_slice, row_chunks
 from ._scale import QueryScale
@@ -133,23 +134,35 @@ def _checked_rename(rename: Mapping[str, Rename] | None, shared: list[str]) -> M
     return rename
 
 
+class _Calculated(NamedTuple):
+    """A feature that is calculated from others."""
+
+    formula: Formula
+    columns: np.ndarray
+    """Positions in the data of the formula's features."""
+
+
 class _Match(NamedTuple):
     """Correspondence of a model's features to those of the data."""
 
     features: pd.Index
     """The model's features."""
     columns: np.ndarray
-    """Position of each in the data, -1 if they lack it."""
+    """Position of each in the data, -1 if they lack it; calculated features are numbered on from the data's."""
     factors: np.ndarray
     """Factor of its values."""
     renamed: pd.Index
     """Names of the data's features, as in the model."""
+    calculated: list[_Calculated]
+    """Features that are calculated from the data's."""
 
 
 def _match(names: pd.Index, features: pd.Index, rename: Rename | None, modality: str) -> _Match:
     renamed, factors = names, np.ones(len(names))
+    calculated: list[_Calculated] = []
     if isinstance(rename, pd.DataFrame):
-        renamed, factors = _by_table(names, features, rename, modality)
+        renamed, factors, calculated = _by_table(names, features, rename, modality)
+        names = _with_formulas(names, calculated)
     elif isinstance(rename, Mapping):
         _check_names(rename, names, features, modality)
         renamed = pd.Index([rename.get(name, name) for name in names])
@@ -167,7 +180,7 @@ def _match(names: pd.Index, features: pd.Index, rename: Rename | None, modality:
     columns = (
         pd.Series(np.flatnonzero(known), index=renamed[known]).reindex(features, fill_value=-1).to_numpy()
     )
-    return _Match(features, columns, np.append(factors, 1.0)[columns], renamed)
+    return _Match(features, columns, np.append(factors, 1.0)[columns], renamed[: len(names)], calculated)
 
 
 def _check_names(rename: Mapping[str, str], names: pd.Index, features: pd.Index, modality: str) -> None:
@@ -183,9 +196,9 @@ def _check_names(rename: Mapping[str, str], names: pd.Index, features: pd.Index,
 
 def _by_table(
     names: pd.Index, features: pd.Index, table: pd.DataFrame, modality: str
-) -> tuple[pd.Index, np.ndarray]:
-    """Names and factors of the data's features after a table is applied."""
-    if table.shape[1] != 3:
+) -> tuple[pd.Index, np.ndarray, list[_Calculated]]:
+    """Names and factors of the data's features after a table is applied, and of those that it calculates."""
+    if table.shape[1] < 3 or (table.shape[1] > 3 and table.columns[2] != "factor"):
         raise ValueError(
             f"rename[{modality!r}] must have three columns, names in the data, names in the model, and factors; it has "
             f"{shorten(table.columns)}."
@@ -194,21 +207,33 @@ def _by_table(
     factor = pd.to_numeric(table.iloc[:, 2]).to_numpy(dtype=float)
     if not (np.isfinite(factor) & (factor != 0)).all():
         raise ValueError(f"rename[{modality!r}]: factors must be finite, and not 0.")
-    if not source.is_unique:
-        raise ValueError(
-            f"rename[{modality!r}] names features of the data twice: {shorten(source[source.duplicated()])}."
-        )
-    applies = source.isin(names) & target.isin(features)
-    if not applies.any():
+    renamed, factors = names.to_numpy(dtype=object, copy=True), np.ones(len(names))
+    calculated, targets, multiples, seen = [], [], [], set()
+    for text, feature, multiple in zip(source, target, factor, strict=True):
+        formula = Formula.parse(text) if is_formula(text) else None
+        needed = pd.Index(formula.names if formula else [text])
+        if feature not in features or not needed.isin(names).all():
+            continue
+        columns = names.get_indexer(needed)
+        if formula is None and text not in seen:
+            renamed[columns], factors[columns] = feature, multiple
+            seen.add(text)
+        else:
+            # A feature that gives a second one of the model is a formula, too.
+            calculated.append(_Calculated(formula or Formula.parse(f"`{text}`"), columns))
+            targets.append(feature)
+            multiples.append(multiple)
+    if not seen and not calculated:
         raise ValueError(
             f"rename[{modality!r}]: no row applies. Its column {str(table.columns[0])!r} is to name features of the "
             f"data, such as {shorten(names, 2)}, and {str(table.columns[1])!r} features of the model, such as "
             f"{shorten(features, 2)}."
         )
-    place = names.get_indexer(source[applies])
-    renamed, factors = names.to_numpy(dtype=object, copy=True), np.ones(len(names))
-    renamed[place], factors[place] = target[applies], factor[applies]
-    return pd.Index(renamed), factors
+    return pd.Index([*renamed, *targets]), np.append(factors, multiples), calculated
+
+
+def _with_formulas(names: pd.Index, calculated: list[_Calculated]) -> pd.Index:
+    return pd.Index([*names, *(item.formula.text for item in calculated)])
 
 
 def _check_enough(match: _Match, names: pd.Index, modality: str, min_features: float) -> None:
@@ -225,11 +250,14 @@ def _check_enough(match: _Match, names: pd.Index, modality: str, min_features: f
 
 def _report(match: _Match, names: pd.Index) -> dict[str, Any]:
     found = match.columns >= 0
+    taken = match.columns[found]
+    sources = _with_formulas(names, match.calculated)
+    parts = [match.calculated[i - len(names)].columns for i in taken[taken >= len(names)]]
     missing = tuple(match.features[~found])
-    dropped = tuple(np.delete(names.to_numpy(), match.columns[found]))
+    dropped = tuple(np.delete(names.to_numpy(), np.concatenate([taken[taken < len(names)], *parts])))
     return {
         "n_matched": int(found.sum()),
-        "n_renamed": int((names[match.columns[found]] != match.features[found]).sum()),
+        "n_renamed": int((sources[taken] != match.features[found]).sum()),
         "n_missing": len(missing),
         "n_dropped": len(dropped),
         "missing": missing,
@@ -240,9 +268,9 @@ def _report(match: _Match, names: pd.Index) -> dict[str, Any]:
 def _select(mdata: MuData, modality: str, layers: set[str | None], match: _Match) -> AnnData:
     """A modality with the features of a model, its ``X`` and some layers."""
     adata = mdata.mod[modality]
-    found = match.columns >= 0
-    var = pd.DataFrame(adata.var).iloc[match.columns[found]].set_axis(match.features[found])
-    if not found.all():
+    own = (match.columns >= 0) & (match.columns < adata.n_vars)
+    var = pd.DataFrame(adata.var).iloc[match.columns[own]].set_axis(match.features[own])
+    if not own.all():
         # Files hold no numbers and NaN in one column of truth values, or of whole numbers.
         nullable = {"b": "boolean", "i": "Int64", "u": "UInt64"}
         kinds = {name: nullable.get(getattr(dtype, "kind", "O")) for name, dtype in var.dtypes.items()}
@@ -265,11 +293,12 @@ def _take(matrix: Any, match: _Match) -> Any:
     dtype = matrix.dtype if matrix.dtype.kind == "f" else np.dtype(np.float32)
     if on_disk(matrix):
         # Never all features of all cells at once.
-        parts = [block[:, columns] for _, block in row_chunks(matrix)] or [
-            read_slice(matrix, 0, 0)[:, columns]
-        ]
+        blocks = (block for _, block in row_chunks(matrix))
+        parts = [_columns(block, columns, match.calculated) for block in blocks]
+        parts = parts or [_columns(read_slice(matrix, 0, 0), columns, match.calculated)]
     else:
-        parts = [(matrix.tocsr() if sparse.issparse(matrix) else np.asarray(matrix))[:, columns]]
+        block = matrix.tocsr() if sparse.issparse(matrix) else np.asarray(matrix)
+        parts = [_columns(block, columns, match.calculated)]
     if sparse.issparse(parts[0]):
         kept = (sparse.vstack(parts, format="csr") if len(parts) > 1 else parts[0]).astype(dtype)
         kept.data *= factors.astype(dtype)[kept.indices]
@@ -280,6 +309,23 @@ def _take(matrix: Any, match: _Match) -> Any:
         out[start : start + len(part), found] = part * factors
         start += len(part)
     return out
+
+
+def _columns(block: Any, columns: np.ndarray, calculated: list[_Calculated]) -> Any:
+    """Columns of some cells, those beyond the data's being calculated."""
+    own = columns < block.shape[1]
+    if own.all():
+        return block[:, columns]
+    made = []
+    for formula, sources in (calculated[i - block.shape[1]] for i in columns[~own]):
+        values = block[:, sources]
+        made.append(formula(values.toarray() if sparse.issparse(values) else values))
+    parts = block[:, columns[own]], np.column_stack(made)
+    order = np.argsort(np.concatenate([np.flatnonzero(own), np.flatnonzero(~own)]))
+    if not sparse.issparse(block):
+        return np.concatenate(parts, axis=1)[:, order]
+    csr = sparse.csr_array if isinstance(block, sparse.sparray) else sparse.csr_matrix
+    return csr(sparse.hstack([parts[0], csr(parts[1])], format="csr"))[:, order]
 
 
 def _spread(kept: Any, found: np.ndarray) -> Any:

@@ -1,3 +1,6 @@
 """Reading of tables and files of laboratories into :class:`~mudata.MuData` and :class:`~anndata.AnnData`."""
 
-__all__: list[str] = []
+from ._efel import read_efel
+from ._ipfx import read_ipfx
+
+__all__ = ["read_efel", "read_ipfx"]

@@ -64,9 +64,11 @@ class QueryMixin(CoreModel):
 
             - the model's names by the data's: ``{"ephys": {"Vm": "Resting membrane potential (mV)"}}``;
             - a function from a name to a name: ``{"rna": str.capitalize}``;
-            - a table of three columns, as :func:`scvi_cae.datasets.ephys_names` returns: names in the data, names in
-              the model, and factors that convert units. Rows with features that the data or the model lack are
-              ignored.
+            - a table as :func:`scvi_cae.pp.ephys_names` returns: names in the data, names in the model, and factors
+              that convert units. In place of a name in the data it may have a formula with names in backticks,
+              ``"`peak` - `threshold`"``, of numbers and ``+ - * / **``; it gives NaN where a value is missing or a
+              divisor is 0. Further columns are ignored if the third is named ``factor``, and so are rows with features
+              that the data or the model lack.
         min_features
             Smallest fraction of a modality's features that the data must have.
 
@@ -84,7 +86,7 @@ class QueryMixin(CoreModel):
             If ``mdata`` is not a MuData, a modality does not hold numbers, or ``rename`` is of another type.
         ValueError
             If model and data share no modality, or too few features of one; if ``rename`` names a feature that the
-            data or the model lack; if two features of the data map to the same one of the model; if a layer that the
+            data or the model lack, or has a formula that is more than arithmetic; if two features of the data map to the same one of the model; if a layer that the
             model reads is missing; if the folder holds no saved model.
 
         Warns
