@@ -133,6 +133,12 @@ def test_genes_chosen_from_the_models_values_are_on_its_scale(model, counts):
     np.testing.assert_array_equal(again["rna"].X, query["rna"].X)
 
 
+def test_a_record_of_the_models_genes_is_believed_where_the_query_lacks_some(model, counts):
+    theirs = normalised(counts)
+    theirs.uns["normalization"] = model.setup.normalizations["rna"].to_uns()
+    assert prepared(model, theirs[:, :50].copy())[1] == []
+
+
 def test_cells_without_counts_and_other_modalities_are_left(model, counts):
     empty = counts.copy()
     empty.X[0] = 0

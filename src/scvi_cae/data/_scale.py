@@ -200,13 +200,15 @@ class QueryScale:
         if wanted.of_counts:
             return True
         if self.restores(reference):
-            sums = self.sums[self.sums > 0]
-            apart = np.abs(np.log(sums / (wanted.total or 1) / self.coverage))
-            return not len(sums) or float(np.median(apart)) < np.log(SAME_TOTAL)
-        if found.total is not None and not np.isnan(self.coverage):
-            # Values sum to a total over other genes than the model's do.
+            return self._sums_to((wanted.total or 1) * self.coverage)
+        if found.total is not None and self.coverage < ENOUGH and self._sums_to(found.total):
+            # The total is over these genes, and the model's over more.
             return False
         return self._typical(reference, matrix, found)
+
+    def _sums_to(self, total: float) -> bool:
+        sums = self.sums[self.sums > 0]
+        return not len(sums) or float(np.median(np.abs(np.log(sums / total)))) < np.log(SAME_TOTAL)
 
     def _typical(self, reference: Reference, matrix: Any, normalization: Normalization) -> bool:
         ratio = median_ratio(reference, matrix, normalization, None)
