@@ -81,3 +81,16 @@ def test_cells_of_a_modality_that_is_left_out_are_in_no_set():
     assert not np.isin(np.flatnonzero(lacking), model.train_indices).any()
     kept = wide[np.isfinite(wide.obsm["X_cae"]).all(1)]
     assert kept.n_obs == mdata.n_obs
+
+
+def test_a_cell_that_has_a_label_only_is_itself(recwarn):
+    mdata = make_mdata(150)
+    both = mdata.obs_names[np.all([mdata.obs_names.isin(m.obs_names) for m in mdata.mod.values()], axis=0)]
+    for adata in mdata.mod.values():
+        adata.X[adata.obs_names.isin(both[:2])] = np.nan
+    mdata.obs["type"] = np.where(np.arange(150) % 2, "a", "b")
+    with pytest.warns(UserWarning, match="have no value"):
+        CoupledAE.setup_mudata(mdata, labels_key="type")
+    model = fit(mdata, max_epochs=2)
+    assert set(sets(model, None)[both[:2]]) <= {"training", "validation", "test"}
+    assert not [w for w in recwarn if "have other values" in str(w.message)]

@@ -145,13 +145,14 @@ class Fitted:
         return pd.Categorical(sets, SETS), strangers
 
     def _same_values(self, data: AlignedData, cells: np.ndarray) -> np.ndarray:
-        """Whether cells have, in some modality, the values of the cell of the same name in the training's data."""
+        """Whether cells have, in some modality, the values of the cell of the same name in the training's data.
+
+        A cell that had none then, such as one with labels only, and has none now is the same, too.
+        """
         places = pd.Index(self.cells).get_indexer(data.cells[cells].astype(str))
-        same = np.zeros(len(cells), dtype=bool)
-        for name, then in self.fingerprints.items():
-            now = data.fingerprints(name)[cells]
-            same |= (now == then[places]) & (now != 0)
-        return same
+        then = np.stack([prints[places] for prints in self.fingerprints.values()])
+        now = np.stack([data.fingerprints(name)[cells] for name in self.fingerprints])
+        return ((now == then) & (now != 0)).any(0) | ((now == 0) & (then == 0)).all(0)
 
     def to_plain(self) -> Any:
         """Tensors, numbers, texts and containers of them, which :func:`torch.load` reads with ``weights_only=True``."""
