@@ -88,7 +88,7 @@ def test_a_cell_that_has_a_label_only_is_itself(recwarn):
     both = mdata.obs_names[np.all([mdata.obs_names.isin(m.obs_names) for m in mdata.mod.values()], axis=0)]
     for adata in mdata.mod.values():
         adata.X[adata.obs_names.isin(both[:2])] = np.nan
-    mdata.obs["type"] = np.where(np.arange(150) % 2, "a", "b")
+    mdata.obs["type"] = np.where(np.arange(mdata.n_obs) % 2, "a", "b")
     with pytest.warns(UserWarning, match="have no value"):
         CoupledAE.setup_mudata(mdata, labels_key="type")
     model = fit(mdata, max_epochs=2)
