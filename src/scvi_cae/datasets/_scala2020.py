@@ -12,7 +12,7 @@ import pandas as pd
 from anndata.utils import make_index_unique
 from scipy import sparse
 
-from ._assemble import join_modalities, rna_modality
+from ._assemble import categorical, join_modalities, rna_modality, units
 from ._fetch import Registry, locate
 
 if TYPE_CHECKING:
@@ -249,11 +249,10 @@ def _read_features(path: Path, obs_columns: list[str] | None = None, wrong: str 
     for name, column in features.items():
         if not pd.api.types.is_numeric_dtype(column):
             raise ValueError(f"{path}: column {name!r} is not numeric. Leave missing values empty.")
-    units = features.columns.str.extract(r"\(([^()]*)\)$", expand=False).fillna("")
     return anndata.AnnData(
         features.to_numpy(np.float32),
-        obs=_categorical(table[obs_columns]).rename(columns=_python_name),
-        var=pd.DataFrame({"unit": pd.Categorical(units)}, index=features.columns),
+        obs=categorical(table[obs_columns]).rename(columns=_python_name),
+        var=pd.DataFrame({"unit": units(features.columns)}, index=features.columns),
     )
 
 
@@ -275,7 +274,7 @@ def _read_metadata(path: Path) -> pd.DataFrame:
     numbers[thickness] = numbers[thickness].mask(numbers["Cortical thickness (4x)"].isna())
 
     text = table.drop(columns=METADATA_NUMBERS)
-    columns = {**_categorical(text.mask(text == "")), **numbers}
+    columns = {**categorical(text.mask(text == "")), **numbers}
     return pd.DataFrame({_python_name(name): columns[name] for name in table}, index=table.index)
 
 
@@ -292,18 +291,6 @@ def _read_table(path: Path, key: str, required: list[str], **options: Any) -> pd
         twice = table.index[table.index.duplicated()][0]
         raise ValueError(f"{path}: cell {twice!r} is listed more than once. Keep one row per cell.")
     return table
-
-
-def _categorical(table: pd.DataFrame) -> pd.DataFrame:
-    """Make columns categorical, with categories sorted by their leading numbers (1, 2/3, 5, 10)."""
-
-    def key(label: str) -> tuple[float, str]:
-        number = re.match(r"\d+", label)
-        return (int(number[0]) if number else np.inf, label)
-
-    return table.apply(
-        lambda column: column.astype(pd.CategoricalDtype(sorted(column.dropna().unique(), key=key)))
-    )
 
 
 def _python_name(name: str) -> str:

@@ -1,3 +1,5 @@
 """Reading of tables and files of laboratories into :class:`~mudata.MuData` and :class:`~anndata.AnnData`."""
 
-__all__: list[str] = []
+from ._tables import read_tables
+
+__all__ = ["read_tables"]
