@@ -84,7 +84,9 @@ def units(names: pd.Index) -> pd.Categorical:
 
 def join_modalities(modalities: Mapping[str, AnnData], obs: pd.DataFrame) -> MuData:
     """Join modalities by cell name, with the rows of ``obs`` matched by name; cells without a row have missing values."""
-    with annotations_apart():
+    with annotations_apart(), warnings.catch_warnings():
+        # Features of two modalities may have the same name.
+        warnings.filterwarnings("ignore", message="var_names are not unique")
         mdata = MuData(dict(modalities))
     mdata.obs = obs.reindex(mdata.obs_names)
     return mdata

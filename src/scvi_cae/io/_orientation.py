@@ -164,7 +164,7 @@ def locate(
         name: {place: names for place in found if (names := _folded(tables[name], place, join)) is not None}
         for name, found in places.items()
     }
-    shared = _overlaps(tables, folded)
+    shared = _overlaps(tables, folded, transcriptomes)
     chosen: dict[str, Place] = {}
     while len(chosen) < len(tables):
         scores = {
@@ -229,9 +229,13 @@ def _folded(table: Table, place: Place, join: Join) -> pd.Index | None:
 
 
 def _overlaps(
-    tables: Mapping[str, Table], folded: dict[str, dict[Place, pd.Index]]
+    tables: Mapping[str, Table], folded: dict[str, dict[Place, pd.Index]], transcriptomes: Collection[str]
 ) -> dict[tuple[str, Place, str, Place], int]:
-    """How many names each two places of two tables share."""
+    """How many names each two places of two tables share, unless these are names of features.
+
+    Two headers may both hold features, unless one of them is that of a transcriptome, and two transcriptomes may both
+    have genes in rows.
+    """
     sets = {(name, place): set(names) for name, found in folded.items() for place, names in found.items()}
     numbers = {
         (name, place)
@@ -243,6 +247,11 @@ def _overlaps(
     for first, second in combinations(tables, 2):
         for here, there in product(folded[first], folded[second]):
             a, b = sets[first, here], sets[second, there]
+            n_genes = (first in transcriptomes) + (second in transcriptomes)
+            if (here.transposed and there.transposed and n_genes != 1) or (
+                n_genes == 2 and gene_like(pd.Index(a & b))
+            ):
+                continue
             n = len(a & b)
             usual = all(p.transposed or p.column in (-1, 0) for p in (here, there))
             if n and (usual or n >= _LEAST * min(len(a), len(b))):

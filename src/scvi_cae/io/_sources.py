@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anndata
 import h5py
 import pandas as pd
+import scanpy as sc
 from anndata import AnnData
 from scipy import sparse
 from scipy.io import mmread
@@ -56,7 +58,7 @@ def read(name: str, source: Any) -> Table:
 def _read_file(name: str, path: Path) -> Table:
     with path.open("rb") as file:
         start = file.read(8)
-    if start.startswith(b"\x89HDF"):
+    if h5py.is_hdf5(path):
         adata = _read_hdf5(path)
         return from_frame(name, adata.obs) if name == "obs" else from_anndata(name, adata, str(path))
     if start.startswith(b"PAR1"):
@@ -84,22 +86,18 @@ def _read_hdf5(path: Path) -> AnnData:
             "modalities."
         )
     if "matrix" in groups:
-        import scanpy as sc
-
-        return _gene_expression(sc.read_10x_h5(path, gex_only=False))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Variable names are not unique")
+            adata = sc.read_10x_h5(path, gex_only=False)
+        if not adata.var_names.is_unique:
+            adata.var["gene_symbols"] = adata.var_names.to_numpy()
+            adata.var_names = adata.var.pop("gene_ids").astype(str)
+        return adata
     if "X" not in groups or "obs" not in groups:
         raise ValueError(
             f"{path} is an HDF5 file, but no AnnData (h5ad) and no 10x matrix. Export one of these, or csv."
         )
     return anndata.read_h5ad(path)
-
-
-def _gene_expression(adata: AnnData) -> AnnData:
-    """Name genes by their symbols if these are unique, else by their identifiers."""
-    if not adata.var_names.is_unique and "gene_ids" in adata.var:
-        adata.var["gene_symbols"] = adata.var_names.to_numpy()
-        adata.var_names = adata.var.pop("gene_ids").astype(str)
-    return adata
 
 
 def _read_folder(name: str, path: Path) -> Table:
@@ -127,10 +125,14 @@ def _read_folder(name: str, path: Path) -> Table:
             f"{files['matrix.mtx']} has {matrix.shape[1]} rows and {matrix.shape[0]} columns, but there are names of "
             f"{len(features)} features and {len(cells)} cells. Take all three files from the same folder."
         )
+    # Symbols may be there twice, identifiers may not.
+    symbols = features[features.columns[min(1, features.shape[1] - 1)]]
+    names, others = (symbols, features[0]) if symbols.is_unique else (features[0], symbols)
     var = pd.DataFrame(
-        {"gene_ids": features[0].to_numpy()}, index=features[features.columns[:2][-1]].to_numpy()
+        {"gene_ids" if symbols.is_unique else "gene_symbols": others.to_numpy()}, index=names.to_numpy()
     )
     if features.shape[1] > 2:
         var["feature_types"] = pd.Categorical(features[2])
-    adata = AnnData(matrix, obs=pd.DataFrame(index=cells[0].to_numpy()), var=var)
-    return from_anndata(name, _gene_expression(adata), str(path))
+    return from_anndata(
+        name, AnnData(matrix, obs=pd.DataFrame(index=cells[0].to_numpy()), var=var), str(path)
+    )

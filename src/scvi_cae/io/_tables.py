@@ -245,18 +245,24 @@ def _oriented(table: Table, place: Place, missing: Missing) -> AnnData:
             key, rows = features.column, names_at(table, features)
         else:
             rows = names_at(table, place)
+        _check_distinct(rows, table)
         columns = settle(table, None if key == -1 else key, rows, missing, annotations=False)
         text = renamed(table, categorical(columns.text).set_axis(pd.Index(rows, dtype=object)))
         adata = anndata.AnnData(columns.numbers, obs=text, var=pd.DataFrame(index=columns.names))
         if place.transposed:
             adata = _described(adata).T.copy()
-    where = adata.var_names[adata.var_names.duplicated()].unique()
-    if len(where):
-        raise ValueError(
-            f"{table.source}: {len(where)} features have the same name as another one: {shorten(where)}. Keep one of each, or "
-            "give them different names, for example their identifiers."
-        )
+    _check_distinct(adata.var_names, table)
     return adata
+
+
+def _check_distinct(features: pd.Index, table: Table) -> None:
+    """Check that no two features, or cells that were named before, have the same name."""
+    twice = features[features.duplicated()].unique()
+    if len(twice):
+        raise ValueError(
+            f"{table.source}: {len(twice)} features have the same name as another one: {shorten(twice)}. Keep one of "
+            "each, or give them different names, for example their identifiers."
+        )
 
 
 def _described(genes: AnnData) -> AnnData:
