@@ -94,7 +94,7 @@ def row_keys(table: Table) -> dict[Place, pd.Index]:
     """
     keys = {} if table.index is None else {Place(-1): table.index}
     for i in map(int, table.text.columns):
-        names = pd.Index(table.text[i], dtype=object)
+        names = pd.Index(table.text[i].to_numpy(dtype=object), dtype=object)
         if i in table.numeric and not names.str.fullmatch(r"\s*\d+([.,]0*)?\s*").all():
             continue
         first = i == 0 and i not in table.numeric
@@ -118,9 +118,9 @@ def names_at(table: Table, place: Place) -> pd.Index:
         return pd.Index(
             [name for name in table.header[table.numeric] if not is_annotation(name)], dtype=object
         )
-    return (
-        table.index if place.column == -1 and table.index is not None else pd.Index(table.text[place.column])
-    )
+    if place.column == -1 and table.index is not None:
+        return table.index
+    return pd.Index(table.text[place.column].to_numpy(dtype=object), dtype=object)
 
 
 def _numbering(table: Table, place: Place, names: pd.Index) -> bool:
@@ -196,7 +196,11 @@ def locate(
 
 
 def _candidates(table: Table, transposed: Collection[str] | None) -> list[Place]:
-    keys = list(row_keys(table))
+    found = row_keys(table)
+    # Row numbers are names at most in the first place, and where rows have names, features may be whole numbers.
+    keys = [p for p in found if p.column in (-1, 0) or not _numbering(table, p, found[p])]
+    if table.name != "obs" and any(p.column in (-1, 0) and not _numbering(table, p, found[p]) for p in keys):
+        keys = [p for p in keys if p.column in (-1, 0) or p.column not in table.numeric]
     header = [HEADER] if len(table.numeric) and table.name != "obs" else []
     if transposed is not None:
         keys, header = ([], header) if table.name in transposed else (keys, [])

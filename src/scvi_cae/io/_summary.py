@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
 from pathlib import PurePath
 from textwrap import wrap
@@ -73,8 +74,10 @@ def _block(name: str, facts: list[str], width: int) -> list[str]:
     """Facts below each other, beside a name."""
     lines = []
     for fact in facts:
-        first, *rest = wrap(fact, _WIDTH - width, break_long_words=False, break_on_hyphens=False)
-        lines += [first, *("  " + line for line in rest)]
+        # Arguments are to be copied, and stay on one line.
+        whole = re.sub(r"\w+=\[.*?\]", lambda found: found[0].replace(" ", "\0"), fact)
+        first, *rest = wrap(whole, _WIDTH - width, break_long_words=False, break_on_hyphens=False)
+        lines += [line.replace("\0", " ") for line in (first, *("  " + line for line in rest))]
     return [f"{name if i == 0 else '':<{width}}{line}" for i, line in enumerate(lines)]
 
 
