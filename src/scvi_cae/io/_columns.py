@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,6 +103,41 @@ def to_numbers(text: pd.Series, missing: Missing, decimal: str = ".") -> tuple[n
     return numbers, (np.isnan(numbers) & ~blank).to_numpy()
 
 
+def resolve(table: Table, missing: Missing) -> Table:
+    """A table whose columns of text that are numbers, missing or truth values throughout are numbers, too.
+
+    They stay among the columns of text, since they may be names. Truth values among annotations stay text.
+
+    Parameters
+    ----------
+    table
+        The table.
+    missing
+        What means missing.
+    """
+    found: dict[int, np.ndarray] = {}
+    known = set(table.numeric.tolist())
+    for i in map(int, table.text.columns):
+        column = table.text[i]
+        if i in known or (table.name == "obs" and _is_truth(column, missing)):
+            continue
+        numbers, words = to_numbers(column, missing, table.decimal)
+        if not words.any():
+            found[i] = numbers
+    numbers = table.numbers
+    if found:
+        new: Any = np.column_stack(list(found.values()))
+        order = np.argsort([*table.numeric, *found])
+        sides = sparse.issparse(numbers)
+        numbers = (
+            sparse.hstack([numbers, sparse.csr_matrix(new)], format="csr")
+            if sides
+            else np.hstack([numbers, new])
+        )[:, order]
+    positions = np.array(sorted([*table.numeric, *found]), dtype=int)
+    return replace(table, numbers=missing.masked(numbers), numeric=positions)
+
+
 @dataclass(frozen=True)
 class Columns:
     """The columns of a table, apart from that of its names.
@@ -114,7 +149,7 @@ class Columns:
     names
         Names of these columns.
     text
-        Columns of text, categorical.
+        Columns of text, NaN where missing.
     """
 
     numbers: Any
@@ -122,64 +157,53 @@ class Columns:
     text: pd.DataFrame
 
 
-def settle(table: Table, key: int | None, rows: pd.Index, missing: Missing, annotations: bool) -> Columns:
-    """Tell numbers from text among the columns of a table.
+def settle(table: Table, key: int | None, rows: pd.Index, missing: Missing) -> Columns:
+    """Tell numbers from text among the columns of a table, once it is known which one holds names.
 
     Parameters
     ----------
     table
-        The table.
+        The table, after :func:`resolve`.
     key
         Position of the column that holds the names of the rows, which is left out; ``None`` if none does.
     rows
         Names of the rows, for messages.
     missing
         What means missing.
-    annotations
-        Whether columns are annotations, which may mix numbers and words.
 
     Raises
     ------
     ValueError
-        If a column of numbers has words, or a name stands above several columns.
+        If a column of numbers has words, but for annotations, or if a name is above several columns.
     """
-    others = [i for i in range(len(table.header)) if i != key]
-    others, left_out = _without_row_numbers(table, others)
+    others, left_out = _without_row_numbers(table, [i for i in range(len(table.header)) if i != key])
+    if left_out:
+        table.notes.append(left_out)
     twice = table.header[others][table.header[others].duplicated()].unique()
     if len(twice):
         raise ValueError(
             f"{table.source}: {len(twice)} columns have the same name as another one: {shorten(twice)}. Rename or "
             "delete one of each."
         )
-    numeric = table.numeric.tolist()
-    numbers: set[int] = set(numeric)
-    values: dict[int, np.ndarray] = {}
-    text: dict[int, pd.Series] = {}
+    numeric = {position: i for i, position in enumerate(table.numeric.tolist())}
+    text: dict[str, np.ndarray] = {}
     mixed: dict[int, np.ndarray] = {}
-    for i in others:
-        if i not in table.text or i in numbers:
-            continue
+    for i in (i for i in others if i not in numeric):
         column = pd.Series(table.text[i].to_numpy(dtype=object))
-        found, words = to_numbers(column, missing, table.decimal)
-        truth = _is_truth(column, missing)
-        if not words.any() and not (annotations and truth):
-            values[i] = found
+        text[table.header[i]] = column.where(~missing.blank(column)).str.strip().to_numpy()
+        if _is_truth(column, missing):
             continue
-        text[i] = column.where(~missing.blank(column)).str.strip()
-        if not truth and np.isfinite(found).sum() >= max(1, words.sum()) and not _are_classes(column, words):
+        numbers, words = to_numbers(column, missing, table.decimal)
+        if np.isfinite(numbers).sum() >= max(1, words.sum()) and not _are_classes(column, words):
             mixed[i] = words
-            if not annotations:
+            if table.name != "obs":
                 _refuse_words(table, i, rows, column, words)
     _note_words(table, mixed)
-    if left_out:
-        table.notes.append(left_out)
-    kept = [i for i in others if i in values or i in numbers]
+    kept = [i for i in others if i in numeric]
     return Columns(
-        _assemble(missing.masked(table.numbers), numeric, missing, values, kept),
+        table.numbers if len(kept) == len(numeric) else table.numbers[:, [numeric[i] for i in kept]],
         table.header[kept],
-        pd.DataFrame(
-            {table.header[i]: column.to_numpy() for i, column in text.items()}, index=range(len(rows))
-        ),
+        pd.DataFrame(text, index=range(len(rows))),
     )
 
 
@@ -237,22 +261,6 @@ def _note_words(table: Table, mixed: dict[int, np.ndarray]) -> None:
         table.notes.append(
             f"numbers with words among them, kept as text: {columns}. If the words mean missing: missing={every[:20]}"
         )
-
-
-def _assemble(
-    numbers: Any, numeric: list[int], missing: Missing, values: dict[int, np.ndarray], kept: list[int]
-) -> Any:
-    """Columns of numbers in the order of the table."""
-    if not values and kept == numeric:
-        return numbers
-    where = {position: i for i, position in enumerate(numeric)}
-    order = [where[i] if i in where else len(numeric) + list(values).index(i) for i in kept]
-    if not values:
-        return numbers[:, order]
-    new = missing.masked(np.column_stack(list(values.values())))
-    if sparse.issparse(numbers):
-        return sparse.hstack([numbers, sparse.csr_matrix(new)], format="csr")[:, order]
-    return np.hstack([numbers, new])[:, order]
 
 
 def renamed(table: Table, frame: pd.DataFrame) -> pd.DataFrame:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SEPARATORS = ("\t", ",", ";", "|", " ")
 #: Number of values that are read at a time.
 VALUES = 8_000_000
+#: Missing values that are seen while numbers are parsed; others are found in columns of text.
+_SPELLINGS = sorted({how(word) for word in NO_VALUE for how in (str, str.upper, str.capitalize)} | {"NaN"})
 #: Lines by which the layout is found.
 LINES = 20
 
@@ -180,7 +182,7 @@ def _read(name: str, path: Path, layout: Layout) -> Table:
     """Read numbers in one pass, and as text in another what is not numbers throughout, or may be names."""
     n = len(layout.header)
     blocks, numeric = [], np.ones(n, dtype=bool)
-    for piece in _pieces(path, layout, na_values=sorted(NO_VALUE | {word.upper() for word in NO_VALUE})):
+    for piece in _pieces(path, layout, na_values=_SPELLINGS):
         here = np.array([dtype.kind in "iuf" for dtype in piece.dtypes])
         values = np.zeros(piece.shape)
         values[:, here] = piece.loc[:, here].to_numpy(dtype=float)

@@ -13,7 +13,7 @@ from scipy import sparse
 from scvi_cae._arguments import shorten
 from scvi_cae.datasets._assemble import categorical, join_modalities, units
 
-from ._columns import Missing, renamed, settle
+from ._columns import Missing, renamed, resolve, settle
 from ._names import checked, unify
 from ._orientation import is_annotation, locate, names_at, row_keys, words
 from ._sources import read
@@ -169,7 +169,7 @@ def read_tables(
     rules, means_missing = checked(join), Missing.of(missing)
     how = Preparation(target_sum, genes, round_counts, strip_versions, drop_spike_ins, drop_zero_genes)
 
-    tables = {name: read(name, source) for name, source in sources.items()}
+    tables = {name: resolve(read(name, source), means_missing) for name, source in sources.items()}
     places = locate(tables, rules, transposed, transcriptomes)
     for name, place in places.items():
         if not place.transposed and tables[name].adata is None:
@@ -208,7 +208,7 @@ def read_tables(
 
 def _annotations(table: Table, place: Place, cells: pd.Index, missing: Missing) -> pd.DataFrame:
     """Annotations of cells: numbers, whole ones as such, and text, categorical."""
-    columns = settle(table, place.column, cells, missing, annotations=True)
+    columns = settle(table, place.column, cells, missing)
     numbers = columns.numbers.toarray() if sparse.issparse(columns.numbers) else columns.numbers
     frame = pd.DataFrame(numbers, columns=columns.names)
     for name, column in frame.items():
@@ -246,7 +246,7 @@ def _oriented(table: Table, place: Place, missing: Missing) -> AnnData:
         else:
             rows = names_at(table, place)
         _check_distinct(rows, table)
-        columns = settle(table, None if key == -1 else key, rows, missing, annotations=False)
+        columns = settle(table, None if key == -1 else key, rows, missing)
         text = renamed(table, categorical(columns.text).set_axis(pd.Index(rows, dtype=object)))
         adata = anndata.AnnData(columns.numbers, obs=text, var=pd.DataFrame(index=columns.names))
         if place.transposed:
