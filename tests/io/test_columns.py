@@ -42,6 +42,28 @@ def test_a_few_words_among_numbers_are_refused_with_a_fix_that_works():
     assert np.isnan(ephys("1", "fail", "2", "3", "4", "5", **eval(f"dict({fix})"))["c1", "b"].X).all()
 
 
+def test_two_decimal_marks_are_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("cell;v;w\na;1,5;2.5\nb;2,5;3.5\n")
+    with pytest.raises(
+        ValueError, match="column 'v' has decimal commas .'1,5' and 1 more., where others have points"
+    ):
+        read_tables(ephys=tmp_path / "t.csv")
+
+
+def test_a_modality_without_numbers_is_refused():
+    with pytest.raises(ValueError, match="no column of 'ephys' has numbers"):
+        read_tables(ephys=pd.DataFrame({"a": list("xyz")}, index=list("abc")))
+
+
+def test_infinite_values_are_said():
+    assert (
+        "1 infinite values"
+        in read_tables(ephys=pd.DataFrame({"a": [1, np.inf]}, index=["x", "y"]), verbose=False).uns[
+            "read_tables"
+        ]
+    )
+
+
 def test_truth_values_are_numbers_and_text_goes_to_obs():
     np.testing.assert_array_equal(
         ephys("TRUE", "false", "", "True", "FALSE", "NA")[:, "b"].X.ravel(), [1, 0, np.nan, 1, 0, np.nan]

@@ -97,5 +97,8 @@ def test_ambiguity_is_refused():
 def test_without_names_a_table_is_refused():
     with pytest.raises(ValueError, match=r"no column of 'ephys' holds names of cells.*set_index\('cell'\)"):
         read_tables(ephys=pd.DataFrame({"a": [1.5, 1.5], "b": [2.5, 1.5]}), transposed=[])
+    arrays = {"rna": pd.DataFrame(np.ones((3, 2))), "ephys": pd.DataFrame(np.ones((3, 2)))}
+    with pytest.raises(ValueError, match="no column of 'rna' holds names of cells"):
+        read_tables(**arrays)
     with pytest.raises(ValueError, match=r"transposed=\['rnaa'\] must be a list"):
         read_tables(rna=counts(), transposed=["rnaa"])

@@ -84,7 +84,10 @@ def test_large_tables_are_read_in_pieces_and_kept_sparse(tmp_path, monkeypatch):
     [
         ("", "is empty"),
         ("one column\n1\n2\n", "has no columns that commas"),
-        (PLAIN * 1 + "c3,1,2\n" * 30 + "c4,1,2,3,4\n", "damaged, or no table .*saw 5"),
+        ("cell,a,b\n", "has a header and no rows"),
+        (PLAIN + "c3,5\n", r"has 3 columns in its header and 2 in line 4\. Give each row a value"),
+        (PLAIN + "c3,1,2\n" * 30 + "c4,1\n", "damaged, or no table .*fewer values than the header's 3"),
+        (PLAIN + "c3,1,2\n" * 30 + "c4,1,2,3,4\n", "damaged, or no table .*saw 5"),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path, text, message):

@@ -194,6 +194,12 @@ def settle(table: Table, key: int | None, rows: pd.Index, missing: Missing) -> C
         if _is_truth(column, missing):
             continue
         numbers, words = to_numbers(column, missing, table.decimal)
+        commas = column[words].str.fullmatch(r"\s*[-+]?\d+,\d+\s*")
+        if commas.any() and commas.all() and not np.isfinite(numbers).any() and table.name != "obs":
+            raise ValueError(
+                f"{table.source}: column {table.header[i]!r} has decimal commas ({shorten(column[words].tolist(), 1)}), where others "
+                "have points. Write all columns alike."
+            )
         if np.isfinite(numbers).sum() >= max(1, words.sum()) and not _are_classes(column, words):
             mixed[i] = words
             if table.name != "obs":

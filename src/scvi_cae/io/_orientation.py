@@ -202,6 +202,8 @@ def _candidates(table: Table, transposed: Collection[str] | None) -> list[Place]
     if table.name != "obs" and any(p.column in (-1, 0) and not _numbering(table, p, found[p]) for p in keys):
         keys = [p for p in keys if p.column in (-1, 0) or p.column not in table.numeric]
     header = [HEADER] if len(table.numeric) and table.name != "obs" else []
+    if _numbering(table, HEADER, table.header):
+        header = []
     if transposed is not None:
         keys, header = ([], header) if table.name in transposed else (keys, [])
     if not keys and not header:

@@ -47,6 +47,8 @@ class Layout:
         Names of the columns, one for each column of the rows.
     skip
         Number of lines above the first row.
+    n_above
+        Number of separators in these lines.
     trailing
         Whether each row ends with a separator.
     """
@@ -56,6 +58,7 @@ class Layout:
     decimal: str
     header: list[str]
     skip: int
+    n_above: int
     trailing: bool
 
 
@@ -104,8 +107,10 @@ def _bytes(path: Path) -> Any:
     return gzip.open(path, "rb") if packed else path.open("rb")
 
 
-def _open(path: Path, encoding: str) -> io.TextIOWrapper:
-    return io.TextIOWrapper(_bytes(path), encoding=encoding, newline="")
+def _open(path: Path, encoding: str, separator: str = ",") -> _Counting:
+    file = _Counting(_bytes(path), encoding=encoding, newline="")
+    file.separator = separator
+    return file
 
 
 def _layout(path: Path, encoding: str) -> Layout:
@@ -116,10 +121,7 @@ def _layout(path: Path, encoding: str) -> Layout:
         raise ValueError(f"{path} is empty. Check that it was downloaded or exported completely.")
     found = [guess for separator in SEPARATORS if (guess := _split(lines, separator)) is not None]
     if not found:
-        raise ValueError(
-            f"{path} has no columns that commas, tabs, semicolons, bars or blanks separate, with a header above. "
-            "Export the table as csv."
-        )
+        raise ValueError(f"{path} {_why(lines)}")
     # A header with as many fields as each row says more than one that is one short; more columns say more than fewer.
     header, rows, skip, separator, _ = max(found, key=lambda guess: (guess[4], len(guess[1][0])))
     trailing = len(rows[0]) > len(header) and all(row[-1] == "" for row in rows)
@@ -128,7 +130,9 @@ def _layout(path: Path, encoding: str) -> Layout:
     values = [field.strip() for row in rows for field in row]
     commas = separator != "," and any(re.fullmatch(r"[-+]?\d*,\d+([eE][-+]?\d+)?", v) for v in values)
     points = any(re.fullmatch(r"[-+]?\d*\.\d+([eE][-+]?\d+)?", v) for v in values)
-    return Layout(encoding, separator, "," if commas and not points else ".", header, skip, trailing)
+    decimal = "," if commas and not points else "."
+    n_above = sum(line.count(separator) for line in lines[:skip])
+    return Layout(encoding, separator, decimal, header, skip, n_above, trailing)
 
 
 def _split(lines: list[str], separator: str) -> tuple[list[str], list[list[str]], int, str, bool] | None:
@@ -154,11 +158,43 @@ def _split(lines: list[str], separator: str) -> tuple[list[str], list[list[str]]
     return header, rows[1:], ends[0], separator, len(first) == len(header)
 
 
+def _why(lines: list[str]) -> str:
+    """Why lines are no table, and what to do."""
+    rows = [line for line in lines if line.strip()]
+    separator = max(SEPARATORS[:-1], key=rows[0].count)
+    sizes = [len(row) for row in csv.reader(rows, delimiter=separator)]
+    if sizes[0] < 2:
+        return (
+            "has no columns that commas, tabs, semicolons, bars or blanks separate, with a header above. Export the table "
+            "as csv."
+        )
+    if len(sizes) == 1:
+        return "has a header and no rows. Check that it was downloaded or exported completely."
+    bad = next((i for i, size in enumerate(sizes) if size != sizes[0]), 1)
+    return (
+        f"has {sizes[0]} columns in its header and {sizes[bad]} in line {bad + 1}. Give each row a value for each column, NA "
+        "where it is missing, and delete what is above the header."
+    )
+
+
+class _Counting(io.TextIOWrapper):
+    """Text that counts what separates columns while it is read."""
+
+    separator = ","
+    n_separators = 0
+
+    def read(self, size: int | None = -1, /) -> str:
+        """The next characters."""
+        text = super().read(size)
+        self.n_separators += text.count(self.separator)
+        return text
+
+
 def _pieces(path: Path, layout: Layout, **options: Any) -> Iterator[pd.DataFrame]:
     """The rows, some at a time."""
     n = len(layout.header) + layout.trailing
     with (
-        _open(path, layout.encoding) as file,
+        _open(path, layout.encoding, layout.separator) as file,
         pd.read_csv(
             file,
             sep=r"\s+" if layout.separator == " " else layout.separator,
@@ -172,10 +208,15 @@ def _pieces(path: Path, layout: Layout, **options: Any) -> Iterator[pd.DataFrame
             **options,
         ) as pieces,
     ):
+        n_rows = 0
         for piece in pieces:
             if not isinstance(piece.index, pd.RangeIndex):
                 raise pd.errors.ParserError(f"rows have more values than the header's {len(layout.header)}")
+            n_rows += len(piece)
             yield piece.iloc[:, :-1] if layout.trailing else piece
+        # pandas fills short rows with missing values. Quoted separators can only add to those between columns.
+        if layout.separator != " " and file.n_separators < layout.n_above + n_rows * (n - 1):
+            raise pd.errors.ParserError(f"rows have fewer values than the header's {len(layout.header)}")
 
 
 def _read(name: str, path: Path, layout: Layout) -> Table:
@@ -208,6 +249,6 @@ def _read(name: str, path: Path, layout: Layout) -> Table:
         words = {";": "semicolons", "|": "bars", " ": "blanks"}[layout.separator]
         notes.append(f"columns are separated by {words}")
     if layout.decimal == ",":
-        notes.append("decimal commas")
+        notes.append("commas are decimal marks: 1,234 is 1.234")
     header = pd.Index(layout.header, dtype=object)
     return Table(name, str(path), header, numbers, positions, text, decimal=layout.decimal, notes=notes)

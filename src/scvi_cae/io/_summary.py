@@ -16,7 +16,7 @@ from scvi_cae._arguments import shorten
 from scvi_cae.data._names import near_misses
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from anndata import AnnData
     from mudata import MuData
@@ -29,7 +29,11 @@ _FEW = 0.1
 
 
 def summary(
-    mdata: MuData, tables: Mapping[str, Table], places: Mapping[str, str], names: Mapping[str, pd.Index]
+    mdata: MuData,
+    tables: Mapping[str, Table],
+    places: Mapping[str, str],
+    names: Mapping[str, pd.Index],
+    transcriptomes: Collection[str],
 ) -> str:
     """A short text on what was read.
 
@@ -43,6 +47,8 @@ def summary(
         Where names of cells were found, in words.
     names
         Names of the cells of each table.
+    transcriptomes
+        Tables of genes.
     """
     width = max(len(name) for name in tables) + 2
     lines = [
@@ -54,7 +60,7 @@ def summary(
         if adata is None:
             size = f"{mdata.obs.shape[1]:,} annotations"
         else:
-            size = f"{adata.n_vars:,} {'genes' if sparse.issparse(adata.X) else 'features'}"
+            size = f"{adata.n_vars:,} {'genes' if name in transcriptomes else 'features'}"
         known = len(names[name].intersection(mdata.obs_names))
         facts = [
             f"{PurePath(table.source).name}: {len(names[name]):,} cells x {size}; cells' names in {places[name]}"
@@ -102,6 +108,8 @@ def _features(adata: AnnData) -> list[str]:
         for axis, names, what in ((1, adata.obs_names, "cells"), (0, adata.var_names, "features")):
             if (empty := missing.all(axis=axis)).any():
                 facts.append(f"{int(empty.sum()):,} {what} without a value: {shorten(names[empty], 3)}")
+    if n := int(np.isinf(_dense(values)).sum()):
+        facts.append(f"{n:,} infinite values, which a model refuses")
     text = [name for name in adata.obs if isinstance(adata.obs[name].dtype, pd.CategoricalDtype)]
     if text:
         facts.append(f"text, moved to .obs: {shorten(text)}")

@@ -194,7 +194,7 @@ def read_tables(
                 modalities[name] = _features(adata)
     mdata = join_modalities(modalities, annotations)
     where = {name: words(table, places[name]) for name, table in tables.items()}
-    mdata.uns["read_tables"] = text = summary(mdata, tables, where, names)
+    mdata.uns["read_tables"] = text = summary(mdata, tables, where, names, transcriptomes)
     if verbose:
         print(text)
     alone = annotations.index.difference(mdata.obs_names, sort=False)
@@ -252,6 +252,11 @@ def _oriented(table: Table, place: Place, missing: Missing) -> AnnData:
         if place.transposed:
             adata = _described(adata).T.copy()
     _check_distinct(adata.var_names, table)
+    if not adata.n_vars:
+        raise ValueError(
+            f"{table.source}: no column of {table.name!r} has numbers beside the names of cells. Give annotations of cells "
+            "as obs=."
+        )
     return adata
 
 
