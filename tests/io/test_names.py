@@ -44,8 +44,15 @@ def test_near_misses_are_joined_on_request_only(names, rule):
 def test_a_function_joins_names_that_look_different():
     ephys = frame([f"sub-7_ses-{i}_icephys.nwb" for i in range(100, 108)])
     obs = pd.DataFrame({"project": ["p"] * 8, "session": range(100, 108)})
-    with pytest.raises(ValueError, match=r"'sub-7_ses-100_icephys.nwb'.*column 'session': '100'"):
+    with pytest.raises(ValueError, match=r"'sub-7_ses-100_icephys.nwb'.*column 'session': '100'") as error:
         read_tables(ephys=ephys, obs=obs)
+    # The fix that the message proposes works.
+    proposed = str(error.value).split("join='")[1].split("'")[0]
+    for join in (proposed, r"ses-(\d+)"):
+        assert read_tables(ephys=ephys, obs=obs, join=join, verbose=False).n_obs == 8
+    for join in ("(", "(a)(b)"):
+        with pytest.raises(ValueError, match="parenthes|regular expression"):
+            read_tables(ephys=ephys, obs=obs, join=join)
     mdata = read_tables(
         ephys=ephys, obs=obs, join=lambda name: name.split("ses-")[-1].split("_")[0], verbose=False
     )

@@ -146,8 +146,10 @@ def test_gouwens2020_joins_by_a_function(folder):
     ephys, obs = (
         folder / "gouwens2020" / x for x in ("efeature.csv", "20200711_patchseq_metadata_mouse.csv")
     )
-    with pytest.raises(ValueError, match=r"ses-\d+_icephys.nwb'.*column 'ephys_session_id'"):
+    with pytest.raises(ValueError, match=r"ses-\d+_icephys.nwb'.*column 'ephys_session_id'") as error:
         read_tables(ephys=ephys, obs=obs)
+    proposed = str(error.value).split("join='")[1].split("'")[0]
+    assert read_tables(ephys=ephys, obs=obs, join=proposed, verbose=False).n_obs == 4435
     mdata = read_tables(
         ephys=ephys, obs=obs, join=lambda name: name.split("_ses-")[-1].split("_")[0], verbose=False
     )

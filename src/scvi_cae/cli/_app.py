@@ -66,7 +66,8 @@ Tables = Annotated[
 Join = Annotated[
     list[str] | None,
     typer.Option(
-        help="With --table, join cells whose names differ in this: case, blanks, decimals, all or suffix."
+        help="With --table, join cells whose names differ in this: case, blanks, decimals, all or suffix; or keep the "
+        "part of names that a regular expression has in parentheses."
     ),
 ]
 Missing = Annotated[
@@ -146,7 +147,8 @@ def _table_options(
 ) -> dict[str, Any]:
     """Arguments of :func:`~scvi_cae.io.read_tables`."""
     turned = [] if transposed == ["none"] else transposed or None
-    return {"join": join or None, "missing": missing or [], "transposed": turned, **flags}
+    rule = join[0] if join and len(join) == 1 else join or None
+    return {"join": rule, "missing": missing or [], "transposed": turned, **flags}
 
 
 def _train(model: Any, **kwargs: Any) -> None:

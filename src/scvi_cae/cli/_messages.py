@@ -37,7 +37,7 @@ OPTIONS = {
     "transposed": "--transposed",
 }
 #: Options that take one of several values each.
-REPEATED = ("missing", "transposed")
+REPEATED = ("join", "missing", "transposed")
 #: Other advice of the library, and the same for commands.
 PHRASES: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"Data with others are brought to them by CoupledAE\.prepare_query_mudata\(mdata, model\), with rename= for other "
@@ -53,7 +53,7 @@ PHRASES: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"Repeat the call": "Repeat the command",
     r"CoupledAE\.save\(\)": "'scvi-cae fit'",
     r"overwrite=True": "--overwrite",
-    r"Give a function that makes the names of one table those of another, such as join=.*?, which all names pass; or, ": "Make "
+    r"Otherwise, give a function that makes the names of one table those of another, such as join=.*?, which all names pass; or, ": "Otherwise, make "
     "them the same in the files; or, ",
     r"transposed=\[\] for none of them": "--transposed none",
     r"transposed=\[\]": "--transposed none",
@@ -87,6 +87,8 @@ def in_options(message: str, keep_blanks: bool = False) -> str:
         if name in REPEATED and value.startswith("["):  # ['fail', 'x y'] is --missing fail --missing 'x y'
             words = re.findall(r"""'([^']*)'|"([^"]*)\"""", value)
             return " ".join(f"{OPTIONS[name]} {shlex.quote(a or b)}" for a, b in words)
+        if name in REPEATED and value.startswith("'"):
+            return f"{OPTIONS[name]} {shlex.quote(value[1:-1])}"
         if value.startswith("{"):  # {'rna': 'counts'} is rna=counts
             value = value[1:-1].replace(": ", "=").replace("...", "NAME")
         elif value.startswith("["):  # ['rna', 'ephys'] is rna,ephys

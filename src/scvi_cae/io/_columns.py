@@ -63,7 +63,7 @@ class Missing:
         return text.str.strip().str.casefold().isin(self.words)
 
     def masked(self, numbers: Any) -> Any:
-        """A copy of numbers with NaN in place of those that mean missing, and how many they are.
+        """A copy of numbers with NaN in place of those that mean missing.
 
         Parameters
         ----------
@@ -128,10 +128,9 @@ def resolve(table: Table, missing: Missing) -> Table:
     if found:
         new: Any = np.column_stack(list(found.values()))
         order = np.argsort([*table.numeric, *found])
-        sides = sparse.issparse(numbers)
         numbers = (
             sparse.hstack([numbers, sparse.csr_matrix(new)], format="csr")
-            if sides
+            if sparse.issparse(numbers)
             else np.hstack([numbers, new])
         )[:, order]
     positions = np.array(sorted([*table.numeric, *found]), dtype=int)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ Join = Sequence[str] | Callable[[str], str]
 
 
 def checked(join: str | Join | None) -> Join:
-    """The argument ``join`` as a list of rules, or a function.
+    """The argument ``join`` as a list of rules, or a function, which a regular expression stands for.
 
     Parameters
     ----------
@@ -28,15 +29,56 @@ def checked(join: str | Join | None) -> Join:
     Raises
     ------
     ValueError
-        If there is no such rule.
+        If there is no such rule, or the regular expression is none.
     """
     if callable(join):
         return join
+    if isinstance(join, str) and "(" in join:
+        return _part(join)
     rules = [] if join is None else [join] if isinstance(join, str) else list(join)
     known = [*RULES, "suffix"]
     if unknown := [rule for rule in rules if rule not in known]:
-        raise ValueError(f"join={unknown[0]!r} must be one of {', '.join(map(repr, known))}, or a function.")
+        raise ValueError(
+            f"join={unknown[0]!r} must be one of {', '.join(map(repr, known))}, a regular expression with "
+            "parentheses around the part of a name that is to be kept, or a function."
+        )
     return rules
+
+
+def _part(expression: str) -> Callable[[str], str]:
+    """The function that keeps the part of a name that a regular expression finds, and other names as they are."""
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:
+        raise ValueError(f"join={expression!r} is no regular expression: {error}.") from error
+    if pattern.groups != 1:
+        raise ValueError(
+            f"join={expression!r} must have one pair of parentheses, around the part of a name that is to be kept."
+        )
+    return lambda name: found[1] if (found := pattern.search(name)) else name
+
+
+def shared_part(names: pd.Index, others: pd.Index) -> tuple[str, int]:
+    """A regular expression for the part of names that are names elsewhere, and for how many it is.
+
+    Parameters
+    ----------
+    names
+        Names, such as ``"sub-7_ses-12_x.nwb"``.
+    others
+        Names elsewhere, such as ``"12"``.
+    """
+    known = set(others)
+    parts = [re.findall("[0-9A-Za-z]+", name) for name in names]
+    best = ("", 0)
+    for i in range(max(map(len, parts), default=0)):
+        expression = (
+            f"^(?:[^0-9A-Za-z]*[0-9A-Za-z]+){{{i}}}[^0-9A-Za-z]+([0-9A-Za-z]+)" if i else "^([0-9A-Za-z]+)"
+        )
+        change = _part(expression)
+        n = len({change(name) for name in names} & {change(name) for name in known})
+        best = max(best, (expression, n), key=lambda guess: guess[1])
+    return best
 
 
 def apply(join: Join, names: pd.Index, table: str, strict: bool = True) -> pd.Index | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from scvi_cae._arguments import shorten
 from scvi_cae.data._names import fold, near_misses
 
-from ._names import apply
+from ._names import apply, shared_part
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -324,8 +324,23 @@ def _no_match(
         for miss in misses
         if lost in (miss.first, miss.second)
     )
+    found = {
+        (name, here, other, there): shared_part(names_at(tables[name], here), names_at(tables[other], there))
+        for name, other in permutations(tables, 2)
+        if lost in (name, other)
+        for here, there in product(*([chosen[t]] if t in chosen else places[t][:6] for t in (name, other)))
+        if not (here.transposed or there.transposed)
+    }
+    (name, here, other, _), (expression, n) = max(
+        found.items(), key=lambda item: item[1][1], default=(("", HEADER, "", HEADER), ("", 0))
+    )
+    if n and not hint:
+        hint = (
+            f" {n:,} parts of names of {name!r} ({words(tables[name], here)}) are names of {other!r}: join='{expression}' "
+            "keeps these."
+        )
     return (
-        f"No name of a cell in {lost!r} is in another table. {'. '.join(lines)}.{hint} Give a function that makes "
+        f"No name of a cell in {lost!r} is in another table. {'. '.join(lines)}.{hint} Otherwise, give a function that makes "
         f"the names of one table those of another, such as join=lambda name: name.split('_')[0], which all names pass; or, "
         "if no cell is in both, say which tables have cells in columns: transposed=[] for none of them."
     )

@@ -76,7 +76,9 @@ def read_tables(
     join
         How names are compared that differ between tables in the way they are written: ``"case"``, ``"blanks"``,
         ``"decimals"`` (``17.0`` for 17), ``"all"`` of these, ``"suffix"`` (an end that all names of a table share), or
-        several of them; or a function from a name to a name, which names of all tables pass. By default (``None``) names
+        several of them; a regular expression with parentheses around the part of a name that is to be kept
+        (``"ses-([0-9]+)"``; names that it does not match stay); or a function from a name to a name, which names of all
+        tables pass. By default (``None``) names
         must be equal, and the summary says which rule would join how many cells.
     missing
         Words and numbers that mean that a value is missing, such as ``["fail", -999]``. Empty entries, NA, N/A, NaN,
