@@ -15,7 +15,8 @@ from scvi_cae.datasets._assemble import categorical, join_modalities, units
 
 from ._columns import Missing, renamed, resolve, settle
 from ._names import checked, unify
-from ._orientation import is_annotation, locate, names_at, row_keys, words
+from ._orientation import locate
+from ._places import is_annotation, names_at, row_keys, words
 from ._sources import read
 from ._summary import summary
 from ._table import without_repeats
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from ._orientation import Place
+    from ._places import Place
     from ._table import Table
 
     Source: TypeAlias = str | Path | pd.DataFrame | AnnData
