@@ -69,16 +69,18 @@ def shared_part(names: pd.Index, others: pd.Index) -> tuple[str, int]:
         Names elsewhere, such as ``"12"``.
     """
     known = set(others)
-    parts = [re.findall("[0-9A-Za-z]+", name) for name in names]
-    best = ("", 0)
-    for i in range(max(map(len, parts), default=0)):
-        expression = (
-            f"^(?:[^0-9A-Za-z]*[0-9A-Za-z]+){{{i}}}[^0-9A-Za-z]+([0-9A-Za-z]+)" if i else "^([0-9A-Za-z]+)"
-        )
+
+    def n_shared(expression: str, names: pd.Index) -> int:
         change = _part(expression)
-        n = len({change(name) for name in names} & {change(name) for name in known})
-        best = max(best, (expression, n), key=lambda guess: guess[1])
-    return best
+        return sum(change(part) == part for part in known & {change(name) for name in names})
+
+    some = names[:500]
+    n_parts = max((len(re.findall("[0-9A-Za-z]+", name)) for name in some), default=0)
+    expressions = ["^([0-9A-Za-z]+)"] + [
+        f"^(?:[^0-9A-Za-z]*[0-9A-Za-z]+){{{i}}}[^0-9A-Za-z]+([0-9A-Za-z]+)" for i in range(1, n_parts)
+    ]
+    best = max(expressions, key=lambda expression: n_shared(expression, some))
+    return best, n_shared(best, names)
 
 
 def apply(join: Join, names: pd.Index, table: str, strict: bool = True) -> pd.Index | None:
