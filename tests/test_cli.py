@@ -640,3 +640,76 @@ def test_arrow_strings_are_embedded(data, fitted, tmp_path, monkeypatch):
         patch.setattr(mudata, "read_h5mu", as_arrow)
         run("embed", fitted, data, tmp_path / "out.h5mu")
     assert list(read(tmp_path / "out.h5mu").obs_names) == list(read(data).obs_names)
+
+
+def write_tables(folder, fraction=1.0):
+    """Counts, genes x cells, and features with a word among their numbers; annotations with another key."""
+    rng = np.random.default_rng(0)
+    cells = [f"cell_{i}" for i in range(60)]
+    level = rng.gamma(2, size=(1, 60))
+    counts = pd.DataFrame(rng.poisson(5 * level, (20, 60)), index=[f"g{i}" for i in range(20)], columns=cells)
+    ephys = pd.DataFrame(rng.normal(size=(60, 4)), index=cells, columns=list("abcd")) + level.T
+    ephys = ephys.astype(str)
+    ephys.iloc[3, 1] = "fail"
+    counts.to_csv(folder / "rna.csv.gz")
+    ephys.to_csv(folder / "ephys.tsv", sep=";")
+    pd.DataFrame({"Number": range(60), "Cell": cells, "mouse": ["a", "b"] * 30}).to_csv(
+        folder / "obs.csv", index=False
+    )
+    return [
+        x
+        for name in ("rna.csv.gz", "ephys.tsv", "obs.csv")
+        for x in ("--table", f"{name.partition('.')[0]}={folder / name}")
+    ]
+
+
+def test_tables_are_fitted_and_read_for_the_other_commands(tmp_path):
+    tables = write_tables(tmp_path)
+    message = error_of("fit", *tables, tmp_path / "model")
+    assert "column 'b' has numbers, and 1 other entries: 'fail', the first in row 'cell_3'" in message
+    assert "missing: --missing fail. Otherwise correct them." in message
+    result = run("fit", *tables, "--missing", "fail", tmp_path / "model", "--n-latent", 2, "--max-epochs", 2)
+    assert "rna    rna.csv.gz: 60 cells x 20 genes; cells' names in the header row" in result.stderr
+    assert "Pairs: 60 of rna and ephys" in result.stderr
+    result = run("read", *tables, "--missing", "fail", tmp_path / "in.h5mu")
+    assert result.stdout == ""
+    run(
+        "predict",
+        tmp_path / "model",
+        tmp_path / "in.h5mu",
+        tmp_path / "out.csv",
+        "--source",
+        "rna",
+        "--target",
+        "ephys",
+    )
+    assert pd.read_csv(tmp_path / "out.csv", index_col=0).shape == (60, 4)
+    assert mudata.read_h5mu(tmp_path / "in.h5mu").obs["mouse"].nunique() == 2
+    assert "already exists" in error_of("read", *tables, "--missing", "fail", tmp_path / "in.h5mu")
+
+
+def test_advice_on_tables_is_in_options(tmp_path):
+    tables = write_tables(tmp_path)
+    out = tmp_path / "out.h5mu"
+    assert "Give at least one --table" in run("read", out, code=2).stderr
+    for arguments, message in (
+        ((*tables, "a", "b"), "With --table, give one path: the folder for the model; there are 2"),
+        (("model",), "Give a MuData file and a folder; there are 1"),
+        ((out, "model", "--join", "case"), "Options for tables need --table"),
+    ):
+        assert message in " ".join(run("fit", *arguments, code=2).stderr.replace("│", " ").split())
+    assert "--table ephys: there is no file none.csv" in error_of("read", "--table", "ephys=none.csv", out)
+    assert "Give a modality, too" in error_of("read", *tables[4:], out)
+    assert "--join upper must be one of 'blanks'" in error_of("read", *tables, "--join", "upper", out)
+    ephys = (tmp_path / "ephys.tsv").read_text().replace("fail", "").replace("cell_", "CELL_")
+    (tmp_path / "ephys.tsv").write_text(ephys)
+    result = run("read", *tables, out)
+    assert "but for case in their names" in " ".join(result.stderr.split())
+    assert "To join them: --join case" in " ".join(result.stderr.split())
+    run("read", *tables, "--join", "case", out, "--overwrite")
+    assert mudata.read_h5mu(out).n_obs == 60
+    (tmp_path / "ephys.tsv").write_text(ephys.replace("CELL_", "other"))
+    message = error_of("read", *tables[:4], out, "--overwrite")
+    assert message.endswith("say which tables have cells in columns: --transposed none.")
+    run("read", *tables[:4], out, "--overwrite", "--transposed", "rna")
+    assert mudata.read_h5mu(out).n_obs == 120

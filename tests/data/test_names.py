@@ -24,10 +24,11 @@ NAMES = pd.Index([f"Cell_{i}" for i in range(60150, 60160)])
 )
 def test_the_rule_that_joins_names_is_found_and_its_code_works(changed, rule):
     (found,) = near_misses({"rna": NAMES, "ephys": changed})
-    assert found.rule == rule
+    assert found.rule.words == rule
     assert len(found.pairs) == len(NAMES)
     joined = {
-        name: eval(f"names{found.code}", {"names": names}) for name, names in (("a", NAMES), ("b", changed))
+        name: eval(f"names{found.rule.code}", {"names": names})
+        for name, names in (("a", NAMES), ("b", changed))
     }
     assert set(joined["a"]) == set(joined["b"])
 

@@ -14,6 +14,8 @@ from scvi_cae._files import remove_unfinished, write_file, write_folder
 
 from ._files import MUDATA, SEPARATORS, check_input, check_output, ending, read_mudata
 from ._messages import note, reporting
+from ._tables import read as read_table_files
+from ._tables import table_files
 
 app = typer.Typer(
     help="Coupled autoencoders for Patch-seq and other partially paired multimodal single-cell data.",
@@ -67,6 +69,42 @@ MaxEpochs = Annotated[
     int | None,
     typer.Option(min=1, help="Number of epochs. Default: enough for 500 training steps, from 10 to 100."),
 ]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table",
+        metavar="MODALITY=FILE",
+        help="Table of a modality, such as rna=counts.csv.gz, or obs=FILE for annotations of cells: csv, tsv, h5ad, "
+        "10x folder; cells in rows or columns. Can be repeated.",
+    ),
+]
+Join = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="With --table, join cells whose names differ in this: case, blanks, decimals, all or suffix; or keep the "
+        "part of names that a regular expression has in parentheses."
+    ),
+]
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(help="With --table, a word or number that means missing, such as -999; can be repeated."),
+]
+Transposed = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="With --table, a modality whose table has cells in columns, or none; can be repeated. Default: found."
+    ),
+]
+RoundCounts = Annotated[bool, typer.Option("--round-counts", help="With --table, round expected counts.")]
+StripVersions = Annotated[
+    bool, typer.Option("--strip-versions", help="With --table, remove versions of Ensembl identifiers.")
+]
+DropSpikeIns = Annotated[
+    bool, typer.Option("--drop-spike-ins", help="With --table, leave out ERCC spike-ins.")
+]
+DropZeroGenes = Annotated[
+    bool, typer.Option("--drop-zero-genes", help="With --table, leave out genes without a count.")
+]
 
 
 class DemoName(StrEnum):
@@ -114,6 +152,20 @@ def _pairs(texts: list[str] | None, example: str) -> dict[str, str]:
     return pairs
 
 
+def _table_files(texts: list[str] | None) -> dict[str, Path]:
+    """Existing files of tables by modality."""
+    return table_files(_pairs(texts, "rna=counts.csv"))
+
+
+def _table_options(
+    join: list[str] | None, missing: list[str] | None, transposed: list[str] | None, **flags: bool
+) -> dict[str, Any]:
+    """Arguments of :func:`~scvi_cae.io.read_tables`."""
+    turned = [] if transposed == ["none"] else transposed or None
+    rule = join[0] if join and len(join) == 1 else join or None
+    return {"join": rule, "missing": missing or [], "transposed": turned, **flags}
+
+
 def _train(model: Any, **kwargs: Any) -> None:
     """Train with a progress bar on stderr; raise on Ctrl-C, so that no partly trained model is written."""
     from ._progress import TrainingProgress
@@ -145,9 +197,67 @@ def _load(folder: Path) -> Any:
 
 @app.command()
 @reporting()
+def read(
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT.h5mu", help="File to write, .h5mu or .zarr.", show_default=False)
+    ],
+    table: Tables = None,
+    join: Join = None,
+    missing: Missing = None,
+    transposed: Transposed = None,
+    round_counts: RoundCounts = False,
+    strip_versions: StripVersions = False,
+    drop_spike_ins: DropSpikeIns = False,
+    drop_zero_genes: DropZeroGenes = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Read tables of a laboratory into a MuData file, for the other commands.
+
+    Prints what was found: cells, pairs, missing values, and what is worth a look.
+    """
+    files = _table_files(table)
+    if not files:
+        raise typer.BadParameter("Give at least one --table, such as --table rna=counts.csv.")
+    check_output(out, overwrite, MUDATA)
+    mdata = read_table_files(
+        files,
+        **_table_options(
+            join,
+            missing,
+            transposed,
+            round_counts=round_counts,
+            strip_versions=strip_versions,
+            drop_spike_ins=drop_spike_ins,
+            drop_zero_genes=drop_zero_genes,
+        ),
+    )
+
+    from scvi_cae._mudata import write_mudata
+
+    write_file(out, lambda path: write_mudata(mdata, path))
+    remove_unfinished(out)
+    note(f"Wrote {out}.")
+
+
+@app.command()
+@reporting()
 def fit(
-    data: Input,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the model.", show_default=False)],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[IN.h5mu] OUT",
+            help="MuData file, or folder of zarr, unless --table gives the data; and folder for the model.",
+            show_default=False,
+        ),
+    ],
+    table: Tables = None,
+    join: Join = None,
+    missing: Missing = None,
+    transposed: Transposed = None,
+    round_counts: RoundCounts = False,
+    strip_versions: StripVersions = False,
+    drop_spike_ins: DropSpikeIns = False,
+    drop_zero_genes: DropZeroGenes = False,
     modalities: Annotated[
         str | None, typer.Option(help="Modalities to couple, such as rna,ephys. Default: all.")
     ] = None,
@@ -196,13 +306,35 @@ def fit(
     ] = 1,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a model on a MuData file and save it to a folder."""
-    names, layers = _names(modalities), _pairs(layer, "rna=logcounts")
+    """Train a model on a MuData file, or on tables, and save it to a folder."""
+    names, layers, files = _names(modalities), _pairs(layer, "rna=logcounts"), _table_files(table)
+    if len(paths) != (1 if files else 2):
+        given = (
+            "With --table, give one path: the folder for the model"
+            if files
+            else "Give a MuData file and a folder"
+        )
+        raise typer.BadParameter(f"{given}; there are {len(paths)} paths.", param_hint="'[IN.h5mu] OUT'")
+    *data, out = paths
     check_output(out, overwrite, folder_of=MODEL_FILES)
     if checkpoint is not None:
         check_output(checkpoint, overwrite=True)
-    check_input(data)
-    mdata = read_mudata(data)
+    options = _table_options(
+        join,
+        missing,
+        transposed,
+        round_counts=round_counts,
+        strip_versions=strip_versions,
+        drop_spike_ins=drop_spike_ins,
+        drop_zero_genes=drop_zero_genes,
+    )
+    if files:
+        mdata = read_table_files(files, **options)
+    elif any(value not in (None, [], False) for value in options.values()):
+        raise typer.BadParameter("Options for tables need --table.")
+    else:
+        check_input(data[0])
+        mdata = read_mudata(data[0])
 
     import scvi
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import sys
 import warnings
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -31,9 +32,14 @@ OPTIONS = {
     "source": "--source",
     "rename": "--rename",
     "min_features": "--min-features",
+    "join": "--join",
+    "missing": "--missing",
+    "transposed": "--transposed",
 }
+#: Options that take one of several values each.
+REPEATED = ("join", "missing", "transposed")
 #: Other advice of the library, and the same for commands.
-PHRASES = {
+PHRASES: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"(?:query = CoupledAE\.prepare_query_mudata\(mdata, model\); )?query = model\.normalize_query\(query\)": "--normalize",
     r"query = model\.normalize_query\(query, match_medians=True\)": "--match-medians",
     r"call model\.normalize_query\(query, match_medians=True\)": "pass --match-medians",
@@ -50,6 +56,15 @@ PHRASES = {
     r"Repeat the call": "Repeat the command",
     r"CoupledAE\.save\(\)": "'scvi-cae fit'",
     r"overwrite=True": "--overwrite",
+    r"Otherwise, give a function that makes the names of one table those of another, such as join=.*?, which all names pass; or, ": "Otherwise, make "
+    "them the same in the files; or, ",
+    r"transposed=\[\] for none of them": "--transposed none",
+    r"transposed=\[\]": "--transposed none",
+    r", or the index of a data frame: frame\.set_index\('cell'\)": "",
+    r"; or read it first: .*?index_col=0\)": "",
+    r"(round_counts|strip_versions|drop_spike_ins|drop_zero_genes)=True": lambda found: (
+        "--" + found[1].replace("_", "-")
+    ),
     r"setup_mudata\(mdata, (.*?\})\)": r"\1",
     r"(?:CoupledAE|train)\((\w+)\)": r"\1",
 }
@@ -59,17 +74,24 @@ ARGUMENT = re.compile(
 NAMED = re.compile(rf"\b({'|'.join(OPTIONS)})(?:\[('[^']*')\])?(?=: no row| names| must (?:say|have|be))")
 
 
-def in_options(message: str) -> str:
+def in_options(message: str, keep_blanks: bool = False) -> str:
     """A message of the library in one line, with options in place of arguments in Python.
 
     Parameters
     ----------
     message
         The message.
+    keep_blanks
+        Whether runs of blanks are kept.
     """
 
     def option(found: re.Match[str]) -> str:
         name, modality, value = (*found.groups(), "")[:3]
+        if name in REPEATED and value.startswith("["):  # ['fail', 'x y'] is --missing fail --missing 'x y'
+            words = re.findall(r"""'([^']*)'|"([^"]*)\"""", value)
+            return " ".join(f"{OPTIONS[name]} {shlex.quote(a or b)}" for a, b in words)
+        if name in REPEATED and value.startswith("'"):
+            return f"{OPTIONS[name]} {shlex.quote(value[1:-1])}"
         if value.startswith("{"):  # {'rna': 'counts'} is rna=counts
             value = value[1:-1].replace(": ", "=").replace("...", "NAME")
         elif value.startswith("["):  # ['rna', 'ephys'] is rna,ephys
@@ -84,7 +106,7 @@ def in_options(message: str) -> str:
     # Words with an underscore are no English.
     for name in filter(lambda name: "_" in name, OPTIONS):
         message = re.sub(rf"\b{name}\b", OPTIONS[name], message)
-    return " ".join(message.split())
+    return message if keep_blanks else " ".join(message.split())
 
 
 def note(message: str) -> None:

@@ -8,12 +8,33 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from anndata import AnnData
 
 #: The end of a name that a program appends: "-1" of 10x Genomics, "_rna".
 _SUFFIX = r"[-_.:][^-_.:]*$"
+
+
+class Rule(NamedTuple):
+    """A way to write names alike.
+
+    Parameters
+    ----------
+    name
+        Its name, which ``join`` of :func:`~scvi_cae.io.read_tables` takes.
+    words
+        What names differ in, in words.
+    code
+        Python code that changes names by the rule, to follow ``obs_names``.
+    change
+        The same as a function.
+    """
+
+    name: str
+    words: str
+    code: str
+    change: Callable[[pd.Index], pd.Index]
 
 
 class NearMiss(NamedTuple):
@@ -24,45 +45,64 @@ class NearMiss(NamedTuple):
     first, second
         Keys of the modalities.
     rule
-        What the names differ in, in words.
-    code
-        Python code that changes names by the rule, to follow ``obs_names``.
+        The rule.
     pairs
         Names in the first modality and in the second.
     """
 
     first: str
     second: str
-    rule: str
-    code: str
+    rule: Rule
     pairs: list[tuple[str, str]]
 
-    def __str__(self) -> str:
-        """A sentence."""
+    @property
+    def reason(self) -> str:
+        """Which cells would be pairs but for what."""
         shown = ", ".join(f"{a!r} and {b!r}" for a, b in self.pairs[:3])
+        return (
+            f"{len(self.pairs)} cells of {self.first!r} and {self.second!r} would be pairs but for {self.rule.words} in "
+            f"their names: {shown}."
+        )
+
+    def __str__(self) -> str:
+        """A sentence, and code that joins them in a MuData."""
         both = "; ".join(
-            f"mdata[{name!r}].obs_names = mdata[{name!r}].obs_names{self.code}"
+            f"mdata[{name!r}].obs_names = mdata[{name!r}].obs_names{self.rule.code}"
             for name in (self.first, self.second)
         )
-        return (
-            f"{len(self.pairs)} cells of {self.first!r} and {self.second!r} would be pairs but for {self.rule} in their "
-            f"names: {shown}. If they are the same cells, join them: {both}; "
-            "mdata = mudata.MuData(dict(mdata.mod))."
-        )
+        return f"{self.reason} If they are the same cells, join them: {both}; mdata = mudata.MuData(dict(mdata.mod))."
 
 
-def _fold(names: pd.Index) -> pd.Index:
+def fold(names: pd.Index) -> pd.Index:
+    """Names without blanks around them, upper case and decimals.
+
+    Parameters
+    ----------
+    names
+        The names.
+    """
     return names.str.strip().str.replace(r"\.0+$", "", regex=True).str.casefold()
 
 
-_RULES: dict[str, tuple[str, Callable[[pd.Index], pd.Index]]] = {
-    "blanks": (".str.strip()", lambda names: names.str.strip()),
-    "case": (".str.lower()", lambda names: names.str.lower()),
-    "decimals": (
-        r".str.replace(r'\.0+$', '', regex=True)",
-        lambda names: names.str.replace(r"\.0+$", "", regex=True),
-    ),
-    "blanks, case and decimals": (r".str.strip().str.replace(r'\.0+$', '', regex=True).str.lower()", _fold),
+#: The simplest first.
+RULES = {
+    rule.name: rule
+    for rule in (
+        Rule("blanks", "blanks", ".str.strip()", lambda names: names.str.strip()),
+        Rule("case", "case", ".str.lower()", lambda names: names.str.lower()),
+        Rule(
+            "decimals",
+            "decimals",
+            r".str.replace(r'\.0+$', '', regex=True)",
+            lambda names: names.str.replace(r"\.0+$", "", regex=True),
+        ),
+        Rule(
+            "all",
+            "blanks, case and decimals",
+            r".str.strip().str.replace(r'\.0+$', '', regex=True).str.lower()",
+            fold,
+        ),
+    )
 }
 
 
@@ -86,23 +126,29 @@ def near_misses(names: Mapping[str, pd.Index]) -> list[NearMiss]:
         a, b = texts[first].difference(texts[second]), texts[second].difference(texts[first])
         if not len(a) or not len(b):
             continue
-        rules = {**_RULES, **_suffix_rules(a, b)}
-        joined = {rule: _joined(a, b, change) for rule, (_, change) in rules.items()}
-        best = max(joined, key=lambda rule: len(joined[rule]))
+        rules = [*RULES.values(), *suffix_rule([a, b])]
+        joined = [_joined(a, b, rule.change) for rule in rules]
+        best = max(range(len(rules)), key=lambda i: len(joined[i]))
         if joined[best]:
-            found.append(NearMiss(first, second, best, rules[best][0], joined[best]))
+            found.append(NearMiss(first, second, rules[best], joined[best]))
     return found
 
 
-def _suffix_rules(a: pd.Index, b: pd.Index) -> dict[str, tuple[str, Callable[[pd.Index], pd.Index]]]:
-    """A rule for the suffixes that all names of a modality share, if all names of one do."""
+def suffix_rule(tables: Iterable[pd.Index]) -> list[Rule]:
+    """The rule that removes the suffixes that all names of a table share, if there is such a table.
+
+    Parameters
+    ----------
+    tables
+        Names of the cells of each table.
+    """
     suffixes = set()
-    for names in (a, b):
+    for names in tables:
         ends = names.str.extract(f"({_SUFFIX})", expand=False)
-        if ends.nunique(dropna=False) == 1 and not pd.isna(ends[0]):
+        if len(ends) and ends.nunique(dropna=False) == 1 and not pd.isna(ends[0]):
             suffixes.add(ends[0])
     if not suffixes:
-        return {}
+        return []
 
     def change(names: pd.Index) -> pd.Index:
         for suffix in sorted(suffixes):
@@ -110,7 +156,7 @@ def _suffix_rules(a: pd.Index, b: pd.Index) -> dict[str, tuple[str, Callable[[pd
         return names
 
     code = "".join(f".str.removesuffix({suffix!r})" for suffix in sorted(suffixes))
-    return {f"the suffix {' or '.join(map(repr, sorted(suffixes)))}": (code, change)}
+    return [Rule("suffix", f"the suffix {' or '.join(map(repr, sorted(suffixes)))}", code, change)]
 
 
 def _joined(a: pd.Index, b: pd.Index, change: Callable[[pd.Index], pd.Index]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from anndata.utils import make_index_unique
 from scipy import sparse
 
-from ._assemble import feature_modality, join_measured, rna_modality
+from ._assemble import feature_modality, join_measured, rna_modality, units
 from ._fetch import Registry, locate
 from ._tables import categorical, python_name, read_features, read_metadata
 
@@ -238,5 +238,4 @@ def _read_counts(path: Path) -> AnnData:
 
 def _with_units(features: pd.DataFrame, obs: pd.DataFrame | None = None) -> AnnData:
     """AnnData of features whose names end in their unit, if they have one: 'AP width (ms)'."""
-    units = features.columns.str.extract(r"\(([^()]*)\)$", expand=False).fillna("")
-    return feature_modality(features, obs, unit=units.to_list())
+    return feature_modality(features, obs, unit=list(units(features.columns)))

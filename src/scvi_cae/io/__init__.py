@@ -2,5 +2,6 @@
 
 from ._efel import read_efel
 from ._ipfx import read_ipfx
+from ._tables import read_tables
 
-__all__ = ["read_efel", "read_ipfx"]
+__all__ = ["read_efel", "read_ipfx", "read_tables"]
