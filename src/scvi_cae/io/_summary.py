@@ -14,6 +14,7 @@ from scipy import sparse
 
 from scvi_cae._arguments import shorten
 from scvi_cae.data._names import near_misses
+from scvi_cae.pp._ephys_names import recognise
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ._table import Table
 
 _WIDTH = 110
+#: Fewer names may be known by coincidence.
+_SEVERAL = 3
 #: A cell has few genes if it has less than this part of the median.
 _FEW = 0.1
 
@@ -65,6 +68,8 @@ def summary(
         facts = [
             f"{PurePath(table.source).name}: {len(names[name]):,} cells x {size}; cells' names in {places[name]}"
         ]
+        if adata is not None and name not in transcriptomes:
+            facts += _known_names(adata)
         facts += _features(adata) if adata is not None else [_annotated(mdata, known, len(names[name]))]
         facts += table.notes
         lines += _block(name, facts, width)
@@ -118,6 +123,18 @@ def _features(adata: AnnData) -> list[str]:
         facts.append(f"annotations of features, in .var: {shorten(described)}")
     facts += _unusual(adata)
     return facts
+
+
+def _known_names(adata: AnnData) -> list[str]:
+    """How many features the table of electrophysiological names knows."""
+    try:
+        headers = recognise(adata.var_names)
+    except ValueError:  # none, or names of several conventions
+        return []
+    if len(headers) < _SEVERAL:
+        return []
+    convention = headers["convention"].mode()[0]
+    return [f"names of {convention!r} in scvi_cae.pp.ephys_names: {len(headers)} of {adata.n_vars} features"]
 
 
 def _dense(values: Any) -> np.ndarray:
