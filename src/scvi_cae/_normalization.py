@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -40,7 +40,7 @@ class Normalization:
     kind: str
     total: float | None = None
     base: float = math.e
-    genes: tuple[str, ...] | None = None
+    genes: tuple[str, ...] | None = field(default=None, repr=False)
     stated: bool = False
 
     @classmethod

@@ -53,3 +53,8 @@ def test_cells_with_few_genes_are_named():
     table = pd.DataFrame(counts, index=[f"c{i}" for i in range(10)], columns=[f"g{i}" for i in range(40)])
     text = read_tables(rna=table, verbose=False).uns["read_tables"]
     assert "1 cells with fewer than a tenth of the median number of genes (40): 'c3'" in text
+
+
+def test_numbers_that_may_mean_missing_are_listed():
+    frame = pd.DataFrame({"Vm": [-999.0, -70.5, -65.0], "R": [1.0, 2.0, 3.0]}, index=["a", "b", "c"])
+    assert "1 values are -999: missing=[-999]" in read_tables(ephys=frame, verbose=False).uns["read_tables"]

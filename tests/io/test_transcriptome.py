@@ -137,3 +137,15 @@ def test_arguments_are_checked_before_anything_is_read():
         read("missing.csv", target_sum=0)
     with pytest.raises(ValueError, match="genes='Gad1' must be a list"):
         read("missing.csv", genes="Gad1")
+
+
+def test_what_logarithms_are_is_told_and_recorded():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.lognormal(1, 1.2, 80), (30, 80)).astype(float)
+    logs = np.log1p(counts / counts.sum(1, keepdims=True) * 1e4)
+    frame = pd.DataFrame(logs, index=[f"c{i}" for i in range(30)], columns=[f"g{i}" for i in range(80)])
+    mdata = read_tables(rna=frame, genes=60, verbose=False)
+    assert "natural logarithms of 1 + counts per 10,000 over 80 genes" in " ".join(
+        mdata.uns["read_tables"].split()
+    )
+    assert len(mdata["rna"].uns["normalization"]["genes"]) == 80

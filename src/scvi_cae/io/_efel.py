@@ -13,7 +13,7 @@ from scvi_cae.pp._ephys_names import ephys_concepts, recognise
 from ._features import features_to_anndata, read_table
 
 if TYPE_CHECKING:
-    from os import PathLike
+    from pathlib import Path
 
     from anndata import AnnData
 
@@ -36,7 +36,7 @@ _OF_SPIKES = (
 
 
 def read_efel(
-    results: Mapping[str, Sequence[Trace]] | pd.DataFrame | str | PathLike[str],
+    results: Mapping[str, Sequence[Trace]] | pd.DataFrame | str | Path,
     *,
     stimulus_current: Mapping[str, Sequence[float]] | Sequence[float] | None = None,
     stimulus_duration: float | None = None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anndata
 import numpy as np
@@ -13,9 +12,6 @@ import pandas as pd
 
 from scvi_cae._arguments import shorten
 from scvi_cae.pp._ephys_names import ephys_concepts, recognise
-
-if TYPE_CHECKING:
-    from os import PathLike
 
 #: Columns that name cells, in any case, the first that a table has.
 _CELLS = ("specimen_id", "cell_specimen_id", "cell_name", "ephys_session_id", "cell_id", "cell", "id")
@@ -25,7 +21,7 @@ _NO_FEATURES = re.compile(r"(?:^|_)(?:id|sweep_num|sweep_number|index)$|^failed|
 _LARGEST = 1e9
 
 
-def read_table(table: pd.DataFrame | str | PathLike[str], cells: str | None) -> pd.DataFrame:
+def read_table(table: pd.DataFrame | str | Path, cells: str | None) -> pd.DataFrame:
     """Read a table with a row for each cell, indexed by their names.
 
     Parameters

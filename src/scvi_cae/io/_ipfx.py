@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from ._features import features_to_anndata, read_table
 
 if TYPE_CHECKING:
-    from os import PathLike
+    from pathlib import Path
 
     import pandas as pd
     from anndata import AnnData
 
 
 def read_ipfx(
-    table: pd.DataFrame | str | PathLike[str], *, cells: str | None = None, convention: str | None = None
+    table: pd.DataFrame | str | Path, *, cells: str | None = None, convention: str | None = None
 ) -> AnnData:
     """Read electrophysiological features that a pipeline of ipfx wrote.
 

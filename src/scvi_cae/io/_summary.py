@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ._table import Table
 
 _WIDTH = 110
+#: Numbers that some programs write for missing values.
+_SENTINELS = (-999, -9999, -99999)
 #: Fewer names may be known by coincidence.
 _SEVERAL = 3
 #: A cell has few genes if it has less than this part of the median.
@@ -113,6 +115,11 @@ def _features(adata: AnnData) -> list[str]:
         for axis, names, what in ((1, adata.obs_names, "cells"), (0, adata.var_names, "features")):
             if (empty := missing.all(axis=axis)).any():
                 facts.append(f"{int(empty.sum()):,} {what} without a value: {shorten(names[empty], 3)}")
+    facts += [
+        f"{int((_dense(values) == number).sum()):,} values are {number:g}: missing=[{number:g}] if that means missing"
+        for number in _SENTINELS
+        if (_dense(values) == number).any()
+    ]
     if n := int(np.isinf(_dense(values)).sum()):
         facts.append(f"{n:,} infinite values, which a model refuses")
     text = [name for name in adata.obs if isinstance(adata.obs[name].dtype, pd.CategoricalDtype)]

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from scvi_cae._arguments import check_whole, shorten
 from scvi_cae._normalization import NORMALIZATION, Normalization
+from scvi_cae.data._normalization import find_normalization
 from scvi_cae.datasets._assemble import normalize
 
 if TYPE_CHECKING:
@@ -75,10 +76,15 @@ def prepare(
     values = rna.X.data if sparse.issparse(rna.X) else np.asarray(rna.X).ravel()
     kind = _kind(rna, values, how.round_counts)
     if kind is None:
-        notes.append(
-            "values are negative or look like logarithms, and are left as they are; .uns has no record of how they were "
-            "made"
-        )
+        told = find_normalization({}, rna.X, source, rna.var_names)
+        if told is None:
+            notes.append(
+                "values are negative or look like logarithms, and are left as they are; .uns has no record of how they "
+                "were made"
+            )
+        else:
+            notes.append(f"values are {told}, as their sums and multiples tell; they are left as they are")
+            rna.uns[NORMALIZATION] = told.to_uns()
         if library_size is not None:
             raise ValueError(
                 f"{source}: library_size= needs counts, but the values look like logarithms. Leave it out."
