@@ -239,7 +239,7 @@ def _read(name: str, path: Path, layout: Layout) -> Table:
         list(_pieces(path, layout, usecols=wanted, dtype=str, na_filter=False)), ignore_index=True
     ).astype(object)
     notes = []
-    empty = (text == "").all(axis=1).to_numpy()
+    empty = (text == "").all(axis=1).to_numpy(copy=True)
     if empty.any() and not sparse.issparse(numbers):
         empty &= np.isnan(numbers).all(axis=1)
         numbers, text = numbers[~empty], text[~empty].reset_index(drop=True)

@@ -196,6 +196,9 @@ def read_tables(
                 modalities[name] = prepare(adata, table.source, how, sizes, table.notes)
             else:
                 modalities[name] = _features(adata)
+    for adata in modalities.values():
+        adata.obs_names, adata.var_names = _text(adata.obs_names), _text(adata.var_names)
+    annotations.index = _text(annotations.index)
     mdata = join_modalities(modalities, annotations)
     where = {name: words(table, places[name]) for name, table in tables.items()}
     mdata.uns["read_tables"] = text = summary(mdata, tables, where, names, transcriptomes)
@@ -208,6 +211,11 @@ def read_tables(
             stacklevel=2,
         )
     return mdata
+
+
+def _text(names: pd.Index) -> pd.Index:
+    """Names in the type that pandas has for text: objects before version 3."""
+    return pd.Index(names.tolist()) if len(names) else names
 
 
 def _annotations(table: Table, place: Place, cells: pd.Index, missing: Missing) -> pd.DataFrame:
@@ -291,5 +299,5 @@ def _features(adata: AnnData) -> AnnData:
     values: Any = adata.X
     adata.X = np.asarray(values.toarray() if sparse.issparse(values) else values).astype(np.float32)
     if "unit" not in adata.var:
-        adata.var["unit"] = units(adata.var_names)
+        adata.var["unit"] = units(_text(adata.var_names))
     return adata
