@@ -275,7 +275,7 @@ def log_determinant_coupling(
     n_latent = zi.shape[-1]
     weight = (present_i * present_j).to(zi.dtype).unsqueeze(-1)
     pairs = cell_sum(weight)
-    own = covariance(torch.stack([zi, zj]), torch.stack([present_i, present_j]))
+    own = covariance(torch.stack([zi, zj]), present_i * present_j)
     total = zi + zj - cell_sum((zi + zj) * weight) / pairs.clamp(min=1)
     across = torch.stack([zi - zj, total])
     across = across_processes((across * weight).mT @ across)
