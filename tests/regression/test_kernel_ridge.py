@@ -7,7 +7,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.kernel_ridge import KernelRidge
 
-from scvi_cae.evaluate import BaggedKernelRidgeBaseline, KernelRidgeBaseline, RidgeBaseline
+from scvi_cae.regression import BaggedKernelRidgeBaseline, KernelRidgeBaseline, RidgeBaseline
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Base class of baselines that predict one modality from another: standardisation and missing values."""
+"""Base class of regressions from one modality to another: units and missing values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from scvi_cae._docstrings import insert_descriptions
-from scvi_cae.module import mean_and_spread
+
+from ._state import Standardisation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,28 +32,6 @@ describe = insert_descriptions(
     n_latent="Number of latent dimensions.",
     seed="Seed of the random numbers.",
 )
-
-
-class Standardisation:
-    """Training mean and standard deviation of features, of which some may be constant or never measured.
-
-    Parameters
-    ----------
-    values
-        ``(n_cells, n_features)`` values of the training cells, NaN where missing.
-    """
-
-    def __init__(self, values: np.ndarray) -> None:
-        mean, self.spread = mean_and_spread(values)
-        self.mean = np.where(np.isnan(values).all(0), np.nan, mean)
-
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Standardised values: 0 for a constant feature, NaN for one that was never measured."""
-        return (values - self.mean) / np.where(self.spread > 0, self.spread, np.inf)
-
-    def inverse(self, values: np.ndarray) -> np.ndarray:
-        """Standardised values in their units: the constant, or NaN."""
-        return values * self.spread + self.mean
 
 
 class PairBaseline(ABC):
@@ -86,7 +65,7 @@ class PairBaseline(ABC):
         source, target = (np.asarray(values, dtype=float) for values in (source, target))
         if len(source) != len(target):
             raise ValueError(f"source has {len(source)} cells and target {len(target)}; give the same cells.")
-        self._source, self._target = Standardisation(source), Standardisation(target)
+        self._source, self._target = Standardisation.of(source), Standardisation.of(target)
         self._fit(np.nan_to_num(self._source(source)), self._target(target), ~np.isnan(source).all(1))
         return self
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import linalg
@@ -10,15 +10,16 @@ from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import rbf_kernel
 
 from ._pairs import PairBaseline, describe, patterns
+from ._state import WithState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 #: Candidate penalties for leave-one-out.
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
-class KernelRidgeBaseline(PairBaseline):
+class KernelRidgeBaseline(WithState, PairBaseline):
     r"""Kernel ridge regression on principal components of the source.
 
     .. math:: \hat y(u) = \bar y + \sum_i \exp(-\gamma |u - u_i|^2)\, w_i, \quad
@@ -63,30 +64,55 @@ class KernelRidgeBaseline(PairBaseline):
         self.alpha = alpha
 
     def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
-        self._n_target = y.shape[1]
-        cells = x[present]
-        self._pca = PCA(min(self.n_components, *cells.shape), random_state=0).fit(cells)
-        self._scale = np.sqrt(self._pca.explained_variance_[0]) or 1.0
-        components = self._components(x)
-        kernel = rbf_kernel(components, gamma=self.gamma)
-        self._fits = [
-            (
-                columns,
-                components[cells],
-                *dual_weights(kernel[np.ix_(cells, cells)], y[np.ix_(cells, columns)], self.alpha),
+        centre, projection = scaled_components(x[present], self.n_components)
+        fitted = present & ~np.isnan(y).all(1)
+        support, y = (x[fitted] - centre) @ projection, y[fitted]
+        kernel = rbf_kernel(support, gamma=self.gamma)
+        fits = []
+        for cells, columns in patterns(~np.isnan(y)):
+            weights, mean = dual_weights(kernel[np.ix_(cells, cells)], y[np.ix_(cells, columns)], self.alpha)
+            fits.append(
+                {"columns": columns, "cells": np.flatnonzero(cells), "weights": weights, "mean": mean}
             )
-            for cells, columns in patterns(~np.isnan(y) & present[:, None])
-        ]
-
-    def _components(self, x: np.ndarray) -> np.ndarray:
-        """Scaled principal components."""
-        return self._pca.transform(x) / self._scale
+        self._parameters = {
+            "centre": centre,
+            "projection": projection,
+            "support": support,
+            "gamma": self.gamma,
+            "n_target": y.shape[1],
+            "fits": fits,
+        }
 
     def _predict(self, x: np.ndarray) -> np.ndarray:
-        y, components = np.zeros((len(x), self._n_target)), self._components(x)
-        for columns, cells, weights, mean in self._fits:
-            y[:, columns] = rbf_kernel(components, cells, gamma=self.gamma) @ weights + mean
-        return y
+        return predict_kernel_ridge(self._parameters, x)
+
+
+def scaled_components(x: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Principal components, divided by the standard deviation of the first.
+
+    Parameters
+    ----------
+    x
+        ``(n_cells, n_features)`` standardised values.
+    n_components
+        Maximum number of components.
+
+    Returns
+    -------
+    ``(n_features,)`` centre and ``(n_features, n_components)`` projection of the values less the centre.
+    """
+    pca = PCA(min(n_components, *x.shape), random_state=0).fit(x)
+    return pca.mean_, pca.components_.T / (np.sqrt(pca.explained_variance_[0]) or 1.0)
+
+
+def predict_kernel_ridge(parameters: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
+    """Standardised target of a standardised source by the fitted parameters of a kernel ridge regression."""
+    components = (x - parameters["centre"]) @ parameters["projection"]
+    kernel = rbf_kernel(components, parameters["support"], gamma=parameters["gamma"])
+    y = np.zeros((len(x), parameters["n_target"]))
+    for fit in parameters["fits"]:
+        y[:, fit["columns"]] = kernel[:, fit["cells"]] @ fit["weights"] + fit["mean"]
+    return y
 
 
 def dual_weights(
@@ -127,7 +153,7 @@ def dual_weights(
 
 
 @describe
-class BaggedKernelRidgeBaseline(PairBaseline):
+class BaggedKernelRidgeBaseline(WithState, PairBaseline):
     """Mean of kernel ridge regressions, each on a random half of the source features.
 
     Each :class:`KernelRidgeBaseline` draws its number of components from 30, 50 and 80, its ``gamma`` from
@@ -157,14 +183,18 @@ class BaggedKernelRidgeBaseline(PairBaseline):
 
     def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
         rng = np.random.RandomState(self.seed)
-        self._bags: list[tuple[np.ndarray, KernelRidgeBaseline]] = []
+        bags = []
         for _ in range(self.n_bags):
             features = rng.permutation(x.shape[1])[: max(x.shape[1] // 2, 1)]
             bag = KernelRidgeBaseline(
                 rng.choice([30, 50, 80]), rng.choice([0.05, 0.1, 0.2]), rng.choice(self.alphas)
             )
             bag._fit(x[:, features], y, present)
-            self._bags.append((features, bag))
+            bags.append({"features": features, "regression": bag._parameters})
+        self._parameters = {"bags": bags}
 
     def _predict(self, x: np.ndarray) -> np.ndarray:
-        return np.mean([bag._predict(x[:, features]) for features, bag in self._bags], axis=0)
+        bags = self._parameters["bags"]
+        return np.mean(
+            [predict_kernel_ridge(bag["regression"], x[:, bag["features"]]) for bag in bags], axis=0
+        )
