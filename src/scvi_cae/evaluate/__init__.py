@@ -1,6 +1,12 @@
 """Scores of a model and of simple baselines on held-out cells."""
 
-from scvi_cae.regression import BaggedKernelRidgeBaseline, KernelRidgeBaseline, RidgeBaseline
+from scvi_cae.regression import (
+    BaggedKernelRidgeBaseline,
+    DiscriminantBaseline,
+    KernelRidgeBaseline,
+    LogisticBaseline,
+    RidgeBaseline,
+)
 
 from ._baselines import TypeMeanBaseline, WithTypeMean
 from ._compare import compare
@@ -19,7 +25,9 @@ __all__ = [
     "METRICS",
     "BaggedKernelRidgeBaseline",
     "CCABaseline",
+    "DiscriminantBaseline",
     "KernelRidgeBaseline",
+    "LogisticBaseline",
     "PCABaseline",
     "RidgeBaseline",
     "SparseReducedRankBaseline",

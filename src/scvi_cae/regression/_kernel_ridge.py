@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import linalg
-from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import rbf_kernel
 
+from ._components import Components
 from ._pairs import PairBaseline, describe, patterns
 from ._state import WithState
 
@@ -64,9 +64,9 @@ class KernelRidgeBaseline(WithState, PairBaseline):
         self.alpha = alpha
 
     def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
-        centre, projection = scaled_components(x[present], self.n_components)
+        components = Components.of(x[present], self.n_components).scaled()
         fitted = present & ~np.isnan(y).all(1)
-        support, y = (x[fitted] - centre) @ projection, y[fitted]
+        support, y = components(x[fitted]), y[fitted]
         kernel = rbf_kernel(support, gamma=self.gamma)
         fits = []
         for cells, columns in patterns(~np.isnan(y)):
@@ -75,8 +75,8 @@ class KernelRidgeBaseline(WithState, PairBaseline):
                 {"columns": columns, "cells": np.flatnonzero(cells), "weights": weights, "mean": mean}
             )
         self._parameters = {
-            "centre": centre,
-            "projection": projection,
+            "centre": components.centre,
+            "projection": components.projection,
             "support": support,
             "gamma": self.gamma,
             "n_target": y.shape[1],
@@ -85,24 +85,6 @@ class KernelRidgeBaseline(WithState, PairBaseline):
 
     def _predict(self, x: np.ndarray) -> np.ndarray:
         return predict_kernel_ridge(self._parameters, x)
-
-
-def scaled_components(x: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
-    """Principal components, divided by the standard deviation of the first.
-
-    Parameters
-    ----------
-    x
-        ``(n_cells, n_features)`` standardised values.
-    n_components
-        Maximum number of components.
-
-    Returns
-    -------
-    ``(n_features,)`` centre and ``(n_features, n_components)`` projection of the values less the centre.
-    """
-    pca = PCA(min(n_components, *x.shape), random_state=0).fit(x)
-    return pca.mean_, pca.components_.T / (np.sqrt(pca.explained_variance_[0]) or 1.0)
 
 
 def predict_kernel_ridge(parameters: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
