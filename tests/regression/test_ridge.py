@@ -77,6 +77,20 @@ def test_features_that_cannot_be_fitted_are_predicted_by_their_mean(linear):
     np.testing.assert_allclose(prediction[:, 0], target[:30, 0].mean())
 
 
+def test_an_outlier_of_the_source_is_squashed():
+    rng = np.random.default_rng(0)
+    source = rng.normal(size=(200, 3))
+    target = source @ [[1.0], [2.0], [3.0]] + rng.normal(size=(200, 1))
+    source[:100:10] *= 30  # noise of the measurement
+    errors = [
+        np.abs(
+            RidgeBaseline(squash=squash).fit(source[:100], target[:100]).predict(source[100:]) - target[100:]
+        )
+        for squash in (False, True)
+    ]
+    assert errors[1].mean() < errors[0].mean()
+
+
 def test_ridge_names_what_is_wrong(linear):
     source, target = linear
     with pytest.raises(ValueError, match="source has 3 cells and target 4"):

@@ -8,13 +8,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scvi_cae.regression import BaggedKernelRidgeBaseline, KernelRidgeBaseline, RidgeBaseline
+from scvi_cae.regression import (
+    BaggedKernelRidgeBaseline,
+    DiscriminantBaseline,
+    KernelRidgeBaseline,
+    LogisticBaseline,
+    RidgeBaseline,
+)
 
 REGRESSIONS = {
     "ridge": RidgeBaseline,
+    "squashed ridge": lambda: RidgeBaseline(squash=True),
     "kernel ridge": KernelRidgeBaseline,
     "several penalties": lambda: KernelRidgeBaseline(5, gamma=0.3, alpha=(0.1, 1.0)),
     "bagged kernel ridge": lambda: BaggedKernelRidgeBaseline(n_bags=3),
+}
+CLASSIFIERS = {
+    "logistic": LogisticBaseline,
+    "kernel logistic": lambda: LogisticBaseline(gamma=0.1, penalties=[0.1]),
+    "discriminant": DiscriminantBaseline,
 }
 
 
@@ -27,7 +39,7 @@ def plain(value):
         return [plain(part) for part in value]
     if isinstance(value, np.ndarray):
         return torch.tensor(value)
-    assert isinstance(value, (str, float, int, np.number))
+    assert value is None or isinstance(value, (str, float, int, np.number))
     return value.item() if isinstance(value, np.number) else value
 
 
@@ -62,6 +74,19 @@ def test_it_predicts_the_same_from_its_state(make, seed):
     units = np.append(np.nanstd(target[:, :-1], axis=0), 1.0)
     units[units < 1e-9] = 1.0  # a constant
     np.testing.assert_allclose(found / units, expected / units, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("make", CLASSIFIERS.values(), ids=CLASSIFIERS)
+@settings(max_examples=5)
+@given(seed=st.integers(0, 2**31))
+def test_a_classifier_predicts_the_same_from_its_state(make, seed):
+    source, target = data(seed)
+    labels = np.where(target[:, 0] > np.nanmedian(target[:, 0]), "high", "low").astype(object)
+    labels[::7], labels[5::9] = None, "other"
+    fitted = make().fit(source, labels)
+    again = type(fitted).from_state(restored(plain(fitted.state())))
+    assert again.classes_ == fitted.classes_ == ["high", "low", "other"]
+    np.testing.assert_allclose(again.predict(source), fitted.predict(source), rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("make", REGRESSIONS.values(), ids=REGRESSIONS)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ClassifierBaseline(WithState, ABC):
-    """Classifier from a modality, in standard deviations of the training cells, to labels."""
+    """Classifier from a modality, in squashed standard deviations of the training cells, to labels."""
 
     _source: Standardisation
 
@@ -65,7 +65,7 @@ class ClassifierBaseline(WithState, ABC):
                 f"Cells with a source and a label have {len(observed)} classes; give training cells of two or more."
             )
         self._source = Standardisation.of(source)
-        x = np.nan_to_num(self._source(source))[present]
+        x = self._inputs(source)[present]
         places = np.full(len(classes) + 1, -1)
         places[observed] = np.arange(len(observed))
         fit = self._fit(x, places[codes[present]])
@@ -87,10 +87,14 @@ class ClassifierBaseline(WithState, ABC):
         """
         source = np.asarray(source, dtype=float)
         probabilities = np.zeros((len(source), len(self.classes_)))
-        scores = self._scores(np.nan_to_num(self._source(source)))
+        scores = self._scores(self._inputs(source))
         probabilities[:, self._parameters["observed"]] = softmax(scores, axis=1)
         probabilities[np.isnan(source).all(1)] = np.nan
         return probabilities
+
+    def _inputs(self, source: np.ndarray) -> np.ndarray:
+        """Standardised and squashed source, with the mean in place of missing values."""
+        return np.arcsinh(np.nan_to_num(self._source(source)))
 
     @abstractmethod
     def _fit(self, x: np.ndarray, codes: np.ndarray) -> dict[str, Any]:

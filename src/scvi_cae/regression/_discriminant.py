@@ -27,11 +27,11 @@ class DiscriminantBaseline(ClassifierBaseline):
 
     .. math:: \log p_c(u) = t\, \big(\log n_c + m_c^\top S^{-1} u - m_c^\top S^{-1} m_c / 2\big) + \mathrm{const}
 
-    with :math:`u` the principal components of the standardised source, :math:`n_c` the number of cells of a class,
-    :math:`m_c` its mean, of which the overall mean counts for one more cell, and :math:`S` the covariance within
-    classes, of which the components' own variances count for 20 more cells. The factor :math:`t` makes up for
-    components that are not Gaussian: probabilities would be too close to 0 and 1. Missing values of the source are
-    replaced by the training mean.
+    with :math:`u` the principal components of the standardised source, squashed by :math:`\operatorname{arsinh}` to
+    make logarithms of outliers; :math:`n_c` the number of cells of a class; :math:`m_c` its mean, in which the overall
+    mean counts for one more cell; and :math:`S` the covariance within classes, in which the components' own variances
+    count for 20 more cells. The factor :math:`t` makes up for components that are not Gaussian, whose probabilities
+    would be too close to 0 and 1. Missing values of the source are replaced by the training mean.
 
     Parameters
     ----------
@@ -41,8 +41,7 @@ class DiscriminantBaseline(ClassifierBaseline):
 
     References
     ----------
-    :class:`sklearn.discriminant_analysis.LinearDiscriminantAnalysis` is the same without the additional cells and
-    with :math:`t = 1`.
+    :class:`sklearn.discriminant_analysis.LinearDiscriminantAnalysis` has no additional cells, and :math:`t = 1`.
 
     Examples
     --------

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
+@describe
 class KernelRidgeBaseline(WithState, PairBaseline):
     r"""Kernel ridge regression on principal components of the source.
 
@@ -34,10 +35,11 @@ class KernelRidgeBaseline(WithState, PairBaseline):
     n_components
         Maximum number of principal components.
     gamma
-        :math:`\gamma` of the kernel.
+        :math:`\gamma` of the kernel. From many features, 0.03 is better where pairs are few.
     alpha
         Penalty :math:`\alpha`; or several, of which leave-one-out over the training cells selects one for
         each group of features. A target that is hard to predict needs a larger penalty.
+    %(squash)s
 
     Notes
     -----
@@ -57,11 +59,16 @@ class KernelRidgeBaseline(WithState, PairBaseline):
     """
 
     def __init__(
-        self, n_components: int = 50, gamma: float = 0.1, alpha: float | Sequence[float] = 0.3
+        self,
+        n_components: int = 50,
+        gamma: float = 0.1,
+        alpha: float | Sequence[float] = 0.3,
+        squash: bool = False,
     ) -> None:
         self.n_components = n_components
         self.gamma = gamma
         self.alpha = alpha
+        self.squash = squash
 
     def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
         components = Components.of(x[present], self.n_components).scaled()

@@ -26,10 +26,10 @@ class LogisticBaseline(ClassifierBaseline):
     .. math:: \log p_c(u) = b_c + f_c(u) + \mathrm{const}, \quad f_c(u) = w_c^\top u \quad \mathrm{or} \quad
               f_c(u) = \sum_i \exp(-\gamma |u - u_i|^2)\, w_{ci}
 
-    with :math:`u` the principal components of the standardised source, and the sum over the labelled training cells,
-    of components that are divided by the standard deviation of the first. Missing values of the source are
-    replaced by the training mean. For a modality of many features, :class:`DiscriminantBaseline` is better where
-    classes have few cells.
+    with :math:`u` the principal components of the standardised source, squashed by :math:`\operatorname{arsinh}` to
+    make logarithms of outliers, and the sum over the labelled training cells, with components divided by the standard
+    deviation of the first. Missing values of the source are replaced by the training mean. For a modality of many
+    features, :class:`DiscriminantBaseline` is better where classes have few cells.
 
     Parameters
     ----------

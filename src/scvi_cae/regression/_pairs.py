@@ -29,6 +29,10 @@ describe = insert_descriptions(
         Number of cells that the family's mean counts for, :math:`s` in :class:`TypeMeanBaseline`. 0 (default)
         gives the mean of the type itself; for types of a few cells each, 3 predicts better.
     """,
+    squash=r"""
+        Whether the standardised source is squashed by :math:`\operatorname{arsinh}`, which keeps it as it is near the
+        mean and makes logarithms of outliers. Better for modalities with outliers, such as electrophysiology.
+    """,
     n_latent="Number of latent dimensions.",
     seed="Seed of the random numbers.",
 )
@@ -39,6 +43,7 @@ class PairBaseline(ABC):
 
     _source: Standardisation
     _target: Standardisation
+    squash: bool = False
 
     @describe
     def fit(self, source: ArrayLike, target: ArrayLike) -> Self:
@@ -66,7 +71,7 @@ class PairBaseline(ABC):
         if len(source) != len(target):
             raise ValueError(f"source has {len(source)} cells and target {len(target)}; give the same cells.")
         self._source, self._target = Standardisation.of(source), Standardisation.of(target)
-        self._fit(np.nan_to_num(self._source(source)), self._target(target), ~np.isnan(source).all(1))
+        self._fit(self._inputs(source), self._target(target), ~np.isnan(source).all(1))
         return self
 
     @describe
@@ -83,9 +88,14 @@ class PairBaseline(ABC):
         for features without any value in the training cells.
         """
         source = np.asarray(source, dtype=float)
-        y = self._predict(np.nan_to_num(self._source(source)))
+        y = self._predict(self._inputs(source))
         y[np.isnan(source).all(1)] = np.nan
         return self._target.inverse(y)
+
+    def _inputs(self, source: np.ndarray) -> np.ndarray:
+        """Standardised source, with the mean in place of missing values."""
+        x = np.nan_to_num(self._source(source))
+        return np.arcsinh(x) if self.squash else x
 
     @abstractmethod
     def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:

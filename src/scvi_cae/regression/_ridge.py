@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.linear_model import RidgeCV
 
-from ._pairs import PairBaseline, patterns
+from ._pairs import PairBaseline, describe, patterns
 from ._state import WithState
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ALPHAS = np.logspace(0, 5, 11)
 
 
+@describe
 class RidgeBaseline(WithState, PairBaseline):
     r"""Ridge regression from one modality to another.
 
@@ -30,6 +31,7 @@ class RidgeBaseline(WithState, PairBaseline):
         Candidate penalties; leave-one-out cross-validation within the training cells selects one for each
         group of features. By default 11 from 1 to 100,000: with standardised features and 1,000 cells, from
         nearly least squares to nearly the mean.
+    %(squash)s
 
     References
     ----------
@@ -44,8 +46,9 @@ class RidgeBaseline(WithState, PairBaseline):
     (20, 1)
     """
 
-    def __init__(self, alphas: ArrayLike = ALPHAS) -> None:
+    def __init__(self, alphas: ArrayLike = ALPHAS, squash: bool = False) -> None:
         self.alphas = np.asarray(alphas, dtype=float)
+        self.squash = squash
 
     def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
         fits = []
