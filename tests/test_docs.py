@@ -25,7 +25,7 @@ PAGES += sorted(
     path.relative_to(ROOT).as_posix() for path in [*DOCS.glob("*.md"), *DOCS.glob("decisions/*.md")]
 )
 #: Packages that are public within this package only. What users need of them is on the API page all the same.
-INTERNAL = ("scvi_cae.cli", "scvi_cae.data", "scvi_cae.module", "scvi_cae.train")
+INTERNAL = ("scvi_cae.cli", "scvi_cae.data", "scvi_cae.module", "scvi_cae.regression", "scvi_cae.train")
 #: A Markdown link or image with a relative address, as in ``[text](docs/page.md#part)``.
 LINK = re.compile(r"\]\((?!\w+:|#|/)([^)#\s]+)")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scvi_cae.evaluate._latent import Decoder
-from scvi_cae.evaluate._pairs import PairBaseline
+from scvi_cae.regression import PairBaseline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

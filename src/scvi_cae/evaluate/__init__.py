@@ -1,11 +1,18 @@
 """Scores of a model and of simple baselines on held-out cells."""
 
-from ._baselines import RidgeBaseline, TypeMeanBaseline, WithTypeMean
+from scvi_cae.regression import (
+    BaggedKernelRidgeBaseline,
+    DiscriminantBaseline,
+    KernelRidgeBaseline,
+    LogisticBaseline,
+    RidgeBaseline,
+)
+
+from ._baselines import TypeMeanBaseline, WithTypeMean
 from ._compare import compare
 from ._cross_validate import cross_validate
 from ._features import feature_correlation, feature_r2
 from ._held_out import METRICS
-from ._kernel_ridge import BaggedKernelRidgeBaseline, KernelRidgeBaseline
 from ._latent import CCABaseline, PCABaseline
 from ._matching import foscttm, top_k_accuracy
 from ._metrics import pooled_r2, r2_beyond
@@ -18,7 +25,9 @@ __all__ = [
     "METRICS",
     "BaggedKernelRidgeBaseline",
     "CCABaseline",
+    "DiscriminantBaseline",
     "KernelRidgeBaseline",
+    "LogisticBaseline",
     "PCABaseline",
     "RidgeBaseline",
     "SparseReducedRankBaseline",

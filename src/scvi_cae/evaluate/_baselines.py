@@ -1,4 +1,4 @@
-"""Baselines that a prediction is compared with: ridge regression and means of labels."""
+"""Means of labels as baselines, alone and beside a regression."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import RidgeCV
 
-from ._pairs import PairBaseline, describe, patterns
+from scvi_cae.regression import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,55 +26,6 @@ class Baseline(Protocol):
 
     def predict(self, source: ArrayLike) -> np.ndarray:
         """Predict the target of any cells."""
-
-
-#: Candidate penalties for standardised features: from nearly no penalty to nearly the mean.
-ALPHAS = np.logspace(0, 5, 11)
-
-
-class RidgeBaseline(PairBaseline):
-    r"""Ridge regression from one modality to another.
-
-    Source and target are standardised by the cells passed to :meth:`fit`. Target features that are observed
-    in the same cells are fitted together, on these cells only; missing values of the target are never
-    imputed. Missing values of the source are replaced by the training mean (0 after standardising).
-
-    Parameters
-    ----------
-    alphas
-        Candidate penalties; leave-one-out cross-validation within the training cells selects one for each
-        group of features. By default 11 from 1 to 100,000: with standardised features and 1,000 cells, from
-        nearly least squares to nearly the mean.
-
-    References
-    ----------
-    :class:`sklearn.linear_model.RidgeCV`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from scvi_cae.evaluate import RidgeBaseline
-    >>> x = np.random.default_rng(0).normal(size=(100, 3))
-    >>> RidgeBaseline().fit(x[:80], 2 * x[:80, :1]).predict(x[80:]).shape
-    (20, 1)
-    """
-
-    def __init__(self, alphas: ArrayLike = ALPHAS) -> None:
-        self.alphas = np.asarray(alphas, dtype=float)
-
-    def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
-        self._n_target = y.shape[1]
-        # A feature that fewer than two cells with the source have keeps the training mean.
-        self._fits = [
-            (columns, RidgeCV(self.alphas).fit(x[cells], y[np.ix_(cells, columns)]))
-            for cells, columns in patterns(~np.isnan(y) & present[:, None])
-        ]
-
-    def _predict(self, x: np.ndarray) -> np.ndarray:
-        y = np.zeros((len(x), self._n_target))
-        for columns, ridge in self._fits:
-            y[:, columns] = ridge.predict(x).reshape(len(x), -1)
-        return y
 
 
 @describe

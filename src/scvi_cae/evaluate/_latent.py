@@ -7,8 +7,7 @@ from typing import Literal
 import numpy as np
 from sklearn.decomposition import PCA
 
-from ._baselines import RidgeBaseline
-from ._pairs import PairBaseline, describe
+from scvi_cae.regression import PairBaseline, RidgeBaseline, describe
 
 #: A negligible ridge penalty: latents are few and uncorrelated.
 _LEAST_SQUARES = np.array([1e-6])

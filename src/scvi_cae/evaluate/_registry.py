@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ._baselines import RidgeBaseline, TypeMeanBaseline, WithTypeMean
-from ._kernel_ridge import PENALTIES, BaggedKernelRidgeBaseline, KernelRidgeBaseline
+from scvi_cae.regression import PENALTIES, BaggedKernelRidgeBaseline, KernelRidgeBaseline, RidgeBaseline
+
+from ._baselines import TypeMeanBaseline, WithTypeMean
 from ._latent import CCABaseline, PCABaseline
 from ._sparse import SparseReducedRankBaseline
 

@@ -8,8 +8,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import MultiTaskElasticNet, RidgeCV
 
-from ._baselines import ALPHAS
-from ._pairs import PairBaseline
+from scvi_cae.regression import ALPHAS, PairBaseline
 
 
 class SparseReducedRankBaseline(PairBaseline):

@@ -7,7 +7,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.kernel_ridge import KernelRidge
 
-from scvi_cae.evaluate import BaggedKernelRidgeBaseline, KernelRidgeBaseline, RidgeBaseline
+from scvi_cae.regression import BaggedKernelRidgeBaseline, KernelRidgeBaseline, RidgeBaseline
 
 
 @pytest.fixture
@@ -30,6 +30,16 @@ def test_it_equals_scikit_learn_on_scaled_components(curved):
     expected = KernelRidge(kernel="rbf", gamma=0.1, alpha=0.3).fit(u[train], target[train]).predict(u[200:])
     found = KernelRidgeBaseline(3).fit(x[train], y[train]).predict(x[200:])
     np.testing.assert_allclose((found - y[train].mean(0)) / y[train].std(0), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_the_source_may_be_squashed_first(curved):
+    x, y = curved
+    z, target = np.arcsinh(standardised(x, slice(None))), standardised(y, slice(None))
+    u = PCA(3).fit_transform(z)
+    u /= u[:, 0].std(ddof=1)
+    expected = KernelRidge(kernel="rbf", gamma=0.1, alpha=0.3).fit(u, target).predict(u)
+    found = KernelRidgeBaseline(3, squash=True).fit(x, y).predict(x)
+    np.testing.assert_allclose((found - y.mean(0)) / y.std(0), expected, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("baseline", [KernelRidgeBaseline(), BaggedKernelRidgeBaseline(n_bags=5)])

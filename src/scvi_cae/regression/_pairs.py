@@ -1,4 +1,4 @@
-"""Base class of baselines that predict one modality from another: standardisation and missing values."""
+"""Base class of regressions from one modality to another: units and missing values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from scvi_cae._docstrings import insert_descriptions
-from scvi_cae.module import mean_and_spread
+
+from ._state import Standardisation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,31 +29,13 @@ describe = insert_descriptions(
         Number of cells that the family's mean counts for, :math:`s` in :class:`TypeMeanBaseline`. 0 (default)
         gives the mean of the type itself; for types of a few cells each, 3 predicts better.
     """,
+    squash=r"""
+        Whether the standardised source is squashed by :math:`\operatorname{arsinh}`, which keeps it as it is near the
+        mean and makes logarithms of outliers. Better for modalities with outliers, such as electrophysiology.
+    """,
     n_latent="Number of latent dimensions.",
     seed="Seed of the random numbers.",
 )
-
-
-class Standardisation:
-    """Training mean and standard deviation of features, of which some may be constant or never measured.
-
-    Parameters
-    ----------
-    values
-        ``(n_cells, n_features)`` values of the training cells, NaN where missing.
-    """
-
-    def __init__(self, values: np.ndarray) -> None:
-        mean, self.spread = mean_and_spread(values)
-        self.mean = np.where(np.isnan(values).all(0), np.nan, mean)
-
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Standardised values: 0 for a constant feature, NaN for one that was never measured."""
-        return (values - self.mean) / np.where(self.spread > 0, self.spread, np.inf)
-
-    def inverse(self, values: np.ndarray) -> np.ndarray:
-        """Standardised values in their units: the constant, or NaN."""
-        return values * self.spread + self.mean
 
 
 class PairBaseline(ABC):
@@ -60,6 +43,7 @@ class PairBaseline(ABC):
 
     _source: Standardisation
     _target: Standardisation
+    squash: bool = False
 
     @describe
     def fit(self, source: ArrayLike, target: ArrayLike) -> Self:
@@ -86,8 +70,8 @@ class PairBaseline(ABC):
         source, target = (np.asarray(values, dtype=float) for values in (source, target))
         if len(source) != len(target):
             raise ValueError(f"source has {len(source)} cells and target {len(target)}; give the same cells.")
-        self._source, self._target = Standardisation(source), Standardisation(target)
-        self._fit(np.nan_to_num(self._source(source)), self._target(target), ~np.isnan(source).all(1))
+        self._source, self._target = Standardisation.of(source), Standardisation.of(target)
+        self._fit(self._inputs(source), self._target(target), ~np.isnan(source).all(1))
         return self
 
     @describe
@@ -104,9 +88,14 @@ class PairBaseline(ABC):
         for features without any value in the training cells.
         """
         source = np.asarray(source, dtype=float)
-        y = self._predict(np.nan_to_num(self._source(source)))
+        y = self._predict(self._inputs(source))
         y[np.isnan(source).all(1)] = np.nan
         return self._target.inverse(y)
+
+    def _inputs(self, source: np.ndarray) -> np.ndarray:
+        """Standardised source, with the mean in place of missing values."""
+        x = np.nan_to_num(self._source(source))
+        return np.arcsinh(x) if self.squash else x
 
     @abstractmethod
     def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:

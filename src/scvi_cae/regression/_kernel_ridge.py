@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import linalg
-from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import rbf_kernel
 
+from ._components import Components
 from ._pairs import PairBaseline, describe, patterns
+from ._state import WithState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 #: Candidate penalties for leave-one-out.
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
-class KernelRidgeBaseline(PairBaseline):
+@describe
+class KernelRidgeBaseline(WithState, PairBaseline):
     r"""Kernel ridge regression on principal components of the source.
 
     .. math:: \hat y(u) = \bar y + \sum_i \exp(-\gamma |u - u_i|^2)\, w_i, \quad
@@ -33,10 +35,11 @@ class KernelRidgeBaseline(PairBaseline):
     n_components
         Maximum number of principal components.
     gamma
-        :math:`\gamma` of the kernel.
+        :math:`\gamma` of the kernel. From many features, 0.03 is better where pairs are few.
     alpha
         Penalty :math:`\alpha`; or several, of which leave-one-out over the training cells selects one for
         each group of features. A target that is hard to predict needs a larger penalty.
+    %(squash)s
 
     Notes
     -----
@@ -56,37 +59,49 @@ class KernelRidgeBaseline(PairBaseline):
     """
 
     def __init__(
-        self, n_components: int = 50, gamma: float = 0.1, alpha: float | Sequence[float] = 0.3
+        self,
+        n_components: int = 50,
+        gamma: float = 0.1,
+        alpha: float | Sequence[float] = 0.3,
+        squash: bool = False,
     ) -> None:
         self.n_components = n_components
         self.gamma = gamma
         self.alpha = alpha
+        self.squash = squash
 
     def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
-        self._n_target = y.shape[1]
-        cells = x[present]
-        self._pca = PCA(min(self.n_components, *cells.shape), random_state=0).fit(cells)
-        self._scale = np.sqrt(self._pca.explained_variance_[0]) or 1.0
-        components = self._components(x)
-        kernel = rbf_kernel(components, gamma=self.gamma)
-        self._fits = [
-            (
-                columns,
-                components[cells],
-                *dual_weights(kernel[np.ix_(cells, cells)], y[np.ix_(cells, columns)], self.alpha),
+        components = Components.of(x[present], self.n_components).scaled()
+        fitted = present & ~np.isnan(y).all(1)
+        support, y = components(x[fitted]), y[fitted]
+        kernel = rbf_kernel(support, gamma=self.gamma)
+        fits = []
+        for cells, columns in patterns(~np.isnan(y)):
+            weights, mean = dual_weights(kernel[np.ix_(cells, cells)], y[np.ix_(cells, columns)], self.alpha)
+            fits.append(
+                {"columns": columns, "cells": np.flatnonzero(cells), "weights": weights, "mean": mean}
             )
-            for cells, columns in patterns(~np.isnan(y) & present[:, None])
-        ]
-
-    def _components(self, x: np.ndarray) -> np.ndarray:
-        """Scaled principal components."""
-        return self._pca.transform(x) / self._scale
+        self._parameters = {
+            "centre": components.centre,
+            "projection": components.projection,
+            "support": support,
+            "gamma": self.gamma,
+            "n_target": y.shape[1],
+            "fits": fits,
+        }
 
     def _predict(self, x: np.ndarray) -> np.ndarray:
-        y, components = np.zeros((len(x), self._n_target)), self._components(x)
-        for columns, cells, weights, mean in self._fits:
-            y[:, columns] = rbf_kernel(components, cells, gamma=self.gamma) @ weights + mean
-        return y
+        return predict_kernel_ridge(self._parameters, x)
+
+
+def predict_kernel_ridge(parameters: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
+    """Standardised target of a standardised source by the fitted parameters of a kernel ridge regression."""
+    components = (x - parameters["centre"]) @ parameters["projection"]
+    kernel = rbf_kernel(components, parameters["support"], gamma=parameters["gamma"])
+    y = np.zeros((len(x), parameters["n_target"]))
+    for fit in parameters["fits"]:
+        y[:, fit["columns"]] = kernel[:, fit["cells"]] @ fit["weights"] + fit["mean"]
+    return y
 
 
 def dual_weights(
@@ -127,7 +142,7 @@ def dual_weights(
 
 
 @describe
-class BaggedKernelRidgeBaseline(PairBaseline):
+class BaggedKernelRidgeBaseline(WithState, PairBaseline):
     """Mean of kernel ridge regressions, each on a random half of the source features.
 
     Each :class:`KernelRidgeBaseline` draws its number of components from 30, 50 and 80, its ``gamma`` from
@@ -157,14 +172,18 @@ class BaggedKernelRidgeBaseline(PairBaseline):
 
     def _fit(self, x: np.ndarray, y: np.ndarray, present: np.ndarray) -> None:
         rng = np.random.RandomState(self.seed)
-        self._bags: list[tuple[np.ndarray, KernelRidgeBaseline]] = []
+        bags = []
         for _ in range(self.n_bags):
             features = rng.permutation(x.shape[1])[: max(x.shape[1] // 2, 1)]
             bag = KernelRidgeBaseline(
                 rng.choice([30, 50, 80]), rng.choice([0.05, 0.1, 0.2]), rng.choice(self.alphas)
             )
             bag._fit(x[:, features], y, present)
-            self._bags.append((features, bag))
+            bags.append({"features": features, "regression": bag._parameters})
+        self._parameters = {"bags": bags}
 
     def _predict(self, x: np.ndarray) -> np.ndarray:
-        return np.mean([bag._predict(x[:, features]) for features, bag in self._bags], axis=0)
+        bags = self._parameters["bags"]
+        return np.mean(
+            [predict_kernel_ridge(bag["regression"], x[:, bag["features"]]) for bag in bags], axis=0
+        )
