@@ -59,7 +59,7 @@ pd.Series({name: mdata[name].shape for name in ("rna", "ephys")}, name="cells, f
 folds = scvi_cae.splits.k_fold(mdata, 5, stratify_by="family")
 fold = folds[0]
 fits = scvi_cae.fit_many(mdata, scvi_cae.splits.within(fold, 4), monitor=None)
-ensemble = scvi_cae.Ensemble([fit.model for fit in fits])
+ensemble = scvi_cae.Ensemble.from_models([fit.model for fit in fits])
 mdata.obs["set"] = ensemble.set_membership()
 mdata.obs["set"].value_counts()[["training", "test"]].to_frame()
 

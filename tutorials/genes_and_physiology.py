@@ -77,7 +77,7 @@ print(f"{len(channels)} of {len(genes)} genes are of ion channels.")
 split = scvi_cae.splits.k_fold(paired, 5, stratify_by="family", validation_size=0.1)[0]
 scvi_cae.CoupledAE.setup_mudata(paired)
 fits = scvi_cae.fit_many(paired, [split], seeds=range(5))
-ensemble = scvi_cae.Ensemble([fit.model for fit in fits])
+ensemble = scvi_cae.Ensemble.from_models([fit.model for fit in fits])
 
 # %% [markdown]
 # ## What can be predicted at all?

@@ -42,7 +42,7 @@ def main() -> None:
     mdata = mudata.MuData({name: full[name][cells].copy() for name in ("rna", "ephys")})
     scvi_cae.CoupledAE.setup_mudata(mdata)
     fits = scvi_cae.fit_many(mdata, [(range(len(cells)), None, None)], seeds=args.seeds)
-    ensemble = scvi_cae.Ensemble([fit.model for fit in fits])
+    ensemble = scvi_cae.Ensemble.from_models([fit.model for fit in fits])
     start = time.perf_counter()
     effects = ensemble.attribute(source="rna", target="ephys")
     print(f"{len(fits)} models attributed in {time.perf_counter() - start:.1f} s", flush=True)

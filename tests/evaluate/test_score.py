@@ -335,7 +335,7 @@ def test_ensembles(typed):
     mdata = typed.adata
     split = scvi_cae.splits.k_fold(mdata, 5)[0]
     fits = scvi_cae.fit_many(mdata, [split], seeds=[0, 1, 2], settings=[{"n_latent": 4}], max_epochs=30)
-    ensemble = scvi_cae.Ensemble([fit.model for fit in fits])
+    ensemble = scvi_cae.Ensemble.from_models([fit.model for fit in fits])
     table = score(ensemble, metrics=METRICS, **LABELS)
     assert table["method"].unique().tolist() == ["Ensemble", "ridge", "type mean"]
     single = score(fits[0].model, metrics=METRICS, **LABELS)

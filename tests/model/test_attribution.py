@@ -224,7 +224,7 @@ def test_ensemble(trained, linear):
 
 
 def test_models_that_agree_are_stable(trained):
-    table = Ensemble([trained, trained]).attribute("ephys", "rna")
+    table = Ensemble.from_models([trained, trained]).attribute("ephys", "rna")
     assert (table.xs("stability", axis=1, level=1) == 1).all(axis=None)
 
 
@@ -236,7 +236,7 @@ def test_stability_of_what_is_zero_or_not_known():
 
 def test_refusals(trained):
     with pytest.raises(ValueError, match=r"at least two.*model\.attribute"):
-        Ensemble([trained]).attribute("rna", "ephys")
+        Ensemble.from_models([trained]).attribute("rna", "ephys")
     with pytest.raises(ValueError, match="morph"):
         trained.attribute("morph", "ephys")
     with pytest.raises(ValueError, match="batch_size=0"):

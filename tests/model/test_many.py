@@ -189,7 +189,7 @@ def test_ensemble(data, tmp_path):
 
 def test_a_cell_that_one_member_trained_on_is_not_held_out(data):
     folds = splits.k_fold(data, 3)
-    ensemble = scvi_cae.Ensemble([fit.model for fit in fit_many(data, folds[:2], max_epochs=1)])
+    ensemble = scvi_cae.Ensemble.from_models([fit.model for fit in fit_many(data, folds[:2], max_epochs=1)])
     assert (ensemble.set_membership() == "training").all()  # the test cells of one fold train in the other
     alone = scvi_cae.Ensemble(ensemble.models[:1]).set_membership()
     assert set(np.flatnonzero(alone == "test")) == set(folds[0].test)
@@ -199,16 +199,16 @@ def test_an_ensemble_is_of_like_models(data):
     other = make_mdata(n_features={"rna": 30, "ephys": 9})
     CoupledAE.setup_mudata(other)
     with pytest.raises(ValueError, match="differ in modality 'ephys'"):
-        scvi_cae.Ensemble([CoupledAE(data, n_latent=2), CoupledAE(other, n_latent=2)])
+        scvi_cae.Ensemble.from_models([CoupledAE(data, n_latent=2), CoupledAE(other, n_latent=2)])
     with pytest.raises(ValueError, match="at least one"):
-        scvi_cae.Ensemble([])
+        scvi_cae.Ensemble.from_models([])
 
 
 def test_an_ensemble_embeds_data_with_fewer_modalities_and_predicts_a_batch(data):
     mdata = data.copy()
     mdata["ephys"].obs["rig"] = np.resize(["a", "b"], mdata["ephys"].n_obs)
     CoupledAE.setup_mudata(mdata, labels_key="kind", batch_key={"ephys": "rig"})
-    ensemble = scvi_cae.Ensemble([fit.model for fit in fit_many(mdata, seeds=[0, 1], max_epochs=3)])
+    ensemble = scvi_cae.Ensemble.from_models([fit.model for fit in fit_many(mdata, seeds=[0, 1], max_epochs=3)])
     query = mudata.MuData({"rna": mdata["rna"].copy()})
     ensemble.write_latent(query)
     assert set(query.obsm) >= {"X_cae", "X_cae_rna"}

@@ -32,7 +32,7 @@ def model(data):
 def ensemble(data):
     folds = splits.within(splits.k_fold(data, 5)[0], 3)
     fits = fit_many(data, folds, [0, 1], [{"n_latent": 3}], max_epochs=15, monitor=None)
-    return Ensemble([fit.model for fit in fits])
+    return Ensemble.from_models([fit.model for fit in fits])
 
 
 def level(table, quantile):
@@ -131,7 +131,7 @@ def test_coverage_on_new_cells(kind):
         fits = fit_many(
             mdata, splits.within(split, 5), settings=[{"n_latent": 3}], max_epochs=10, monitor=None
         )
-        predictor = Ensemble([fit.model for fit in fits])
+        predictor = Ensemble.from_models([fit.model for fit in fits])
     table = predictor.predict("rna", "ephys", indices=split[2], quantiles=[0.05, 0.95])
     truth = measured(mdata, "ephys").iloc[split[2]]
     scores = scvi_cae.evaluate.interval_scores(truth, table, predictor_scale(predictor))
@@ -302,7 +302,7 @@ def test_labels_have_no_quantiles():
     mdata = make_mdata(150)
     CoupledAE.setup_mudata(mdata, labels_key="kind")
     model = fit(mdata, **HALF)
-    for predictor in (model, Ensemble([model])):
+    for predictor in (model, Ensemble.from_models([model])):
         with pytest.raises(ValueError, match="'kind' are labels.*Leave out quantiles"):
             predictor.predict("rna", "kind", quantiles=[0.1, 0.9])
         assert predictor.predict("kind", "ephys", quantiles=[0.1, 0.9]).notna().all(axis=None)
@@ -311,7 +311,7 @@ def test_labels_have_no_quantiles():
 
 def test_what_cannot_be_calibrated(data, model):
     bare = fit(data, train_size=1.0)
-    for predictor in (bare, Ensemble([bare])):
+    for predictor in (bare, Ensemble.from_models([bare])):
         with pytest.raises(ValueError, match="no validation cells to calibrate quantiles on"):
             predictor.predict("rna", "ephys", quantiles=[0.1, 0.9])
     assert bare.fitted.calibration == {}
@@ -324,7 +324,7 @@ def test_what_cannot_be_calibrated(data, model):
 def test_some_models_without_validation_cells():
     mdata = make_mdata(150)
     CoupledAE.setup_mudata(mdata, likelihoods={"ephys": "gaussian"})
-    mixed = Ensemble([fit(mdata, **HALF), fit(mdata, train_size=1.0)])
+    mixed = Ensemble.from_models([fit(mdata, **HALF), fit(mdata, train_size=1.0)])
     with pytest.raises(ValueError, match="1 of 2 models have no validation cells"):
         mixed.predict("rna", "ephys", quantiles=[0.2, 0.8])
 

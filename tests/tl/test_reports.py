@@ -70,7 +70,7 @@ def test_cells_may_be_named(model):
 def test_held_out_cells_of_an_ensemble_are_so_of_all_models(model):
     mdata = model.adata
     fits = scvi_cae.fit_many(mdata, scvi_cae.splits.k_fold(mdata, 3)[:2], max_epochs=2)
-    ensemble = scvi_cae.Ensemble([fit.model for fit in fits])
+    ensemble = scvi_cae.Ensemble.from_models([fit.model for fit in fits])
     assert (ensemble.set_membership() == "training").all()
     with pytest.raises(ValueError, match="no held-out cells"):
         prediction_report(ensemble, "rna", "ephys")

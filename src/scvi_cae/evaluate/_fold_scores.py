@@ -126,7 +126,9 @@ class HeldOutFolds:
                     table = tables[0]
                     table.loc[table["method"].isin(self.baseline_names), "seed"] = self.seeds[0]
             for seed in self.seeds if self.n_models > 1 and self.models else ():
-                ensemble = Ensemble([models[seed * self.n_models + i] for i in range(self.n_models)])
+                ensemble = Ensemble.from_models(
+                    [models[seed * self.n_models + i] for i in range(self.n_models)]
+                )
                 table, left_out = compute_scores(ensemble, test, baselines=False, **self.score_kwargs)
                 tables.append(table.assign(seed=seed))
             table = pd.concat(tables, ignore_index=True)

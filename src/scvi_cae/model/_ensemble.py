@@ -1,15 +1,23 @@
-"""Several models of the same data as one predictor."""
+"""Several models of the same data, and regressions beside them, as one predictor."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
+from scvi import settings
 
-from scvi_cae.data import SETS, check_latent_key, write_latents
+from scvi_cae._arguments import check_whole
+from scvi_cae.data import SETS, AlignedData, check_latent_key, write_latents
 
 from ._attribution import agreement
+from ._combination import fit_stacks, predict_cells
+from ._companions import Companions
+from ._coupled_ae import CoupledAE
+from ._cross_fitting import cross_fitting_folds, warn_once
+from ._many import fit_many
 from ._prediction import check_no_batch, predict_quantiles
 
 if TYPE_CHECKING:
@@ -17,65 +25,243 @@ if TYPE_CHECKING:
 
     from mudata import MuData
 
-    from scvi_cae.data import AlignedData
-
-    from ._coupled_ae import CoupledAE
+    from ._combination import Stacks
 
 
 class Ensemble:
-    """Models that predict together, better than each one alone.
+    r"""Coupled autoencoders that are trained on different parts of the data and predict together.
+
+    Each model is trained without one part of the cells, and predicts these. So every cell has predictions by what has not
+    seen it: they determine how much the networks, and regressions that are fitted in the same parts, contribute to a
+    prediction, feature by feature (:meth:`weights`), and how large its errors are. Predictions are better than those of
+    one model, and no worse than those of the regressions, also with few pairs.
 
     Parameters
     ----------
-    models
-        Trained models of the same modalities and features, such as the fits of several seeds to one split
-        (:func:`scvi_cae.fit_many`).
+    mdata
+        MuData that was set up by :meth:`setup_mudata`.
+    n_models
+        Number of models, and of parts.
+    **settings
+        Arguments of :class:`scvi_cae.CoupledAE`, such as ``n_latent``.
 
-    Raises
-    ------
-    ValueError
-        If no model is given, or models differ in modalities or features.
+    Attributes
+    ----------
+    models
+        The models; none before training.
+    n_models
+        Their number.
+
+    Notes
+    -----
+    A prediction of one arm from others is :math:`m + \sum_c w_c (p_c - m)`, with :math:`m` the mean of the training
+    cells, :math:`p_c` predictions of the network and of a regression, and from several sources also those from each of
+    them; weights :math:`w_c \ge 0` are fitted by least squares to cells that none of these was fitted to, and are shrunk
+    towards those of all features together. What cannot be predicted is predicted as its mean. A modality from itself is
+    the mean of the networks' reconstructions.
+
+    The regressions are kernel ridge regression on principal components to few features; ridge regression to many; and,
+    to labels, a linear discriminant from many features or a logistic regression with a kernel from few.
+
+    References
+    ----------
+    Wolpert, "Stacked generalization", Neural Networks 1992. Breiman, "Stacked regressions", Machine Learning 1996.
 
     Examples
     --------
     >>> import scvi_cae
     >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
-    >>> scvi_cae.CoupledAE.setup_mudata(mdata)
-    >>> fits = scvi_cae.fit_many(mdata, scvi_cae.splits.k_fold(mdata, 5)[:1], seeds=range(3), max_epochs=10)
-    >>> ensemble = scvi_cae.Ensemble([fit.model for fit in fits])
+    >>> scvi_cae.Ensemble.setup_mudata(mdata)
+    >>> ensemble = scvi_cae.Ensemble(mdata, n_models=3, n_latent=5)
+    >>> ensemble.train(max_epochs=10)
     >>> ensemble.predict(source="rna", target="ephys").shape
     (200, 24)
     """
 
-    def __init__(self, models: Sequence[CoupledAE]) -> None:
-        self.models = list(models)
-        if not self.models:
+    def __init__(self, mdata: MuData, n_models: int = 5, **settings: Any) -> None:
+        check_whole(n_models, "n_models", minimum=2)
+        self.n_models = int(n_models)
+        self._mdata: MuData | None = mdata
+        self._settings = settings
+        # Checks the settings before anything is trained, and knows the set-up.
+        self._untrained: CoupledAE | None = CoupledAE(mdata, **settings)
+        self.models: list[CoupledAE] = []
+        self._companions: list[Companions] = []
+        self._stacks: Stacks = {}
+
+    @classmethod
+    def from_models(cls, models: Sequence[CoupledAE]) -> Self:
+        """Make an ensemble of trained models, whose predictions are averaged.
+
+        Parameters
+        ----------
+        models
+            Models of the same modalities and features, such as the fits of several seeds to one split
+            (:func:`scvi_cae.fit_many`).
+
+        Raises
+        ------
+        ValueError
+            If no model is given, or models differ in modalities or features.
+        """
+        models = list(models)
+        if not models:
             raise ValueError("An ensemble needs at least one model.")
-        for number, model in enumerate(self.models):
-            differing = self.models[0].setup.differences(model.setup)
+        for number, model in enumerate(models):
+            differing = models[0].setup.differences(model.setup)
             if differing:
                 raise ValueError(
                     f"Models 0 and {number} cannot predict together: they differ in modality {differing[0]!r}, its "
                     "features, layer, likelihood or batches. Train them on the same data, set up in the same way."
                 )
+        ensemble = cls.__new__(cls)
+        ensemble.n_models = len(models)
+        ensemble.models = models
+        ensemble._mdata, ensemble._settings, ensemble._untrained = models[0].adata, {}, None
+        ensemble._companions, ensemble._stacks = [Companions({}) for _ in models], {}
+        return ensemble
+
+    @classmethod
+    def setup_mudata(cls, mdata: MuData, *args: Any, **kwargs: Any) -> None:
+        """Register a MuData, as :meth:`scvi_cae.CoupledAE.setup_mudata` does."""
+        CoupledAE.setup_mudata(mdata, *args, **kwargs)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the models are trained."""
+        return bool(self.models)
+
+    @property
+    def adata(self) -> MuData | None:
+        """The data; ``None`` for an ensemble that was loaded without."""
+        return self._mdata
+
+    @property
+    def _first(self) -> CoupledAE:
+        """A model that knows the set-up."""
+        if self.models:
+            return self._first
+        assert self._untrained is not None
+        return self._untrained
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        *,
+        group_by: str | None = None,
+        external_indexing: Sequence[np.ndarray | Sequence[int] | None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Train the models, each without one part of the cells, and fit the weights of their predictions.
+
+        Parameters
+        ----------
+        max_epochs
+            Number of epochs, as in :meth:`scvi_cae.CoupledAE.train`.
+        group_by
+            Column of groups that are not divided between parts, such as donors: weights and intervals are then those for
+            new donors. ``None`` (default): each cell by itself. A cell leaves a model with all that it has: all of its
+            modalities, and labels.
+        external_indexing
+            Positions of training, validation and test cells, the last two optional. Validation and test cells take no
+            part. By default, all cells take part.
+        **kwargs
+            Further arguments of :func:`scvi_cae.fit_many`, such as ``batch_size`` or ``plan_kwargs``.
+
+        Raises
+        ------
+        RuntimeError
+            If the ensemble is trained already, or was made of trained models.
+        ValueError
+            As in :func:`scvi_cae.fit_many`; if there are fewer groups than models.
+        """
+        if self.models or self._mdata is None:
+            raise RuntimeError("The ensemble is trained already. Make a new one: Ensemble(mdata).")
+        data = AlignedData(self._mdata, self._first.setup)
+        folds = cross_fitting_folds(data, self.n_models, group_by, external_indexing)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fits = fit_many(
+                self._mdata,
+                folds,
+                seeds=[settings.seed or 0],
+                settings=[self._settings],
+                max_epochs=max_epochs,
+                monitor=None,
+                **kwargs,
+            )
+        warn_once(caught, self.n_models)
+        models = [fit.model for fit in fits]
+        pairs = [
+            (source, target) for target, sources in models[0].module.sources.items() for source in sources
+        ]
+        self._companions = [Companions.fit(data, fold.train, pairs) for fold in folds]
+        self._stacks = fit_stacks(models, self._companions, data, [fold.validation for fold in folds])
+        self.models, self._untrained = models, None
+
+    def weights(self, source: str | Sequence[str], target: str) -> pd.DataFrame:
+        """How much each network and regression contributes to a prediction.
+
+        Parameters
+        ----------
+        source, target
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        Data frame with a row for each feature of the target and a column for each prediction: ``"network"``, of all
+        sources together; with several, ``"network from rna"`` ...; and ``"regression from rna"`` ... Weights below 1 in
+        sum shrink predictions towards the mean.
+
+        Raises
+        ------
+        KeyError
+            If no weights were fitted: the prediction is the mean of the networks', as that of a modality from itself is.
+        """
+        sources = self._trained()._sources(source, target)
+        subset = tuple(name for name in self._first.module.sources.get(target, ()) if name in sources)
+        stack = self._stacks.get((subset, target))
+        if stack is None:
+            raise KeyError(
+                f"No weights were fitted for {target!r} from {sources}: it is the mean of the networks' predictions."
+            )
+        single = [(name,) for name in subset] if len(subset) > 1 else []
+        names = ["network", *(f"network from {name}" for (name,) in single)]
+        names += [f"regression from {name}" for name in subset if (name, target) in self._companions[0]]
+        return pd.DataFrame(stack.weights.T, index=list(self._first.setup.features[target]), columns=names)
+
+    def _trained(self) -> CoupledAE:
+        """The first model, or a RuntimeError before the training."""
+        if not self.models:
+            raise RuntimeError("The ensemble is not trained. Call ensemble.train() first.")
+        return self._first
+
+    def _sees(self, data: AlignedData) -> np.ndarray:
+        """Boolean ``(n_cells, n_models)``: which models predict a cell, those that were not trained on it if there are any."""
+        with warnings.catch_warnings():
+            sets = [self._first.set_membership(data)]
+            warnings.simplefilter("ignore")  # the same for each
+            sets += [model.set_membership(data) for model in self.models[1:]]
+        unseen = np.stack([(s != "training").to_numpy() for s in sets], axis=1)
+        return unseen | ~unseen.any(axis=1, keepdims=True)
 
     def align(self, adata: MuData | AlignedData | None = None) -> AlignedData:
         """Data for several calls, see :meth:`scvi_cae.CoupledAE.align`; the first model's by default."""
-        return self.models[0].align(adata)
+        return self._first.align(adata)
 
     @property
     def modalities(self) -> list[str]:
         """Keys of the modalities."""
-        return self.models[0].modalities
+        return self._first.modalities
 
     @property
     def labels(self) -> list[str]:
         """Columns of labels."""
-        return self.models[0].labels
+        return self._first.labels
 
     def get_var_names(self) -> dict[str, list[str]]:
         """Names of the features of each modality, and of the classes of each column of labels."""
-        return self.models[0].get_var_names()
+        return self._first.get_var_names()
 
     def measured_values(
         self,
@@ -84,7 +270,7 @@ class Ensemble:
         indices: Sequence[int] | np.ndarray | None = None,
     ) -> np.ndarray:
         """Measured values on the scale of predictions, see :meth:`scvi_cae.CoupledAE.measured_values`."""
-        return self.models[0].measured_values(modality, adata, indices)
+        return self._first.measured_values(modality, adata, indices)
 
     def predict(
         self,
@@ -95,8 +281,9 @@ class Ensemble:
         batch_size: int | None = None,
         transform_batch: str | None = None,
         quantiles: Sequence[float] | None = None,
+        out_of_fold: bool = True,
     ) -> pd.DataFrame:
-        """Mean of the models' predictions, or quantiles of their joint prediction.
+        """Predict one modality from others, or quantiles of the prediction.
 
         Parameters
         ----------
@@ -106,6 +293,9 @@ class Ensemble:
             Quantiles, as in :meth:`scvi_cae.CoupledAE.predict`, calibrated on the validation cells of all models by
             CV+: with the models of :func:`scvi_cae.splits.within`, on every training cell by the model that was not
             trained on it.
+        out_of_fold
+            Whether a cell of the training is predicted by the models that were not trained on it (default), so that its
+            prediction is as good as that of a new cell; otherwise by all.
 
         Returns
         -------
@@ -136,22 +326,34 @@ class Ensemble:
         >>> split = scvi_cae.splits.k_fold(mdata, 5)[0]
         >>> folds = scvi_cae.splits.within(split, 5)
         >>> fits = scvi_cae.fit_many(mdata, folds, max_epochs=10, monitor=None)
-        >>> ensemble = scvi_cae.Ensemble([fit.model for fit in fits])
+        >>> ensemble = scvi_cae.Ensemble.from_models([fit.model for fit in fits])
         >>> ensemble.predict("rna", "ephys", indices=split.test, quantiles=[0.05, 0.95]).shape
         (40, 48)
         """
+        first = self._trained()
+        sources = first._sources(source, target)
+        check_whole(batch_size, "batch_size", optional=True)
         if quantiles is not None:
             check_no_batch(transform_batch)
             return predict_quantiles(self.models, source, target, adata, indices, batch_size, quantiles)
-        data = self.models[0]._align(adata, self.models[0]._sources(source, target))
-        first, *others = (
-            model.predict(source, target, data, indices, batch_size, transform_batch) for model in self.models
+        number = first._batch_number(target, transform_batch)
+        data = first._align(adata, sources)
+        cells = first._positions(data, indices)
+        chosen = (
+            self._sees(data)[cells] if out_of_fold else np.ones((len(cells), len(self.models)), dtype=bool)
         )
-        total = np.array(first, dtype=np.float64)
-        for other in others:
-            total += other.to_numpy()
-        mean = (total / len(self.models)).astype(np.float32)
-        return pd.DataFrame(mean, index=first.index, columns=first.columns)
+        features = first.setup.features[target]
+        total = np.zeros((len(cells), len(features)))
+        for k, (model, companions) in enumerate(zip(self.models, self._companions, strict=True)):
+            rows = np.flatnonzero(chosen[:, k])
+            if len(rows):
+                total[rows] += predict_cells(
+                    model, companions, self._stacks, data, sources, target, cells[rows], batch_size, number
+                )
+        mean = (total / chosen.sum(1, keepdims=True)).astype(np.float32)
+        return pd.DataFrame(
+            first.setup.in_units(mean, target), index=data.cells[cells], columns=list(features)
+        )
 
     def attribute(
         self,
@@ -195,7 +397,7 @@ class Ensemble:
         >>> import scvi_cae
         >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
         >>> scvi_cae.CoupledAE.setup_mudata(mdata)
-        >>> ensemble = scvi_cae.Ensemble(
+        >>> ensemble = scvi_cae.Ensemble.from_models(
         ...     [fit.model for fit in scvi_cae.fit_many(mdata, seeds=range(3), max_epochs=10)]
         ... )
         >>> effects = ensemble.attribute(source="rna", target="ephys")
@@ -206,7 +408,7 @@ class Ensemble:
             raise ValueError(
                 "Agreement of models needs at least two; use a single one itself: model.attribute(...)."
             )
-        data = self.models[0]._align(adata, [source])
+        data = self._first._align(adata, [source])
         return agreement(
             [model.attribute(source, target, data, indices, batch_size, scaled) for model in self.models]
         )

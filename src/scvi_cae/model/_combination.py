@@ -1,0 +1,218 @@
+"""Predictions of one model and its companions, and the weights with which they are combined."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._companions import Companions
+from ._encoding import decode, encode, measured_values
+from ._stacking import Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import torch
+
+    from scvi_cae.data import AlignedData
+
+    from ._coupled_ae import CoupledAE
+
+    #: Stacks by sources and target.
+    Stacks = dict[tuple[tuple[str, ...], str], Stack]
+    #: Prediction from some sources, in the order of the model, of the rows that have all of them.
+    Predictor = Callable[[tuple[str, ...], np.ndarray], np.ndarray]
+
+#: Largest number of sources of which every combination has its own weights.
+MAX_SOURCES = 3
+#: Largest number of values of cells that weights are fitted to.
+MAX_VALUES = 2**25
+
+
+def subsets(sources: Sequence[str]) -> list[tuple[str, ...]]:
+    """Combinations of sources that have weights of their own: all of few, else single ones and all together."""
+    sizes = range(1, len(sources) + 1) if len(sources) <= MAX_SOURCES else (1, len(sources))
+    return [subset for size in sizes for subset in combinations(sources, size)]
+
+
+def candidates(
+    subset: tuple[str, ...],
+    network: Predictor,
+    companion: Predictor,
+    has: Callable[[str], bool],
+    rows: np.ndarray,
+) -> list[np.ndarray]:
+    """Predictions that are combined: the network's from all sources, then from each, then the companions' from each.
+
+    Parameters
+    ----------
+    subset
+        The sources.
+    network, companion
+        Predictions by either.
+    has
+        Whether there is a companion of a source.
+    rows
+        Rows to predict.
+    """
+    single = [(name,) for name in subset]
+    nets = [subset, *(single if len(subset) > 1 else [])]
+    return [network(names, rows) for names in nets] + [
+        companion(names, rows) for names in single if has(names[0])
+    ]
+
+
+def combined(
+    sources: Sequence[str],
+    target: str,
+    present: np.ndarray,
+    stacks: Stacks,
+    network: Predictor,
+    companion: Predictor,
+    has: Callable[[str], bool],
+    n_features: int,
+) -> np.ndarray:
+    """Combine predictions of cells that may lack some of the sources.
+
+    Parameters
+    ----------
+    sources, target
+        Names of the arms.
+    present
+        Boolean ``(n_cells, n_sources)``: which sources a cell has.
+    stacks
+        Weights; where there are none, the network predicts alone.
+    network, companion, has
+        As in :func:`candidates`.
+    n_features
+        Number of features of the target.
+
+    Returns
+    -------
+    ``(n_cells, n_features)``, NaN for cells without any source.
+    """
+    out = np.full((len(present), n_features), np.nan)
+    for pattern in np.unique(present, axis=0):
+        subset = tuple(name for name, there in zip(sources, pattern, strict=True) if there)
+        rows = np.flatnonzero((present == pattern).all(1))
+        if not subset or not len(rows):
+            continue
+        stack = stacks.get((subset, target))
+        if stack is None:
+            out[rows] = network(subset, rows)
+        else:
+            out[rows] = stack.combine(candidates(subset, network, companion, has, rows))
+    return out
+
+
+def probabilities(values: np.ndarray) -> np.ndarray:
+    """Non-negative rows that sum to 1, of a sum of probabilities whose weights need not."""
+    values = np.maximum(values, 0)
+    return values / values.sum(1, keepdims=True)
+
+
+def predict_cells(
+    model: CoupledAE,
+    companions: Companions,
+    stacks: Stacks,
+    data: AlignedData,
+    sources: Sequence[str],
+    target: str,
+    cells: np.ndarray,
+    batch_size: int | None = None,
+    batch: int | None = None,
+) -> np.ndarray:
+    """Combined prediction of cells by one model and its companions, ``(len(cells), n_features)``."""
+    latents = {name: encode(model.module, data, name, cells, batch_size) for name in sources}
+
+    def network(subset: tuple[str, ...], rows: np.ndarray) -> np.ndarray:
+        return decode(model.module, _rows(latents, subset, rows), target, batch_size, batch)[1]
+
+    def companion(subset: tuple[str, ...], rows: np.ndarray) -> np.ndarray:
+        return companions.predict(data, subset[0], target, cells[rows])
+
+    present = np.stack([data[name].present[cells] for name in sources], axis=1)
+    values = combined(
+        sources,
+        target,
+        present,
+        stacks,
+        network,
+        companion,
+        lambda source: (source, target) in companions,
+        len(data.setup.features[target]),
+    )
+    return probabilities(values) if target in data.setup.labels else values
+
+
+def _rows(latents: Mapping[str, torch.Tensor], subset: Sequence[str], rows: np.ndarray) -> dict:
+    return {name: latents[name][rows] for name in subset}
+
+
+def fit_stacks(
+    models: Sequence[CoupledAE],
+    companions: Sequence[Companions],
+    data: AlignedData,
+    held_out: Sequence[np.ndarray],
+) -> Stacks:
+    """Weights of every prediction across arms, from cells that each model was not trained on.
+
+    Parameters
+    ----------
+    models, companions
+        The models, and their companions.
+    data
+        The data.
+    held_out
+        Positions of the cells that each model was not trained on.
+    """
+    setup, module = data.setup, models[0].module
+    stacks: Stacks = {}
+    for target in setup.arms:
+        for subset in subsets(module.sources[target]):
+            predictions: list[list[np.ndarray]] = []
+            truth = []
+            n_kept = max(MAX_VALUES // (len(models) * len(setup.features[target])), 10)
+            for model, beside, cells in zip(models, companions, held_out, strict=True):
+                has = np.all([data[name].present[cells] for name in (*subset, target)], axis=0)
+                chosen = cells[has]
+                if len(chosen) > n_kept:
+                    chosen = np.sort(np.random.default_rng(0).choice(chosen, n_kept, replace=False))
+                if len(chosen):
+                    truth.append(measured_values(model.module, data, target, chosen))
+                    predictions.append(_of_member(model, beside, data, subset, target, chosen))
+            if not truth or len({len(found) for found in predictions}) > 1:
+                continue
+            values = np.concatenate(truth).astype(np.float64)
+            together = [np.concatenate(parts) for parts in zip(*predictions, strict=True)]
+            is_label = target in setup.labels
+            with np.errstate(invalid="ignore"):
+                known = np.where(np.isfinite(values), values, np.nan)
+                n = np.isfinite(known).sum(0)
+                mean = np.where(n > 0, np.nansum(known, axis=0) / np.maximum(n, 1), np.nan)
+                scale = np.sqrt(np.nansum((known - mean) ** 2, axis=0) / np.maximum(n, 1))
+            if is_label:
+                scale = np.ones_like(scale)
+            stacks[subset, target] = Stack.fit(together, values, mean, scale, common=is_label)
+    return stacks
+
+
+def _of_member(
+    model: CoupledAE,
+    companions: Companions,
+    data: AlignedData,
+    subset: tuple[str, ...],
+    target: str,
+    cells: np.ndarray,
+) -> list[np.ndarray]:
+    """Predictions of cells that have all sources, one by one."""
+    latents = {name: encode(model.module, data, name, cells) for name in subset}
+    return candidates(
+        subset,
+        lambda names, rows: decode(model.module, _rows(latents, names, rows), target)[1],
+        lambda names, rows: companions.predict(data, names[0], target, cells[rows]),
+        lambda source: (source, target) in companions,
+        np.arange(len(cells)),
+    )
