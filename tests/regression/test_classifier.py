@@ -108,6 +108,14 @@ def test_few_cells(make, n_cells, groups):
 
 
 @every_classifier
+def test_a_constant_source_gives_the_shares_of_classes(make, groups):
+    _, names = groups
+    names[:30] = "a"
+    found = make().fit(np.full((120, 2), 7.0), names).predict([[7.0, 7.0]])
+    np.testing.assert_allclose(found, [[60 / 120, 30 / 120, 30 / 120]], atol=0.1)
+
+
+@every_classifier
 def test_errors_name_what_is_wrong(make, groups):
     source, names = groups
     with pytest.raises(ValueError, match="source has 3 cells and labels 4; give the same cells"):

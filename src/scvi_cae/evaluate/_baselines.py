@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import pandas as pd
 
-from scvi_cae.regression import describe
+from scvi_cae.regression._pairs import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

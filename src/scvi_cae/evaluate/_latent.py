@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from sklearn.decomposition import PCA
 
-from scvi_cae.regression import PairBaseline, RidgeBaseline, describe
+from scvi_cae.regression import PairBaseline, RidgeBaseline
+from scvi_cae.regression._pairs import describe
 
 #: A negligible ridge penalty: latents are few and uncorrelated.
 _LEAST_SQUARES = np.array([1e-6])

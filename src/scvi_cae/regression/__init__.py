@@ -4,7 +4,7 @@ from ._classifier import ClassifierBaseline
 from ._discriminant import DiscriminantBaseline
 from ._kernel_ridge import PENALTIES, BaggedKernelRidgeBaseline, KernelRidgeBaseline
 from ._logistic import LogisticBaseline
-from ._pairs import PairBaseline, describe, patterns
+from ._pairs import PairBaseline
 from ._ridge import ALPHAS, RidgeBaseline
 
 __all__ = [
@@ -17,6 +17,4 @@ __all__ = [
     "LogisticBaseline",
     "PairBaseline",
     "RidgeBaseline",
-    "describe",
-    "patterns",
 ]

@@ -31,7 +31,8 @@ class Components(NamedTuple):
     @classmethod
     def of(cls, values: np.ndarray, n_components: int) -> Self:
         """Fit at most ``n_components`` to ``(n_cells, n_features)`` values without missing ones."""
-        pca = PCA(min(n_components, *values.shape), random_state=0).fit(values)
+        with np.errstate(invalid="ignore"):  # shares of a variance that is 0, which are not used
+            pca = PCA(min(n_components, *values.shape), random_state=0).fit(values)
         return cls(pca.mean_, pca.components_.T, np.sqrt(pca.explained_variance_))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:

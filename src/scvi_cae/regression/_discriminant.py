@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 N_FOLDS = 5
 #: Number of cells that the covariance's prior, and the overall mean of a class's mean, count for.
 PRIOR_CELLS, MEAN_CELLS = 20, 1
+#: Components are taken to vary at least by this share of the first one, and by this, if none varies.
+SMALLEST, TINY = 1e-6, 1e-9
 #: Candidate factors of the scores.
 CONFIDENCES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
 
@@ -89,7 +91,7 @@ def discriminant(u: np.ndarray, codes: np.ndarray, spread: np.ndarray) -> tuple[
     np.add.at(sums, codes, u)
     residuals = u - (sums / np.maximum(sizes, 1)[:, None])[codes]
     n_degrees = len(u) - (sizes > 0).sum()
-    prior = np.diag(np.maximum(spread, 1e-6 * spread[0]) ** 2)
+    prior = np.diag(np.maximum(spread, max(SMALLEST * spread[0], TINY)) ** 2)
     covariance = (residuals.T @ residuals + PRIOR_CELLS * prior) / (n_degrees + PRIOR_CELLS)
     means = (sums + MEAN_CELLS * u.mean(0)) / (sizes + MEAN_CELLS)[:, None]
     weights = linalg.solve(covariance, means.T, assume_a="pos")

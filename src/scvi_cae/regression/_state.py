@@ -53,8 +53,8 @@ class WithState:
         """What was fitted, as arrays, numbers, texts, and lists and dictionaries of them.
 
         Means and standard deviations keep double precision, since a feature may vary little beside its mean; all other
-        arrays of floating-point numbers are in single precision, which changes predictions by about 1e-7 standard
-        deviations.
+        arrays of floating-point numbers are in single precision, which changes predictions by about 1e-6 standard
+        deviations at most.
 
         Returns
         -------
