@@ -14,7 +14,21 @@ from scvi_cae import data, datasets, evaluate, io, model, module, pp, recipes, r
 
 
 def public_objects():
-    for package in (scvi_cae, data, datasets, evaluate, io, model, module, pp, recipes, regression, splits, tl, train):
+    for package in (
+        scvi_cae,
+        data,
+        datasets,
+        evaluate,
+        io,
+        model,
+        module,
+        pp,
+        recipes,
+        regression,
+        splits,
+        tl,
+        train,
+    ):
         for name in package.__all__:
             thing = getattr(package, name)
             if inspect.isclass(thing) or inspect.isfunction(thing):

@@ -54,7 +54,9 @@ def main() -> None:
         fold = scvi_cae.splits.k_fold(mdata, 5)[0]
         models = [fit.model for fit in scvi_cae.fit_many(mdata, [fold], seeds=args.seeds)]
         single = models[0].attribute(source="rna", target="ephys", indices=fold.test)
-        ensemble = scvi_cae.Ensemble(models).attribute(source="rna", target="ephys", indices=fold.test)
+        ensemble = scvi_cae.Ensemble.from_models(models).attribute(
+            source="rna", target="ephys", indices=fold.test
+        )
         rna, ephys = (mdata[name].to_df().reindex(mdata.obs_names[fold.train]) for name in ("rna", "ephys"))
         correlation = pd.DataFrame({feature: rna.corrwith(ephys[feature]) for feature in ephys})
         for method, effects in (

@@ -83,7 +83,10 @@ def main() -> None:
         test, truth = split.test, values["ephys"][split.test]
         moments = mean_and_scale(values["ephys"][outer[number][0]])
         results = {}
-        for name, model in {"ensemble": scvi_cae.Ensemble(models), "single model": single}.items():
+        for name, model in {
+            "ensemble": scvi_cae.Ensemble.from_models(models),
+            "single model": single,
+        }.items():
             intervals = model.predict("rna", "ephys", indices=test, quantiles=QUANTILES)
             prediction = model.predict("rna", "ephys", indices=test).to_numpy()
             results[name] = (prediction, intervals)

@@ -357,7 +357,7 @@ def test_cells_that_any_model_of_an_ensemble_trained_on_are_not_held_out(typed):
         fit.model for fit in scvi_cae.fit_many(mdata, folds[:2], settings=[{"n_latent": 2}], max_epochs=1)
     ]
     with pytest.raises(ValueError, match="No held-out cells"):
-        score(scvi_cae.Ensemble(models))
+        score(scvi_cae.Ensemble.from_models(models))
 
 
 def test_it_names_metrics_and_labels(typed):

@@ -57,7 +57,7 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("kind", ["model", "ensemble"])
 def test_inference(fits, made, call, kind):
-    model = fits[0] if kind == "model" else Ensemble(fits)
+    model = fits[0] if kind == "model" else Ensemble.from_models(fits)
     CALLS[call](model)
     assert made["data"] == 1
     assert made["matrices"] <= 2

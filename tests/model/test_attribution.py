@@ -210,7 +210,7 @@ def test_log_odds_do_not_saturate(counts):
 
 def test_ensemble(trained, linear):
     members = [trained, linear, trained]
-    table = Ensemble(members).attribute("rna", "ephys", scaled=False)
+    table = Ensemble.from_models(members).attribute("rna", "ephys", scaled=False)
     single = np.stack([model.attribute("rna", "ephys", scaled=False) for model in members])
     features = trained.get_var_names()["ephys"]
     assert table.columns.tolist() == [(f, s) for f in features for s in ("mean", "std", "stability")]

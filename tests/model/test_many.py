@@ -170,7 +170,7 @@ def test_ensemble(data, tmp_path):
     folds = splits.k_fold(data, 3)
     fits = fit_many(data, folds[:1], seeds=range(3), settings=[{"n_latent": 2}], max_epochs=10)
     models = [fit.model for fit in fits]
-    ensemble = scvi_cae.Ensemble(models)
+    ensemble = scvi_cae.Ensemble.from_models(models)
     mean = np.mean([model.predict("rna", "ephys") for model in models], axis=0)
     np.testing.assert_allclose(ensemble.predict("rna", "ephys"), mean, rtol=1e-5, atol=1e-5)
     some = ensemble.predict("rna", "ephys", indices=folds[0].test)
@@ -191,7 +191,7 @@ def test_a_cell_that_one_member_trained_on_is_not_held_out(data):
     folds = splits.k_fold(data, 3)
     ensemble = scvi_cae.Ensemble.from_models([fit.model for fit in fit_many(data, folds[:2], max_epochs=1)])
     assert (ensemble.set_membership() == "training").all()  # the test cells of one fold train in the other
-    alone = scvi_cae.Ensemble(ensemble.models[:1]).set_membership()
+    alone = scvi_cae.Ensemble.from_models(ensemble.models[:1]).set_membership()
     assert set(np.flatnonzero(alone == "test")) == set(folds[0].test)
 
 
@@ -208,7 +208,9 @@ def test_an_ensemble_embeds_data_with_fewer_modalities_and_predicts_a_batch(data
     mdata = data.copy()
     mdata["ephys"].obs["rig"] = np.resize(["a", "b"], mdata["ephys"].n_obs)
     CoupledAE.setup_mudata(mdata, labels_key="kind", batch_key={"ephys": "rig"})
-    ensemble = scvi_cae.Ensemble.from_models([fit.model for fit in fit_many(mdata, seeds=[0, 1], max_epochs=3)])
+    ensemble = scvi_cae.Ensemble.from_models(
+        [fit.model for fit in fit_many(mdata, seeds=[0, 1], max_epochs=3)]
+    )
     query = mudata.MuData({"rna": mdata["rna"].copy()})
     ensemble.write_latent(query)
     assert set(query.obsm) >= {"X_cae", "X_cae_rna"}
@@ -232,7 +234,7 @@ def test_models_with_other_likelihoods_do_not_predict_together(data):
     with pytest.raises(
         ValueError, match="differ in modality 'ephys', its features, layer, likelihood or batches"
     ):
-        scvi_cae.Ensemble(models)
+        scvi_cae.Ensemble.from_models(models)
 
 
 def test_data_are_not_streamed(data):

@@ -160,7 +160,7 @@ def test_intervals_are_wider_where_cells_are_harder_to_predict():
 
 def test_models_of_the_same_validation_cells_are_one(data, ensemble):
     """The same model twice says what it says once, with as many residuals."""
-    alone, twice = Ensemble(ensemble.models[:1]), Ensemble(ensemble.models[:1] * 2)
+    alone, twice = Ensemble.from_models(ensemble.models[:1]), Ensemble.from_models(ensemble.models[:1] * 2)
     pd.testing.assert_frame_equal(
         alone.predict("rna", "ephys", quantiles=WANTED), twice.predict("rna", "ephys", quantiles=WANTED)
     )
@@ -184,7 +184,7 @@ def test_saved_models_give_quantiles_without_their_data(data, model, ensemble, k
     for number, one in enumerate(predictor.models):
         one.save(tmp_path / f"{number}")
         loaded.append(CoupledAE.load(tmp_path / f"{number}", adata=False))
-    again = loaded[0] if kind == "model" else Ensemble(loaded)
+    again = loaded[0] if kind == "model" else Ensemble.from_models(loaded)
     for pair in pairs:
         expected = predictor.predict(*pair, indices=range(20), quantiles=WANTED)
         found = again.predict(*pair, adata=query, indices=range(20), quantiles=WANTED)
@@ -259,7 +259,7 @@ def test_a_learnt_spread_where_nothing_validates():
     assert (level(own, 0.9) - level(own, 0.1)).notna().any(axis=None)
     several = models[0].predict(["rna", "ephys"], "ephys", quantiles=[0.1, 0.9])
     assert several.notna().any(axis=None)
-    ensemble = Ensemble(models)
+    ensemble = Ensemble.from_models(models)
     both = ensemble.predict("rna", "ephys", quantiles=[0.1, 0.5, 0.9])
     np.testing.assert_allclose(level(both, 0.5), ensemble.predict("rna", "ephys"), rtol=1e-4, atol=1e-4)
     wide = level(both, 0.9) - level(both, 0.1)

@@ -216,6 +216,10 @@ def test_simulated_types_are_found_by_many_models():
         assert agreement(mdata, f"consensus_type_{name}", "cell_type", use_rep="consensus_type")["ari"] > 0.6
     labels = mdata.obs["consensus_type_rna"].copy()
     consensus_types(
-        mdata, scvi_cae.Ensemble.from_models([fit.model for fit in fits]), n_types=3, n_init=2, reference_key="cell_type"
+        mdata,
+        scvi_cae.Ensemble.from_models([fit.model for fit in fits]),
+        n_types=3,
+        n_init=2,
+        reference_key="cell_type",
     )
     pd.testing.assert_series_equal(mdata.obs["consensus_type_rna"], labels)

@@ -6,18 +6,18 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from ._companions import Companions
-from ._encoding import decode, encode, measured_values
+from ._encoding import decode, device_of, encode, measured_values
 from ._stacking import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import torch
-
     from scvi_cae.data import AlignedData
 
+    from ._calibration import Calibration, Predicted
+    from ._companions import Companions
     from ._coupled_ae import CoupledAE
 
     #: Stacks by sources and target.
@@ -216,3 +216,60 @@ def _of_member(
         lambda source: (source, target) in companions,
         np.arange(len(cells)),
     )
+
+
+class Member:
+    """A model of an ensemble with its companions, as a predictor whose errors are known.
+
+    Parameters
+    ----------
+    model
+        The model.
+    companions
+        Its companions.
+    stacks
+        Weights of all predictions.
+    """
+
+    def __init__(self, model: CoupledAE, companions: Companions, stacks: Stacks) -> None:
+        self._model = model
+        self._companions = companions
+        self._stacks = stacks
+
+    def _calibration(self, sources: Sequence[str], target: str) -> Calibration | None:
+        """Errors of combined predictions on validation cells, relative to the network's errors nearby."""
+        network = self._model._calibration(sources, target)
+        if network is None or not self._companions.stores(target):
+            return network
+        cells = self._model._trained().calibration[target].validation
+        chosen = cells.chosen(sources)
+        device = device_of(self._model.module)
+        latents = {name: torch.from_numpy(cells.latents[name][chosen]).to(device) for name in sources}
+        present = np.stack([np.isfinite(cells.latents[name][chosen, 0]) for name in sources], axis=1)
+        values = combined(
+            sources,
+            target,
+            present,
+            self._stacks,
+            lambda names, rows: decode(self._model.module, _rows(latents, names, rows), target)[1],
+            lambda names, rows: self._companions.stored(names[0], target)[chosen[rows]],
+            lambda source: (source, target) in self._companions,
+            cells.values.shape[1],
+        )
+        return network._replace(residuals=cells.values[chosen] - values)
+
+    def _predicted(
+        self,
+        data: AlignedData,
+        sources: Sequence[str],
+        target: str,
+        cells: np.ndarray,
+        batch_size: int | None,
+        calibration: Calibration | None,
+    ) -> Predicted:
+        """Combined predictions of cells, and the network's expected errors."""
+        network = self._model._predicted(data, sources, target, cells, batch_size, calibration)
+        values = predict_cells(
+            self._model, self._companions, self._stacks, data, sources, target, cells, batch_size
+        )
+        return network._replace(values=values)

@@ -14,7 +14,6 @@ from scvi_cae.regression import (
     DiscriminantBaseline,
     KernelRidgeBaseline,
     LogisticBaseline,
-    PairBaseline,
     RidgeBaseline,
 )
 
@@ -23,12 +22,12 @@ if TYPE_CHECKING:
 
     from scvi_cae.data import AlignedData, Setup
 
-    Regression = PairBaseline | ClassifierBaseline
+    Regression = RidgeBaseline | KernelRidgeBaseline | ClassifierBaseline
 
 #: Largest numbers of cells with both arms, of others, and of values of an arm, that a regression is fitted to.
 MAX_PAIRS, MAX_OTHERS, MAX_VALUES = 3000, 3000, 2**25
-#: Width of a kernel of electrophysiological features.
-GAMMA = 0.1
+#: Largest number of features that a kernel regression predicts.
+MAX_TARGET = 2000
 
 
 def make_regression(setup: Setup, source: str, target: str) -> Regression:
@@ -43,15 +42,20 @@ def make_regression(setup: Setup, source: str, target: str) -> Regression:
 
     Returns
     -------
-    To labels, a discriminant from many features and a logistic regression with a kernel from few; to few features, kernel
-    ridge regression on principal components; to many, ridge regression, whose coefficients are few.
+    To labels, a discriminant from many features and a logistic regression with a kernel from few. Else kernel ridge
+    regression on principal components, with settings chosen on inner cells; ridge regression from labels, and to very many
+    features, whose weights for each training cell would make a large file.
     """
-    wide = len(setup.features[source]) > NARROW
+    n_source, n_target = len(setup.features[source]), len(setup.features[target])
     if target in setup.labels:
-        return DiscriminantBaseline() if wide else LogisticBaseline(gamma=GAMMA)
-    if len(setup.features[target]) > NARROW:
+        return DiscriminantBaseline() if n_source > NARROW else LogisticBaseline(gamma=0.1)
+    if source in setup.labels:
         return RidgeBaseline()
-    return KernelRidgeBaseline(alpha=PENALTIES)
+    if n_target > MAX_TARGET:
+        return RidgeBaseline(squash=True)
+    if n_source > NARROW:
+        return KernelRidgeBaseline(gamma=0.03, alpha=PENALTIES)
+    return KernelRidgeBaseline(alpha=PENALTIES, squash=True)
 
 
 class Companions:
@@ -61,10 +65,17 @@ class Companions:
     ----------
     fits
         Fitted regressions by source and target.
+    stored
+        ``(n_cells, n_features)`` their predictions of the cells that calibrate a target, by source and target.
     """
 
-    def __init__(self, fits: Mapping[tuple[str, str], Regression]) -> None:
+    def __init__(
+        self,
+        fits: Mapping[tuple[str, str], Regression],
+        stored: Mapping[tuple[str, str], np.ndarray] | None = None,
+    ) -> None:
         self._fits = dict(fits)
+        self._stored = dict(stored or {})
 
     @classmethod
     def fit(cls, data: AlignedData, cells: np.ndarray, pairs: list[tuple[str, str]]) -> Companions:
@@ -115,18 +126,47 @@ class Companions:
         """
         return self._fits[source, target].predict(values_of(data, source, cells))
 
+    def store(self, data: AlignedData, cells: Mapping[str, np.ndarray]) -> None:
+        """Keep predictions of the cells that calibrate each target.
+
+        Parameters
+        ----------
+        data
+            The data.
+        cells
+            Positions of these cells by target.
+        """
+        for source, target in self._fits:
+            if target in cells:
+                predicted = self.predict(data, source, target, cells[target])
+                self._stored[source, target] = predicted.astype(np.float32)
+
+    def stores(self, target: str) -> bool:
+        """Whether predictions of a target are kept."""
+        return any(target == kept for _, kept in self._stored)
+
+    def stored(self, source: str, target: str) -> np.ndarray:
+        """Predictions that :meth:`store` kept."""
+        return self._stored[source, target]
+
     def state(self) -> list[dict[str, Any]]:
         """What was fitted, in arrays, numbers and texts."""
-        return [{"pair": list(pair), **fit.state()} for pair, fit in self._fits.items()]
+        return [
+            {"pair": list(pair), "stored": self._stored.get(pair), **fit.state()}
+            for pair, fit in self._fits.items()
+        ]
 
     @classmethod
     def from_state(cls, state: list[dict[str, Any]]) -> Companions:
         """Inverse of :meth:`state`."""
         fits: dict[tuple[str, str], Regression] = {}
+        stored: dict[tuple[str, str], np.ndarray] = {}
         for entry in state:
             source, target = entry["pair"]
             fits[source, target] = getattr(regression, entry["kind"]).from_state(entry)
-        return cls(fits)
+            if entry["stored"] is not None:
+                stored[source, target] = entry["stored"]
+        return cls(fits, stored)
 
 
 def is_counts(setup: Setup, arm: str) -> bool:

@@ -13,7 +13,7 @@ from scvi_cae._arguments import check_whole
 from scvi_cae.data import SETS, AlignedData, check_latent_key, write_latents
 
 from ._attribution import agreement
-from ._combination import fit_stacks, predict_cells
+from ._combination import Member, fit_stacks, predict_cells
 from ._companions import Companions
 from ._coupled_ae import CoupledAE
 from ._cross_fitting import cross_fitting_folds, warn_once
@@ -140,7 +140,7 @@ class Ensemble:
     def _first(self) -> CoupledAE:
         """A model that knows the set-up."""
         if self.models:
-            return self._first
+            return self.models[0]
         assert self._untrained is not None
         return self._untrained
 
@@ -196,6 +196,11 @@ class Ensemble:
             (source, target) for target, sources in models[0].module.sources.items() for source in sources
         ]
         self._companions = [Companions.fit(data, fold.train, pairs) for fold in folds]
+        for model, companions in zip(models, self._companions, strict=True):
+            calibrating = model._trained().calibration.items()
+            companions.store(
+                data, {name: data.cells.get_indexer(x.validation.names) for name, x in calibrating}
+            )
         self._stacks = fit_stacks(models, self._companions, data, [fold.validation for fold in folds])
         self.models, self._untrained = models, None
 
@@ -234,13 +239,13 @@ class Ensemble:
         """The first model, or a RuntimeError before the training."""
         if not self.models:
             raise RuntimeError("The ensemble is not trained. Call ensemble.train() first.")
-        return self._first
+        return self.models[0]
 
     def _sees(self, data: AlignedData) -> np.ndarray:
         """Boolean ``(n_cells, n_models)``: which models predict a cell, those that were not trained on it if there are any."""
+        sets = [self._trained().set_membership(data)]
         with warnings.catch_warnings():
-            sets = [self._first.set_membership(data)]
-            warnings.simplefilter("ignore")  # the same for each
+            warnings.simplefilter("ignore")  # they are the same for each
             sets += [model.set_membership(data) for model in self.models[1:]]
         unseen = np.stack([(s != "training").to_numpy() for s in sets], axis=1)
         return unseen | ~unseen.any(axis=1, keepdims=True)
@@ -335,7 +340,7 @@ class Ensemble:
         check_whole(batch_size, "batch_size", optional=True)
         if quantiles is not None:
             check_no_batch(transform_batch)
-            return predict_quantiles(self.models, source, target, adata, indices, batch_size, quantiles)
+            return self._quantiles(source, target, adata, indices, batch_size, quantiles, out_of_fold)
         number = first._batch_number(target, transform_batch)
         data = first._align(adata, sources)
         cells = first._positions(data, indices)
@@ -354,6 +359,35 @@ class Ensemble:
         return pd.DataFrame(
             first.setup.in_units(mean, target), index=data.cells[cells], columns=list(features)
         )
+
+    def _quantiles(
+        self,
+        source: str | Sequence[str],
+        target: str,
+        adata: MuData | AlignedData | None,
+        indices: Sequence[int] | np.ndarray | None,
+        batch_size: int | None,
+        quantiles: Sequence[float],
+        out_of_fold: bool,
+    ) -> pd.DataFrame:
+        """Quantiles, cells that different models predict apart."""
+        first = self._trained()
+        data = first._align(adata, first._sources(source, target))
+        cells = first._positions(data, indices)
+        sees = self._sees(data)[cells] if out_of_fold else np.ones((len(cells), len(self.models)), dtype=bool)
+        members = [
+            Member(model, companions, self._stacks)
+            for model, companions in zip(self.models, self._companions, strict=True)
+        ]
+        parts, rows = [], []
+        for pattern in np.unique(sees, axis=0) if len(cells) else [np.ones(len(self.models), dtype=bool)]:
+            there = np.flatnonzero((sees == pattern).all(1))
+            chosen = [member for member, sees_it in zip(members, pattern, strict=True) if sees_it]
+            parts.append(
+                predict_quantiles(first, chosen, source, target, data, cells[there], batch_size, quantiles)
+            )
+            rows.append(there)
+        return pd.concat(parts).iloc[np.argsort(np.concatenate(rows), kind="stable")]
 
     def attribute(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
@@ -109,7 +109,7 @@ class PredictionMixin(CoreModel):
         check_whole(batch_size, "batch_size", optional=True)
         if quantiles is not None:
             check_no_batch(transform_batch)
-            return predict_quantiles([self], source, target, adata, indices, batch_size, quantiles)
+            return predict_quantiles(self, [self], source, target, adata, indices, batch_size, quantiles)
         number = self._batch_number(target, transform_batch)
         data = self._align(adata, sources)
         cells = self._positions(data, indices)
@@ -196,8 +196,25 @@ class PredictionMixin(CoreModel):
         return np.max(known, axis=0)
 
 
+class Calibrated(Protocol):
+    """A predictor whose errors are known."""
+
+    def _calibration(self, sources: Sequence[str], target: str) -> Calibration | None: ...
+
+    def _predicted(
+        self,
+        data: AlignedData,
+        sources: Sequence[str],
+        target: str,
+        cells: np.ndarray,
+        batch_size: int | None,
+        calibration: Calibration | None,
+    ) -> Predicted: ...
+
+
 def predict_quantiles(
-    models: Sequence[PredictionMixin],
+    first: PredictionMixin,
+    predictors: Sequence[Calibrated],
     source: str | Sequence[str],
     target: str,
     adata: MuData | AlignedData | None,
@@ -205,28 +222,26 @@ def predict_quantiles(
     batch_size: int | None,
     quantiles: Sequence[float],
 ) -> pd.DataFrame:
-    """Quantiles of the joint prediction of several models; see :meth:`PredictionMixin.predict`."""
-    wanted, first = check_quantiles(quantiles), models[0]
+    """Quantiles of the joint prediction of models, the first of which knows the set-up; see :meth:`PredictionMixin.predict`."""
+    wanted = check_quantiles(quantiles)
     if target in first.labels:
         raise ValueError(
             f"{target!r} are labels: their prediction are class probabilities, which have no quantiles. Leave out "
             "quantiles."
         )
-    for model in models:
-        sources = model._sources(source, target)
-        model._trained()
+    sources = first._sources(source, target)
     data = first._align(adata, sources)
     cells = first._positions(data, indices)
-    calibrations = [model._calibration(sources, target) for model in models]
+    calibrations = [predictor._calibration(sources, target) for predictor in predictors]
     features = first.setup.features[target]
     values = np.empty((len(cells), len(features), len(wanted)), dtype=np.float32)
-    step = max(MAX_VALUES // (len(features) * len(models)), 1)
+    step = max(MAX_VALUES // (len(features) * len(predictors)), 1)
     # At least once, for the errors of a call without cells.
     for start in range(0, max(len(cells), 1), step):
         part = slice(start, start + step)
         predicted = [
-            model._predicted(data, sources, target, cells[part], batch_size, calibration)
-            for model, calibration in zip(models, calibrations, strict=True)
+            predictor._predicted(data, sources, target, cells[part], batch_size, calibration)
+            for predictor, calibration in zip(predictors, calibrations, strict=True)
         ]
         values[part] = predicted_quantiles(predicted, wanted, target, features)
     values = np.maximum(values, np.float32(first.module.arm(target).likelihood.minimum))
