@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Stacks = dict[tuple[tuple[str, ...], str], Stack]
     #: Prediction from some sources, in the order of the model, of the rows that have all of them.
     Predictor = Callable[[tuple[str, ...], np.ndarray], np.ndarray]
+    #: Predictions of rows from one source.
+    CompanionPredictor = Callable[[str, np.ndarray], list[np.ndarray]]
 
 #: Largest number of sources of which every combination has its own weights.
 MAX_SOURCES = 3
@@ -38,11 +40,7 @@ def subsets(sources: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def candidates(
-    subset: tuple[str, ...],
-    network: Predictor,
-    companion: Predictor,
-    has: Callable[[str], bool],
-    rows: np.ndarray,
+    subset: tuple[str, ...], network: Predictor, companion: CompanionPredictor, rows: np.ndarray
 ) -> list[np.ndarray]:
     """Predictions that are combined: the network's from all sources, then from each, then the companions' from each.
 
@@ -52,15 +50,12 @@ def candidates(
         The sources.
     network, companion
         Predictions by either.
-    has
-        Whether there is a companion of a source.
     rows
         Rows to predict.
     """
-    single = [(name,) for name in subset]
-    nets = [subset, *(single if len(subset) > 1 else [])]
-    return [network(names, rows) for names in nets] + [
-        companion(names, rows) for names in single if has(names[0])
+    together = [subset, *([(name,) for name in subset] if len(subset) > 1 else [])]
+    return [network(names, rows) for names in together] + [
+        values for name in subset for values in companion(name, rows)
     ]
 
 
@@ -70,8 +65,7 @@ def combined(
     present: np.ndarray,
     stacks: Stacks,
     network: Predictor,
-    companion: Predictor,
-    has: Callable[[str], bool],
+    companion: CompanionPredictor,
     n_features: int,
 ) -> np.ndarray:
     """Combine predictions of cells that may lack some of the sources.
@@ -84,7 +78,7 @@ def combined(
         Boolean ``(n_cells, n_sources)``: which sources a cell has.
     stacks
         Weights; where there are none, the network predicts alone.
-    network, companion, has
+    network, companion
         As in :func:`candidates`.
     n_features
         Number of features of the target.
@@ -103,7 +97,7 @@ def combined(
         if stack is None:
             out[rows] = network(subset, rows)
         else:
-            out[rows] = stack.combine(candidates(subset, network, companion, has, rows))
+            out[rows] = stack.combine(candidates(subset, network, companion, rows))
     return out
 
 
@@ -130,8 +124,8 @@ def predict_cells(
     def network(subset: tuple[str, ...], rows: np.ndarray) -> np.ndarray:
         return decode(model.module, _rows(latents, subset, rows), target, batch_size, batch)[1]
 
-    def companion(subset: tuple[str, ...], rows: np.ndarray) -> np.ndarray:
-        return companions.predict(data, subset[0], target, cells[rows])
+    def companion(source: str, rows: np.ndarray) -> list[np.ndarray]:
+        return companions.predict(data, source, target, cells[rows])
 
     present = np.stack([data[name].present[cells] for name in sources], axis=1)
     values = combined(
@@ -141,7 +135,6 @@ def predict_cells(
         stacks,
         network,
         companion,
-        lambda source: (source, target) in companions,
         len(data.setup.features[target]),
     )
     return probabilities(values) if target in data.setup.labels else values
@@ -212,8 +205,7 @@ def _of_member(
     return candidates(
         subset,
         lambda names, rows: decode(model.module, _rows(latents, names, rows), target)[1],
-        lambda names, rows: companions.predict(data, names[0], target, cells[rows]),
-        lambda source: (source, target) in companions,
+        lambda source, rows: companions.predict(data, source, target, cells[rows]),
         np.arange(len(cells)),
     )
 
@@ -227,19 +219,22 @@ class Member:
         The model.
     companions
         Its companions.
+    whole
+        Companions that are fitted to all training cells, which predict cells that are in no training.
     stacks
         Weights of all predictions.
     """
 
-    def __init__(self, model: CoupledAE, companions: Companions, stacks: Stacks) -> None:
+    def __init__(self, model: CoupledAE, companions: Companions, whole: Companions, stacks: Stacks) -> None:
         self._model = model
         self._companions = companions
+        self._whole = whole
         self._stacks = stacks
 
     def _calibration(self, sources: Sequence[str], target: str) -> Calibration | None:
         """Errors of combined predictions on validation cells, relative to the network's errors nearby."""
         network = self._model._calibration(sources, target)
-        if network is None or not self._companions.stores(target):
+        if network is None or not self._stacks:
             return network
         cells = self._model._trained().calibration[target].validation
         chosen = cells.chosen(sources)
@@ -252,8 +247,7 @@ class Member:
             present,
             self._stacks,
             lambda names, rows: decode(self._model.module, _rows(latents, names, rows), target)[1],
-            lambda names, rows: self._companions.stored(names[0], target)[chosen[rows]],
-            lambda source: (source, target) in self._companions,
+            lambda source, rows: [values[chosen[rows]] for values in self._companions.stored(source, target)],
             cells.values.shape[1],
         )
         return network._replace(residuals=cells.values[chosen] - values)
@@ -270,6 +264,6 @@ class Member:
         """Combined predictions of cells, and the network's expected errors."""
         network = self._model._predicted(data, sources, target, cells, batch_size, calibration)
         values = predict_cells(
-            self._model, self._companions, self._stacks, data, sources, target, cells, batch_size
+            self._model, self._whole, self._stacks, data, sources, target, cells, batch_size
         )
         return network._replace(values=values)

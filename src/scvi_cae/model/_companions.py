@@ -30,8 +30,8 @@ MAX_PAIRS, MAX_OTHERS, MAX_VALUES = 3000, 3000, 2**25
 MAX_TARGET = 2000
 
 
-def make_regression(setup: Setup, source: str, target: str) -> Regression:
-    """The regression from one arm to another, not yet fitted.
+def make_regressions(setup: Setup, source: str, target: str) -> dict[str, Regression]:
+    """The regressions from one arm to another, not yet fitted, by name.
 
     Parameters
     ----------
@@ -42,39 +42,45 @@ def make_regression(setup: Setup, source: str, target: str) -> Regression:
 
     Returns
     -------
-    To labels, a discriminant from many features and a logistic regression with a kernel from few. Else kernel ridge
-    regression on principal components, with settings chosen on inner cells; ridge regression from labels, and to very many
-    features, whose weights for each training cell would make a large file.
+    To labels, a discriminant from many features and logistic regressions from few. Else ridge and kernel ridge regression
+    on principal components, with settings chosen on inner cells; ridge regression alone from labels, and to very many
+    features, whose weights for each training cell would make a large file. None to counts, which no regression here
+    predicts.
     """
     n_source, n_target = len(setup.features[source]), len(setup.features[target])
+    if is_counts(setup, target):
+        return {}
     if target in setup.labels:
-        return DiscriminantBaseline() if n_source > NARROW else LogisticBaseline(gamma=0.1)
+        if n_source > NARROW:
+            return {"discriminant": DiscriminantBaseline()}
+        return {"logistic": LogisticBaseline(), "kernel logistic": LogisticBaseline(gamma=0.1)}
     if source in setup.labels:
-        return RidgeBaseline()
-    if n_target > MAX_TARGET:
-        return RidgeBaseline(squash=True)
-    if n_source > NARROW:
-        return KernelRidgeBaseline(gamma=0.03, alpha=PENALTIES)
-    return KernelRidgeBaseline(alpha=PENALTIES, squash=True)
+        return {"ridge": RidgeBaseline()}
+    wide = n_source > NARROW
+    regressions: dict[str, Regression] = {"ridge": RidgeBaseline(squash=not wide)}
+    if n_target <= MAX_TARGET:
+        gamma = 0.03 if wide else 0.1
+        regressions["kernel ridge"] = KernelRidgeBaseline(gamma=gamma, alpha=PENALTIES, squash=not wide)
+    return regressions
 
 
 class Companions:
-    """Regressions between arms of a model.
+    """Regressions between arms, fitted to the training cells of a model.
 
     Parameters
     ----------
     fits
-        Fitted regressions by source and target.
+        Fitted regressions by source and target, and by name.
     stored
-        ``(n_cells, n_features)`` their predictions of the cells that calibrate a target, by source and target.
+        ``(n_cells, n_features)`` their predictions of the cells that calibrate a target, likewise.
     """
 
     def __init__(
         self,
-        fits: Mapping[tuple[str, str], Regression],
-        stored: Mapping[tuple[str, str], np.ndarray] | None = None,
+        fits: Mapping[tuple[str, str], Mapping[str, Regression]],
+        stored: Mapping[tuple[str, str], list[np.ndarray]] | None = None,
     ) -> None:
-        self._fits = dict(fits)
+        self._fits = {pair: dict(named) for pair, named in fits.items()}
         self._stored = dict(stored or {})
 
     @classmethod
@@ -88,27 +94,26 @@ class Companions:
         cells
             Positions of the training cells.
         pairs
-            Sources and targets; those with a target of counts are left out, which no regression here predicts.
+            Sources and targets.
         """
-        setup = data.setup
-        fits: dict[tuple[str, str], Regression] = {}
+        fits: dict[tuple[str, str], dict[str, Regression]] = {}
         for source, target in pairs:
-            if is_counts(setup, target):
-                continue
             chosen = _some(data, cells, source, target)
             x, y = values_of(data, source, chosen), values_of(data, target, chosen)
             y[~data[target].present[chosen]] = np.nan
-            try:
-                fits[source, target] = make_regression(setup, source, target).fit(x, y)
-            except ValueError:  # fewer than two classes or cells
-                continue
+            named = fits.setdefault((source, target), {})
+            for name, made in make_regressions(data.setup, source, target).items():
+                try:
+                    named[name] = made.fit(x, y)
+                except ValueError:  # fewer than two classes
+                    continue
         return cls(fits)
 
-    def __contains__(self, pair: tuple[str, str]) -> bool:
-        """Whether there is a regression from a source to a target."""
-        return pair in self._fits
+    def names(self, source: str, target: str) -> list[str]:
+        """Names of the regressions from a source to a target."""
+        return list(self._fits.get((source, target), ()))
 
-    def predict(self, data: AlignedData, source: str, target: str, cells: np.ndarray) -> np.ndarray:
+    def predict(self, data: AlignedData, source: str, target: str, cells: np.ndarray) -> list[np.ndarray]:
         """Predict an arm of cells.
 
         Parameters
@@ -122,9 +127,14 @@ class Companions:
 
         Returns
         -------
-        ``(len(cells), n_features)`` on the scale of predictions, NaN for cells without the source.
+        ``(len(cells), n_features)`` by each regression, as the model computes with values; NaN for cells without the
+        source.
         """
-        return self._fits[source, target].predict(values_of(data, source, cells))
+        named = self._fits.get((source, target))
+        if not named:
+            return []
+        x = values_of(data, source, cells)
+        return [fit.predict(x) for fit in named.values()]
 
     def store(self, data: AlignedData, cells: Mapping[str, np.ndarray]) -> None:
         """Keep predictions of the cells that calibrate each target.
@@ -139,33 +149,35 @@ class Companions:
         for source, target in self._fits:
             if target in cells:
                 predicted = self.predict(data, source, target, cells[target])
-                self._stored[source, target] = predicted.astype(np.float32)
+                self._stored[source, target] = [values.astype(np.float32) for values in predicted]
 
-    def stores(self, target: str) -> bool:
-        """Whether predictions of a target are kept."""
-        return any(target == kept for _, kept in self._stored)
-
-    def stored(self, source: str, target: str) -> np.ndarray:
-        """Predictions that :meth:`store` kept."""
-        return self._stored[source, target]
+    def stored(self, source: str, target: str) -> list[np.ndarray]:
+        """Predictions that :meth:`store` kept, by each regression."""
+        return self._stored.get((source, target), [])
 
     def state(self) -> list[dict[str, Any]]:
         """What was fitted, in arrays, numbers and texts."""
         return [
-            {"pair": list(pair), "stored": self._stored.get(pair), **fit.state()}
-            for pair, fit in self._fits.items()
+            {
+                "pair": list(pair),
+                "stored": self._stored.get(pair, []),
+                "fits": {name: fit.state() for name, fit in named.items()},
+            }
+            for pair, named in self._fits.items()
         ]
 
     @classmethod
     def from_state(cls, state: list[dict[str, Any]]) -> Companions:
         """Inverse of :meth:`state`."""
-        fits: dict[tuple[str, str], Regression] = {}
-        stored: dict[tuple[str, str], np.ndarray] = {}
+        fits: dict[tuple[str, str], dict[str, Regression]] = {}
+        stored: dict[tuple[str, str], list[np.ndarray]] = {}
         for entry in state:
             source, target = entry["pair"]
-            fits[source, target] = getattr(regression, entry["kind"]).from_state(entry)
-            if entry["stored"] is not None:
-                stored[source, target] = entry["stored"]
+            fits[source, target] = {
+                name: getattr(regression, fit["kind"]).from_state(fit) for name, fit in entry["fits"].items()
+            }
+            if entry["stored"]:
+                stored[source, target] = list(entry["stored"])
         return cls(fits, stored)
 
 

@@ -87,6 +87,7 @@ class Ensemble:
         self._untrained: CoupledAE | None = CoupledAE(mdata, **settings)
         self.models: list[CoupledAE] = []
         self._companions: list[Companions] = []
+        self._whole = Companions({})
         self._stacks: Stacks = {}
 
     @classmethod
@@ -119,6 +120,7 @@ class Ensemble:
         ensemble.models = models
         ensemble._mdata, ensemble._settings, ensemble._untrained = models[0].adata, {}, None
         ensemble._companions, ensemble._stacks = [Companions({}) for _ in models], {}
+        ensemble._whole = Companions({})
         return ensemble
 
     @classmethod
@@ -196,10 +198,12 @@ class Ensemble:
             (source, target) for target, sources in models[0].module.sources.items() for source in sources
         ]
         self._companions = [Companions.fit(data, fold.train, pairs) for fold in folds]
+        everyone = np.union1d(folds[0].train, folds[0].validation)
+        self._whole = Companions.fit(data, everyone, pairs)
         for model, companions in zip(models, self._companions, strict=True):
             calibrating = model._trained().calibration.items()
             companions.store(
-                data, {name: data.cells.get_indexer(x.validation.names) for name, x in calibrating}
+                data, {name: data.cells.get_indexer(pd.Index(x.validation.names)) for name, x in calibrating}
             )
         self._stacks = fit_stacks(models, self._companions, data, [fold.validation for fold in folds])
         self.models, self._untrained = models, None
@@ -215,7 +219,7 @@ class Ensemble:
         Returns
         -------
         Data frame with a row for each feature of the target and a column for each prediction: ``"network"``, of all
-        sources together; with several, ``"network from rna"`` ...; and ``"regression from rna"`` ... Weights below 1 in
+        sources together; with several, ``"network from rna"`` ...; and ``"ridge from rna"`` ... Weights below 1 in
         sum shrink predictions towards the mean.
 
         Raises
@@ -232,7 +236,9 @@ class Ensemble:
             )
         single = [(name,) for name in subset] if len(subset) > 1 else []
         names = ["network", *(f"network from {name}" for (name,) in single)]
-        names += [f"regression from {name}" for name in subset if (name, target) in self._companions[0]]
+        names += [
+            f"{kind} from {name}" for name in subset for kind in self._companions[0].names(name, target)
+        ]
         return pd.DataFrame(stack.weights.T, index=list(self._first.setup.features[target]), columns=names)
 
     def _trained(self) -> CoupledAE:
@@ -349,12 +355,16 @@ class Ensemble:
         )
         features = first.setup.features[target]
         total = np.zeros((len(cells), len(features)))
+        new = chosen.all(1)
         for k, (model, companions) in enumerate(zip(self.models, self._companions, strict=True)):
-            rows = np.flatnonzero(chosen[:, k])
-            if len(rows):
-                total[rows] += predict_cells(
-                    model, companions, self._stacks, data, sources, target, cells[rows], batch_size, number
-                )
+            for rows, beside in (
+                (np.flatnonzero(chosen[:, k] & ~new), companions),
+                (np.flatnonzero(chosen[:, k] & new), self._whole),
+            ):
+                if len(rows):
+                    total[rows] += predict_cells(
+                        model, beside, self._stacks, data, sources, target, cells[rows], batch_size, number
+                    )
         mean = (total / chosen.sum(1, keepdims=True)).astype(np.float32)
         return pd.DataFrame(
             first.setup.in_units(mean, target), index=data.cells[cells], columns=list(features)
@@ -375,14 +385,14 @@ class Ensemble:
         data = first._align(adata, first._sources(source, target))
         cells = first._positions(data, indices)
         sees = self._sees(data)[cells] if out_of_fold else np.ones((len(cells), len(self.models)), dtype=bool)
-        members = [
-            Member(model, companions, self._stacks)
-            for model, companions in zip(self.models, self._companions, strict=True)
-        ]
         parts, rows = [], []
         for pattern in np.unique(sees, axis=0) if len(cells) else [np.ones(len(self.models), dtype=bool)]:
             there = np.flatnonzero((sees == pattern).all(1))
-            chosen = [member for member, sees_it in zip(members, pattern, strict=True) if sees_it]
+            chosen = [
+                Member(model, companions, self._whole if pattern.all() else companions, self._stacks)
+                for model, companions, sees_it in zip(self.models, self._companions, pattern, strict=True)
+                if sees_it
+            ]
             parts.append(
                 predict_quantiles(first, chosen, source, target, data, cells[there], batch_size, quantiles)
             )
