@@ -230,9 +230,32 @@ class Member:
         self._companions = companions
         self._whole = whole
         self._stacks = stacks
+        self._pool: Sequence[Member] = ()
+        self._found: dict[tuple[tuple[str, ...], str], Calibration | None] = {}
+
+    def pooled(self, members: Sequence[Member]) -> Member:
+        """The member as predictor of cells that it was not trained on, with the residuals of all members."""
+        alone = Member(self._model, self._companions, self._companions, self._stacks)
+        alone._pool = members
+        return alone
 
     def _calibration(self, sources: Sequence[str], target: str) -> Calibration | None:
         """Errors of combined predictions on validation cells, relative to the network's errors nearby."""
+        key = tuple(sources), target
+        if key not in self._found:
+            self._found[key] = self._calibrate(sources, target)
+        own = self._found[key]
+        pool = [member._calibration(sources, target) for member in self._pool]
+        others = [calibration for calibration in pool if calibration is not None]
+        if own is None or not others:
+            return own
+        return own._replace(
+            names=np.concatenate([x.names for x in others]),
+            residuals=np.concatenate([x.residuals for x in others]),
+            scales=np.concatenate([x.scales for x in others]),
+        )
+
+    def _calibrate(self, sources: Sequence[str], target: str) -> Calibration | None:
         network = self._model._calibration(sources, target)
         if network is None or not self._stacks:
             return network
@@ -267,3 +290,16 @@ class Member:
             self._model, self._whole, self._stacks, data, sources, target, cells, batch_size
         )
         return network._replace(values=values)
+
+
+def out_of_fold_members(members: Sequence[Member], sees: np.ndarray) -> list[Member]:
+    """Members that predict cells of the training, which they were not trained on.
+
+    Parameters
+    ----------
+    members
+        All members, whose residuals tell how large errors are.
+    sees
+        Boolean ``(n_members,)``: which of them predict the cells.
+    """
+    return [member.pooled(members) for member, chosen in zip(members, sees, strict=True) if chosen]

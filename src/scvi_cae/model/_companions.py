@@ -45,10 +45,10 @@ def make_regressions(setup: Setup, source: str, target: str) -> dict[str, Regres
     To labels, a discriminant from many features and logistic regressions from few. Else ridge and kernel ridge regression
     on principal components, with settings chosen on inner cells; ridge regression alone from labels, and to very many
     features, whose weights for each training cell would make a large file. None to counts, which no regression here
-    predicts.
+    predicts, and from labels to labels.
     """
     n_source, n_target = len(setup.features[source]), len(setup.features[target])
-    if is_counts(setup, target):
+    if is_counts(setup, target) or {source, target} <= set(setup.labels):
         return {}
     if target in setup.labels:
         if n_source > NARROW:
@@ -57,7 +57,7 @@ def make_regressions(setup: Setup, source: str, target: str) -> dict[str, Regres
     if source in setup.labels:
         return {"ridge": RidgeBaseline()}
     wide = n_source > NARROW
-    regressions: dict[str, Regression] = {"ridge": RidgeBaseline(squash=not wide)}
+    regressions: dict[str, Regression] = {"ridge": RidgeBaseline()}
     if n_target <= MAX_TARGET:
         gamma = 0.03 if wide else 0.1
         regressions["kernel ridge"] = KernelRidgeBaseline(gamma=gamma, alpha=PENALTIES, squash=not wide)

@@ -13,7 +13,7 @@ from scvi_cae._arguments import check_whole
 from scvi_cae.data import SETS, AlignedData, check_latent_key, write_latents
 
 from ._attribution import agreement
-from ._combination import Member, fit_stacks, predict_cells
+from ._combination import Member, fit_stacks, out_of_fold_members, predict_cells
 from ._companions import Companions
 from ._coupled_ae import CoupledAE
 from ._cross_fitting import cross_fitting_folds, warn_once
@@ -249,11 +249,7 @@ class Ensemble:
 
     def _sees(self, data: AlignedData) -> np.ndarray:
         """Boolean ``(n_cells, n_models)``: which models predict a cell, those that were not trained on it if there are any."""
-        sets = [self._trained().set_membership(data)]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are the same for each
-            sets += [model.set_membership(data) for model in self.models[1:]]
-        unseen = np.stack([(s != "training").to_numpy() for s in sets], axis=1)
+        unseen = self._codes(data) != 0
         return unseen | ~unseen.any(axis=1, keepdims=True)
 
     def align(self, adata: MuData | AlignedData | None = None) -> AlignedData:
@@ -385,14 +381,14 @@ class Ensemble:
         data = first._align(adata, first._sources(source, target))
         cells = first._positions(data, indices)
         sees = self._sees(data)[cells] if out_of_fold else np.ones((len(cells), len(self.models)), dtype=bool)
+        members = [
+            Member(model, companions, self._whole, self._stacks)
+            for model, companions in zip(self.models, self._companions, strict=True)
+        ]
         parts, rows = [], []
         for pattern in np.unique(sees, axis=0) if len(cells) else [np.ones(len(self.models), dtype=bool)]:
             there = np.flatnonzero((sees == pattern).all(1))
-            chosen = [
-                Member(model, companions, self._whole if pattern.all() else companions, self._stacks)
-                for model, companions, sees_it in zip(self.models, self._companions, pattern, strict=True)
-                if sees_it
-            ]
+            chosen = members if pattern.all() else out_of_fold_members(members, pattern)
             parts.append(
                 predict_quantiles(first, chosen, source, target, data, cells[there], batch_size, quantiles)
             )
@@ -463,43 +459,111 @@ class Ensemble:
         modality: str | None = None,
         indices: Sequence[int] | np.ndarray | None = None,
         batch_size: int | None = None,
+        member: int | None = None,
     ) -> np.ndarray:
-        """Concatenated latents of the models.
+        """Latents of cells, of all models together or of one.
 
-        Each model has a space of its own, so that latents cannot be averaged. When they are concatenated and divided by
-        the square root of the number of models, the squared distance of two cells is the mean of their squared distances
-        in the models.
+        Each model has a space of its own, so that latents of different models are not comparable, and cannot be averaged.
+        When they are concatenated and divided by the square root of the number of models, the squared distance of two
+        cells is the mean of their squared distances in the models.
 
         Parameters
         ----------
         adata, modality, indices, batch_size
-            As in :meth:`scvi_cae.CoupledAE.get_latent_representation`; ``adata`` is the first model's data by default.
+            As in :meth:`scvi_cae.CoupledAE.get_latent_representation`; the data of the training by default.
+        member
+            Number of a model, for its latents alone. ``None`` (default): those of all, concatenated. Most of them were
+            trained on a cell of the training, which is in sample; one model was not trained on its part of the cells.
 
         Returns
         -------
-        ``(n_cells, total of n_latent)`` float32 array.
+        ``(n_cells, n_latent)`` float32 array, with ``n_models * n_latent`` columns by default.
         """
         data = self.align(adata)
+        if member is not None:
+            return self._member(member).get_latent_representation(data, modality, indices, batch_size)
         latents = [m.get_latent_representation(data, modality, indices, batch_size) for m in self.models]
         return np.concatenate(latents, axis=1) / np.float32(np.sqrt(len(latents)))
 
-    def write_latent(self, adata: MuData | AlignedData | None = None, key: str = "X_cae") -> None:
-        """Write concatenated latents where scanpy looks for them.
+    def _member(self, number: int) -> CoupledAE:
+        self._trained()
+        check_whole(
+            number, "member", minimum=0, maximum=len(self.models) - 1, of="the number of the last model"
+        )
+        return self.models[number]
+
+    def write_latent(
+        self, adata: MuData | AlignedData | None = None, key: str = "X_cae", member: int | None = None
+    ) -> None:
+        """Write latents where scanpy looks for them.
 
         Parameters
         ----------
         adata
-            MuData to embed and to write to; the first model's by default.
+            MuData to embed and to write to; the data of the training by default.
         key
             Key in ``.obsm``, and prefix of the modalities' keys, as in :meth:`scvi_cae.CoupledAE.write_latent`.
+        member
+            Number of the model whose latents are written; ``None`` (default) for those of all, concatenated.
+
+        Notes
+        -----
+        ``mdata.uns[key]["member"]`` says which model it is, or ``"all, in sample"``; ``mdata.obs[f"{key}_set"]`` the set of
+        each cell in its training. With all of them, a cell of the training is ``"training"``, since most models were
+        trained on it: functions of :mod:`scvi_cae.tl` that report on held-out cells need the latents of one model, of
+        which the cells of one part are ``"validation"``, or cells that took no part.
         """
         data = self.align(adata)
-        check_latent_key(data.mdata, key, self.modalities)
-        latents = {
-            name: self.get_latent_representation(data, name) for name in self.modalities if data.has(name)
-        }
-        joint = self.get_latent_representation(data)
-        write_latents(data.mdata, key, joint, latents, self.set_membership(data))
+        if member is not None:
+            self._member(member).write_latent(data, key)
+        else:
+            check_latent_key(data.mdata, key, self.modalities)
+            latents = {
+                name: self.get_latent_representation(data, name) for name in self.modalities if data.has(name)
+            }
+            joint = self.get_latent_representation(data)
+            write_latents(data.mdata, key, joint, latents, self.set_membership(data))
+        data.mdata.uns[key] = {"member": "all, in sample" if member is None else str(member)}
+
+    def novelty(
+        self,
+        adata: MuData | AlignedData | None = None,
+        modality: str | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+    ) -> pd.DataFrame:
+        """Distance of cells from those that the models know, in one modality.
+
+        Parameters
+        ----------
+        adata, modality, indices
+            As in :meth:`scvi_cae.CoupledAE.novelty`.
+
+        Returns
+        -------
+        Data frame of the cells with ``distance`` and ``p_value``: means over the models that were not trained on a cell,
+        all of them for a new one.
+        """
+        first = self._trained()
+        data = first._align(adata, self.modalities if modality is None else [modality])
+        cells = first._positions(data, indices)
+        sees = self._sees(data)[cells]
+        total, number = np.zeros((2, len(cells), 2))
+        for k, model in enumerate(self.models):
+            rows = np.flatnonzero(sees[:, k])
+            if len(rows):
+                total[rows] += model.novelty(data, modality, cells[rows]).to_numpy()
+                number[rows] += 1
+        columns = ["distance", "p_value"]
+        return pd.DataFrame(total / np.maximum(number, 1), index=data.cells[cells], columns=columns)
+
+    @classmethod
+    def prepare_query_mudata(cls, mdata: MuData, reference_model: Self, *args: Any, **kwargs: Any) -> MuData:
+        """Bring other data to the features of a trained ensemble, see :meth:`scvi_cae.CoupledAE.prepare_query_mudata`."""
+        return CoupledAE.prepare_query_mudata(mdata, reference_model._trained(), *args, **kwargs)
+
+    def normalize_query(self, query: MuData, match_medians: bool = False) -> MuData:
+        """Bring expression values of a query onto the training's, see :meth:`scvi_cae.CoupledAE.normalize_query`."""
+        return self._trained().normalize_query(query, match_medians)
 
     def set_membership(self, adata: MuData | AlignedData | None = None) -> pd.Series:
         """Set of each cell in the trainings, see :meth:`scvi_cae.CoupledAE.set_membership`.
@@ -507,14 +571,46 @@ class Ensemble:
         Parameters
         ----------
         adata
-            MuData; the first model's by default.
+            MuData; the data of the training by default.
 
         Returns
         -------
-        Categorical Series by cell: ``"training"`` if it was a training cell of any model, else ``"validation"`` if it
-        was a validation cell of any, else ``"test"``.
+        Categorical Series by cell: ``"training"`` if it was a training cell of any model, as every cell that takes part in
+        :meth:`train` is, else ``"validation"`` if it was a validation cell of any, else ``"test"``. It applies to what all
+        models compute together, such as latents; for predictions see :meth:`prediction_sets`.
         """
         data = self.align(adata)
-        sets = [model.set_membership(data) for model in self.models]
-        codes = np.min([s.cat.codes.to_numpy() for s in sets], axis=0)  # -1 if unknown to one: missing
-        return pd.Series(pd.Categorical(np.array([*SETS, None])[codes], SETS), index=data.cells)
+        return self._as_sets(self._codes(data).min(1), data)
+
+    def prediction_sets(self, adata: MuData | AlignedData | None = None) -> pd.Series:
+        """Set of each cell in the trainings of the models that predict it, see :meth:`predict`.
+
+        Parameters
+        ----------
+        adata
+            MuData; the data of the training by default.
+
+        Returns
+        -------
+        Categorical Series by cell: ``"validation"`` if it took part, but is predicted by a model that was not trained on
+        it; ``"training"`` if all models were trained on it; ``"test"`` if it took no part.
+        """
+        data = self.align(adata)
+        codes = self._codes(data)
+        mixed = (codes == 0).any(1) & (codes > 0).any(1)
+        sets = np.where(mixed, 1, codes.min(1))
+        return self._as_sets(np.where((codes < 0).any(1), -1, sets), data)
+
+    def _codes(self, data: AlignedData) -> np.ndarray:
+        """``(n_cells, n_models)`` set of each cell by model: 0 training, 1 validation, 2 test, -1 unknown."""
+        codes = [self._trained().set_membership(data).cat.codes]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are the same for each
+            codes += [model.set_membership(data).cat.codes for model in self.models[1:]]
+        return np.stack(codes, axis=1)
+
+    @staticmethod
+    def _as_sets(codes: np.ndarray, data: AlignedData) -> pd.Series:
+        """Sets by cell from their numbers."""
+        names = np.array([*SETS, None], dtype=object)[codes]
+        return pd.Series(pd.Categorical(names, SETS), index=data.cells)

@@ -239,7 +239,7 @@ def log_determinant_coupling(
             - \tfrac{1 + \beta}{2} \left[\log\det C_i + \log\det C_j\right] - (1 + \beta)\, d \log 2,
 
     with :math:`D_{-}` the second moment of the differences :math:`z_i - z_j` over the pairs, :math:`D_{+}` the
-    covariance of the sums, :math:`C` the covariances over all cells of each modality, :math:`d` dimensions and
+    covariance of the sums, :math:`C` the covariances of either latent over the pairs, :math:`d` dimensions and
     :math:`\beta = 0.8`. For latents of equal covariance that correlate by :math:`r_k` along their principal
     directions of agreement, this is :math:`\sum_k \log(1 - r_k) + \beta \log(1 + r_k)`: 0 for unrelated latents, and
     invariant to a linear map of both, so that shrinking gains nothing. With :math:`\beta = 1` it would be minus

@@ -306,7 +306,9 @@ class _Predicted:
             raise ValueError(f"{target!r} is a column of labels. Reports are of modalities: target=...")
         self.data = model.align(mdata)
         self.mean, self.scale = self._moments()
-        chosen = chosen_cells(cells, self.data.n_cells, model.set_membership(self.data))
+        # An ensemble predicts cells of its training by models that were not trained on them.
+        sets = getattr(model, "prediction_sets", model.set_membership)(self.data)
+        chosen = chosen_cells(cells, self.data.n_cells, sets)
         # Predicting checks the names of modalities; predictions are NaN for cells without the source.
         prediction = model.predict(source, target, self.data, chosen).to_numpy()
         truth = model.measured_values(target, self.data, chosen)
