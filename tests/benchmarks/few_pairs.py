@@ -18,6 +18,7 @@ import argparse
 import logging
 import time
 import warnings
+from itertools import product
 
 import matplotlib as mpl
 import numpy as np
@@ -88,25 +89,29 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, file: str) -> None:
-    """Draw R2 by number of pairs, a panel for each direction and reference."""
+    """Draw R2 by number of pairs: a row of panels for each target, a column without and with a reference."""
     mpl.use("agg")
-    panels = table.groupby(["target", "reference"], sort=True)
-    figure, axes = plt.subplots(1, len(panels), figsize=(3 * len(panels), 3.2), layout="constrained")
-    names = {"ephys": "electrophysiology from genes", "rna": "genes from electrophysiology"}
-    for axis, ((target, reference), rows) in zip(axes, panels, strict=True):
+    titles = {"none": "pairs alone", "rna": "pairs and a reference of transcriptomes"}
+    names = {"ephys": "R² of electrophysiology from genes", "rna": "R² of genes from electrophysiology"}
+    figure, axes = plt.subplots(2, 2, sharex=True, sharey="row", figsize=(7, 6), layout="constrained")
+    for (target, reference), axis in zip(product(names, titles), axes.flat, strict=True):
+        rows = table.query("target == @target and reference == @reference")
         means = rows.groupby(["method", "n_pairs"])["value"].mean().unstack(0)
         for method in METHODS:
             style = "--" if method in REGRESSIONS else "-"
             axis.plot(means.index, means[method], style, marker="o", markersize=3, label=method)
         axis.axhline(0, color="0.7", linewidth=0.8, zorder=0)
         axis.set_xscale("log")
-        axis.set_xticks(means.index, [str(n) for n in means.index], minor=False)
+        axis.set_xticks(means.index, [str(n) for n in means.index])
         axis.set_xticks([], minor=True)
-        axis.set(xlabel="pairs", ylabel="R²")
-        alone = "pairs alone" if reference == "none" else "pairs and a reference of transcriptomes"
-        axis.set_title(f"{names[target]}\n{alone}", fontsize=9)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
-    figure.savefig(file, dpi=80)
+    for axis, title in zip(axes[0], titles.values(), strict=True):
+        axis.set_title(title, fontsize=10)
+    for axis in axes[1]:
+        axis.set_xlabel("number of pairs")
+    for axis, name in zip(axes[:, 0], names.values(), strict=True):
+        axis.set_ylabel(name)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(file, dpi=90)
 
 
 def main() -> None:
