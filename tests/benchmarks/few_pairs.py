@@ -95,8 +95,8 @@ def draw(table: pd.DataFrame, file: str) -> None:
     names = {"ephys": "R² of electrophysiology from genes", "rna": "R² of genes from electrophysiology"}
     figure, axes = plt.subplots(2, 2, sharex=True, sharey="row", figsize=(7, 6), layout="constrained")
     for (target, reference), axis in zip(product(names, titles), axes.flat, strict=True):
-        rows = table.query("target == @target and reference == @reference")
-        means = rows.groupby(["method", "n_pairs"])["value"].mean().unstack(0)
+        shown = (table["target"] == target) & (table["reference"] == reference)
+        means = table[shown].groupby(["method", "n_pairs"])["value"].mean().unstack(0)
         for method in METHODS:
             style = "--" if method in REGRESSIONS else "-"
             axis.plot(means.index, means[method], style, marker="o", markersize=3, label=method)

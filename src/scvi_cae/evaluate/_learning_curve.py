@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -20,9 +21,8 @@ from scvi_cae.model import CoupledAE, Ensemble
 from scvi_cae.splits import k_fold
 
 from ._cross_validate import check_splits
-from ._one_scale import OneScale
+from ._one_scale import MIN_VALUES, OneScale
 from ._registry import resolve
-from ._scores import Scores, warn_of_left_out
 from ._subset import Subset
 
 if TYPE_CHECKING:
@@ -135,8 +135,8 @@ def learning_curve(
     Warns
     -----
     UserWarning
-        Once, of features that are not scored: those constant among all training cells, or without a value in the
-        smallest set of pairs. And what trainings warn of.
+        Once, of features that are not scored: those constant among all training cells, or with fewer than 10 values in
+        the smallest set of pairs. And what trainings warn of.
 
     Notes
     -----
@@ -180,8 +180,12 @@ def learning_curve(
     for number, (fold, pairs) in enumerate(zip(folds, drawn, strict=True)):
         test = fold.test[has_any[fold.test]]
         scale = OneScale(data, fold.train, test, pairs[: min(sizes)])
-        left_out.append((f" in fold {number}", Scores(pd.DataFrame(), scale.left_out)))
-        for n_pairs, kept in product(sorted(sizes), references):
+        left_out += [
+            f"{shorten(features)} of {modality!r} in fold {number}"
+            for modality, features in scale.left_out.items()
+            if features
+        ]
+        for n_pairs, kept in product(sorted(set(sizes)), references):
             others = np.setdiff1d(fold.train, pairs[:n_pairs])
             others = others[:0] if kept is None else others[present[kept][others]]
             subset = Subset(pairs[:n_pairs], others, kept)
@@ -190,7 +194,14 @@ def learning_curve(
                 logger.info("Fitted %r: %d pairs, reference %s, fold %d, seed %d.", method, *where)
                 for i, j in directions:
                     rows.append((method, i, j, *where, "r2", *scale.r2(i, j, predict(i, j))))
-    warn_of_left_out(left_out)
+    if left_out:
+        warnings.warn(
+            "No method is scored on features that are constant among the training cells, or have fewer than "
+            f"{MIN_VALUES} values in the {min(sizes)} pairs of the smallest size: {'; '.join(left_out)}. To score them, "
+            "give larger sizes, or training cells that have them.",
+            UserWarning,
+            stacklevel=2,
+        )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

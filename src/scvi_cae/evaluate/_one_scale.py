@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from scvi_cae.data import AlignedData
 
 
+#: Fewest values of a feature that is scored: parts of the cells, as in cross-fitting, then have some, too.
+MIN_VALUES = 10
+
+
 class OneScale:
     """Values of training and test cells, and scores by the mean and standard deviation of all training cells.
 
@@ -25,8 +29,8 @@ class OneScale:
     train, test
         Positions of all training cells, and of the cells to score.
     fewest
-        Positions of the fewest training cells that a method is fitted to: a feature without a value in them has no
-        prediction, and is not scored for any method. Neither is one that is constant among all training cells.
+        Positions of the fewest training cells that a method is fitted to: a feature with too few values in them can have
+        no prediction, and is not scored for any method. Neither is one that is constant among all training cells.
 
     Attributes
     ----------
@@ -47,7 +51,7 @@ class OneScale:
         self.left_out: dict[str, list[str]] = {}
         for m, x in self.train.among(fewest).values.items():
             mean, spread = self._moments[m]
-            self._features[m] = ~np.isnan(x).all(0) & (spread > 0)
+            self._features[m] = ((~np.isnan(x)).sum(0) >= min(MIN_VALUES, len(x))) & (spread > 0)
             truth = self.test.values[m]
             # Equal to the constant of the training cells: nothing to predict.
             predictable = np.isnan(truth) | ((spread == 0) & np.isclose(truth, mean))
