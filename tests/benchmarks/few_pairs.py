@@ -92,7 +92,7 @@ def draw(table: pd.DataFrame, file: str) -> None:
     """Draw R2 by number of pairs: a row of panels for each target, a column without and with a reference."""
     mpl.use("agg")
     titles = {"none": "pairs alone", "rna": "pairs and a reference of transcriptomes"}
-    names = {"ephys": "R² of electrophysiology from genes", "rna": "R² of genes from electrophysiology"}
+    names = {"ephys": "electrophysiology from genes", "rna": "genes from electrophysiology"}
     figure, axes = plt.subplots(2, 2, sharex=True, sharey="row", figsize=(7, 6), layout="constrained")
     for (target, reference), axis in zip(product(names, titles), axes.flat, strict=True):
         shown = (table["target"] == target) & (table["reference"] == reference)
@@ -109,7 +109,7 @@ def draw(table: pd.DataFrame, file: str) -> None:
     for axis in axes[1]:
         axis.set_xlabel("number of pairs")
     for axis, name in zip(axes[:, 0], names.values(), strict=True):
-        axis.set_ylabel(name)
+        axis.set_ylabel(f"{name}\nR²", fontsize=9)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(file, dpi=90)
 
