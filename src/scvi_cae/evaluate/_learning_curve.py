@@ -140,7 +140,7 @@ def learning_curve(
 
     Notes
     -----
-    Validation cells of a split take no part. What is being fitted is logged by logger ``scvi_cae`` at level INFO, which
+    Validation cells of a split take no part. Each fit is logged by logger ``scvi_cae`` at level INFO, which
     ``logging.basicConfig(level="INFO")`` shows.
 
     Examples
