@@ -14,6 +14,7 @@ from ._cross_validate import cross_validate
 from ._features import feature_correlation, feature_r2
 from ._held_out import METRICS
 from ._latent import CCABaseline, PCABaseline
+from ._learning_curve import learning_curve
 from ._matching import foscttm, top_k_accuracy
 from ._metrics import pooled_r2, r2_beyond
 from ._score import score
@@ -42,6 +43,7 @@ __all__ = [
     "interval_scores",
     "interval_width",
     "label_accuracy",
+    "learning_curve",
     "pooled_r2",
     "r2_beyond",
     "score",

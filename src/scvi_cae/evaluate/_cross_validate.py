@@ -126,7 +126,7 @@ def cross_validate(
     [0, 1, 2]
     """
     given = k_fold(mdata, splits) if isinstance(splits, (int, np.integer)) else splits
-    folds = _checked(given, mdata.n_obs)
+    folds = check_splits(given, mdata.n_obs)
     check_metrics(metrics)
     if n_models < 1:
         raise ValueError(f"n_models={n_models} must be at least 1.")
@@ -198,7 +198,7 @@ def cross_validate(
     return pd.concat([finished[number].table for number in range(len(folds))], ignore_index=True)
 
 
-def _checked(folds: Sequence[Split], n_obs: int) -> list[Split]:
+def check_splits(folds: Sequence[Split], n_obs: int) -> list[Split]:
     """Positions of each set; raise for splits without test cells, or whose test cells are not held out."""
     checked = []
     for number, split in enumerate(folds):
