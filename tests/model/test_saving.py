@@ -17,7 +17,7 @@ import torch
 from conftest import QUIET, fit, make_mdata
 from scvi_cae import CoupledAE
 from scvi_cae._files import write_file
-from scvi_cae.model._saving import digest
+from scvi_cae.model._saved_files import digest
 
 
 @pytest.fixture(scope="module")
