@@ -99,9 +99,11 @@ class Companions:
             x, y = values_of(data, source, chosen), values_of(data, target, chosen)
             y[~data[target].present[chosen]] = np.nan
             try:
-                fits[source, target] = make_regression(setup, source, target).fit(x, y)
+                fit = make_regression(setup, source, target).fit(x, y)
             except ValueError:  # fewer than two classes or cells
                 continue
+            # In the precision in which it is saved, so that it predicts the same when it is loaded.
+            fits[source, target] = type(fit).from_state(fit.state())
         return cls(fits)
 
     def __contains__(self, pair: tuple[str, str]) -> bool:

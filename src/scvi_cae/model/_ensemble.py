@@ -273,8 +273,7 @@ class Ensemble:
 
         Returns
         -------
-        The ensemble. Its predictions equal those before saving up to the single precision of the regressions, about
-        1e-6 standard deviations.
+        The ensemble, which predicts what it predicted before it was saved.
 
         Raises
         ------

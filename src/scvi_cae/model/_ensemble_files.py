@@ -94,16 +94,22 @@ def save_ensemble(members: Members, folder: Path, overwrite: bool, mdata: MuData
             raise ValueError(f"{folder} is a file. Choose another name.")
         if not overwrite:
             raise ValueError(f"{folder} already exists. Choose another folder, or pass overwrite=True.")
-        _check_ours(folder)
+        check_ensemble_folder(folder)
         _write(members, folder, mdata)
     else:
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_folder(folder, lambda new: _write(members, new, mdata))
 
 
-def _check_ours(folder: Path) -> None:
-    """Raise a ValueError if a folder holds anything but a saved ensemble, whose models' folder is replaced as a whole."""
-    if not any(folder.iterdir()):
+def check_ensemble_folder(folder: Path) -> None:
+    """Check that a folder may be replaced as a whole: it does not exist, is empty, or holds a saved ensemble.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything else.
+    """
+    if not folder.exists() or not any(folder.iterdir()):
         return
     kind = saved_class(folder)
     if kind is not None and kind != "Ensemble":
