@@ -37,8 +37,7 @@ def check_archive(path: Path, model_name: str = "CoupledAE") -> None:
         other = saved_class(path.parent)
         if other not in (None, model_name):
             raise ValueError(
-                f"{path.parent} holds a saved {other}, not a {model_name}. "
-                f"Load it by scvi_cae.{other}.load({str(path.parent)!r})."
+                f"{path.parent} holds a saved {other}. Load it by scvi_cae.{other}.load({str(path.parent)!r})."
             )
         raise ValueError(f"No saved model at {path}. Give the folder that {model_name}.save() wrote.")
     try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
+import warnings
 from pathlib import Path
 
 import mudata
@@ -89,7 +89,7 @@ def assert_same(a, b, query=None):
     np.testing.assert_array_equal(a.get_latent_representation(), b.get_latent_representation(query))
     assert a.set_membership().equals(b.set_membership(query))
     for one, other in zip(a.models, b.models, strict=True):
-        novelty = one.novelty("rna"), other.novelty("rna", adata=query)
+        novelty = one.novelty(modality="rna"), other.novelty(query, modality="rna")
         np.testing.assert_array_equal(*novelty)
 
 
@@ -270,7 +270,7 @@ def test_altered_contents_are_found(copied, key):
 @pytest.mark.parametrize("content", [[1, 2], {"models": 1}, {"models": [], "companions": [], "stacks": []}])
 def test_an_archive_of_something_else_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "ensemble.pt")
-    with pytest.raises(ValueError, match=r"not an Ensemble file|holds a damaged model"):
+    with pytest.raises(ValueError, match=r"not a complete Ensemble file|holds a damaged model"):
         Ensemble.load(tmp_path, adata=False)
 
 
@@ -297,7 +297,7 @@ def test_data_of_another_save_are_refused(small, tmp_path):
 
 
 def test_data_with_other_features_are_refused(saved):
-    with pytest.raises(ValueError, match="morph"):
+    with pytest.raises(ValueError, match="lacks 40 features"):
         Ensemble.load(saved, adata=make_mdata())
 
 
@@ -305,11 +305,20 @@ class Killed(BaseException):
     """End of a process: nothing after it reaches the disk."""
 
 
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.mark.parametrize(
-    "error", [Killed, OSError(errno.ENOSPC, "No space left on device")], ids=["killed", "full"]
+    ("error", "old_data", "new_data"),
+    [
+        (Killed, True, True),
+        (Killed, True, False),
+        (Killed, False, True),
+        (FULL, True, True),
+        (FULL, False, False),
+    ],
+    ids=["killed", "killed-old-data", "killed-new-data", "full", "full-no-data"],
 )
-@pytest.mark.parametrize("old_data", [True, False])
-@pytest.mark.parametrize("new_data", [True, False])
 def test_whatever_fails_the_old_ensemble_or_the_new_one_is_there_whole(
     small, tmp_path, monkeypatch, error, old_data, new_data
 ):
@@ -346,7 +355,10 @@ def test_whatever_fails_the_old_ensemble_or_the_new_one_is_there_whole(
                 new.save(folder, overwrite=True, save_anndata=new_data)
             except (Killed, OSError):
                 pass
-        loaded = Ensemble.load(folder)
+        with warnings.catch_warnings():
+            # Data of the old ensemble, beside a new one without data.
+            warnings.filterwarnings("ignore", message=".*saved without data")
+            loaded = Ensemble.load(folder)
         found.add(loaded.n_models)
         assert (loaded.adata is not None) == has_data[loaded.n_models]
         if error is not Killed and loaded.n_models == 2:
@@ -358,16 +370,6 @@ def test_whatever_fails_the_old_ensemble_or_the_new_one_is_there_whole(
             break
     assert found == {1, 2}
     assert fatal >= 8
-
-
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user")
-def test_a_folder_without_permission(small, tmp_path):
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(PermissionError):
-            small.save(tmp_path / "e")
-    finally:
-        tmp_path.chmod(0o700)
 
 
 def test_a_new_folder_is_complete_or_not_there(small, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from scvi.model._utils import parse_device_args
 
-from scvi_cae._archives import ARCHIVES, saved_class
+from scvi_cae._archives import ARCHIVES, not_a_model, saved_class
 from scvi_cae._arguments import shorten
 from scvi_cae._files import naming_full_disk, remove, remove_unfinished, unfinished, write_folder
 
@@ -197,7 +197,7 @@ def load_ensemble(
     path = folder / BESIDE
     payload = read_archive(path, "Ensemble")
     if not {"models", "companions", "stacks"} <= set(payload):
-        raise ValueError(f"{path} is not an Ensemble file.")
+        raise not_a_model(path, "Ensemble")
     payload = verified(payload, path)
     early = unfinished(folder / MODELS, payload[SAVED]["identity"])
     models = early if early.is_dir() else folder / MODELS

@@ -72,7 +72,7 @@ def read_archive(path: Path, model_name: str) -> dict[str, Any]:
     except Exception as error:
         raise not_a_model(path, model_name) from error
     if not isinstance(payload, dict):
-        raise ValueError(f"{path} is not a {model_name} file.")
+        raise not_a_model(path, model_name)
     return payload
 
 

@@ -12,7 +12,7 @@ import torch
 from scvi.data import AnnDataManager
 from scvi.model._utils import parse_device_args
 
-from scvi_cae._archives import saved_class
+from scvi_cae._archives import not_a_model, saved_class
 from scvi_cae._arguments import shorten
 from scvi_cae._files import naming_full_disk, remove, remove_unfinished, unfinished
 
@@ -64,13 +64,10 @@ def read_payload(path: Path, model_name: str = "CoupledAE") -> dict[str, Any]:
         If there is no model file, or it is truncated or damaged, or it was written by something else.
     """
     payload = read_archive(path, model_name)
-    keys = {STATE, FEATURES, ATTRIBUTES}
-    if not keys <= set(payload):
-        raise ValueError(f"{path} is not a {model_name} file.")
-    attributes = payload[ATTRIBUTES]
+    attributes = payload.get(ATTRIBUTES)
     registry = attributes.get("registry_") if isinstance(attributes, dict) else None
-    if not isinstance(registry, dict):
-        raise ValueError(f"{path} is not a {model_name} file.")
+    if not {STATE, FEATURES} <= set(payload) or not isinstance(registry, dict):
+        raise not_a_model(path, model_name)
     if registry.get("model_name") != model_name:
         raise ValueError(f"{path} holds a model of class {registry.get('model_name')}, not {model_name}.")
     payload = verified(payload, path)
