@@ -210,10 +210,21 @@ def test_other_files_are_neither_mixed_nor_lost(small, tmp_path, stray, has_ense
     (folder / stray).parent.mkdir(parents=True, exist_ok=True)
     (folder / stray).write_text("precious")
     before = names_in(folder)
-    with pytest.raises(ValueError, match=f"other contents.*{stray}.*Choose another folder"):
+    named = (
+        f"other contents .*{stray}" if has_ensemble else f"no complete ensemble, but '{Path(stray).parts[0]}'"
+    )
+    with pytest.raises(ValueError, match=f"{named}.* choose another folder|{named}.* Choose another folder"):
         small.save(folder, overwrite=True)
     assert names_in(folder) == before
     assert (folder / stray).read_text() == "precious"
+
+
+def test_a_folder_that_is_empty_but_for_what_a_killed_process_left(small, tmp_path):
+    folder = tmp_path / "e"
+    unfinished(folder / "models", "0" * 32).mkdir(parents=True)
+    unfinished(folder / "ensemble.pt", "0" * 32).touch()
+    small.save(folder, overwrite=True)
+    assert names_in(folder) == ["ensemble.pt", "models/0/model.pt", "models/1/model.pt"]
 
 
 def test_a_file_or_a_single_model_is_not_replaced(small, tmp_path):

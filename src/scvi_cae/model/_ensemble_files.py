@@ -11,7 +11,14 @@ from scvi.model._utils import parse_device_args
 
 from scvi_cae._archives import ARCHIVES, not_a_model, saved_class
 from scvi_cae._arguments import shorten
-from scvi_cae._files import naming_full_disk, remove, remove_unfinished, unfinished, write_folder
+from scvi_cae._files import (
+    is_unfinished,
+    naming_full_disk,
+    remove,
+    remove_unfinished,
+    unfinished,
+    write_folder,
+)
 
 from ._companions import Companions
 from ._coupled_ae import CoupledAE
@@ -102,28 +109,30 @@ def save_ensemble(members: Members, folder: Path, overwrite: bool, mdata: MuData
 
 
 def check_ensemble_folder(folder: Path) -> None:
-    """Check that a folder may be replaced as a whole: it does not exist, is empty, or holds a saved ensemble.
+    """Check that a folder may be replaced as a whole: it does not exist, is empty, or holds a saved ensemble alone.
 
     Raises
     ------
     ValueError
         If it holds anything else.
     """
-    if not folder.exists() or not any(folder.iterdir()):
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    finished = [name for name in names if not is_unfinished(name)]
+    if not finished:
         return
     kind = saved_class(folder)
-    if kind is not None and kind != "Ensemble":
-        raise ValueError(f"{folder} holds a saved {kind}. Choose another folder.")
-    others = [
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if not _OURS.fullmatch(path.relative_to(folder).as_posix())
-    ]
-    if (folder / DATA).exists() and not is_saved(folder / DATA):
+    if kind != "Ensemble":
+        what = f"a saved {kind}" if kind else f"no complete ensemble, but {shorten(sorted(finished))}"
+        raise ValueError(f"{folder} holds {what}. Choose another folder.")
+    paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    others = [path for path in paths if not _OURS.fullmatch(path)]
+    if DATA in finished and not is_saved(folder / DATA):
         others.append(DATA)
-    if kind is None or others:
-        what = f"other contents: {shorten(sorted(others))}" if others else "no complete ensemble"
-        raise ValueError(f"{folder} has {what}. Choose another folder.")
+    if others:
+        raise ValueError(
+            f"{folder} has other contents than an ensemble: {shorten(sorted(others))}. Move them, or choose another "
+            "folder."
+        )
 
 
 def _write(members: Members, folder: Path, mdata: MuData | None) -> None:

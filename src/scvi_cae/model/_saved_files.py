@@ -91,8 +91,7 @@ def verified(payload: dict[str, Any], path: Path) -> dict[str, Any]:
         or saved.pop("digest", None) != digest({**payload, SAVED: saved})
     ):
         raise ValueError(
-            f"{path} holds a damaged model: weights, settings or names of features are not those that were saved. Save "
-            "the model again."
+            f"{path} holds a damaged model: its contents are not those that were saved. Save the model again."
         )
     return {**payload, SAVED: saved}
 
