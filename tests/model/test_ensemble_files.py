@@ -5,17 +5,22 @@ from __future__ import annotations
 import errno
 import shutil
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import mudata
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 import scvi_cae
 from conftest import fit, make_mdata
 from scvi_cae import CoupledAE, Ensemble
 from scvi_cae._files import unfinished
+from scvi_cae.model._fitted import from_plain, to_plain
 
 
 def train(mdata, n_models=2, n_latent=2, **settings):
@@ -147,6 +152,41 @@ def test_what_is_fitted_keeps_its_types(ensemble, saved):
     for key, stack in ensemble._stacks.items():
         np.testing.assert_array_equal(stack.mean, loaded._stacks[key].mean)
         np.testing.assert_array_equal(stack.weights, loaded._stacks[key].weights)
+
+
+ARRAYS = st.sampled_from(["float32", "float64", "int64", "int32", "uint8", "bool"]).flatmap(
+    lambda dtype: arrays(dtype, array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
+)
+STATES = st.recursive(
+    ARRAYS | st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False) | st.text(),
+    lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(), parts, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(STATES)
+def test_states_come_back_from_an_archive(state):
+    archive = BytesIO()
+    torch.save(to_plain(state), archive)
+    archive.seek(0)
+
+    def assert_equal(found, expected):
+        assert type(found) is type(expected)
+        if isinstance(expected, np.ndarray):
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
+        elif isinstance(expected, dict):
+            assert list(found) == list(expected)
+            for name in expected:
+                assert_equal(found[name], expected[name])
+        elif isinstance(expected, list):
+            assert len(found) == len(expected)
+            for one, other in zip(found, expected, strict=True):
+                assert_equal(one, other)
+        else:
+            assert found == expected
+
+    assert_equal(from_plain(torch.load(archive, weights_only=True)), state)
 
 
 def test_models_that_are_averaged_come_back(small, tmp_path):
