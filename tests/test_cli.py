@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -366,6 +367,133 @@ def test_requests_that_do_not_fit_the_data(data, fitted, tmp_path):
 )
 def test_usage_errors_end_with_2(args):
     run(*args, code=2)
+
+
+@pytest.fixture(scope="module")
+def fitted_ensemble(data):
+    path = data.parent / "ensemble"
+    result = run(
+        "fit", data, path, "--n-models", 3, "--n-latent", 3, "--max-epochs", 3, "--labels-key", "kind"
+    )
+    assert result.stdout == ""
+    assert "Training 3 models together" in result.stderr
+    assert f"Saved the ensemble to {path}." in result.stderr
+    return path
+
+
+def test_an_ensemble_embeds_and_predicts(data, fitted_ensemble, tmp_path):
+    ensemble = scvi_cae.Ensemble.load(fitted_ensemble, adata=mudata.read_h5mu(data))
+    assert ensemble.n_models == 3
+    assert ensemble.labels == ["kind"]
+    run("embed", fitted_ensemble, data, tmp_path / "out.h5mu")
+    after = mudata.read_h5mu(tmp_path / "out.h5mu")
+    np.testing.assert_allclose(after.obsm["X_cae"], ensemble.get_latent_representation(), rtol=1e-5)
+    assert after["rna"].obsm["X_cae"].shape == (after["rna"].n_obs, 9)
+    for target in ("ephys", "kind"):
+        csv = tmp_path / f"{target}.csv"
+        run("predict", fitted_ensemble, data, csv, "--source", "rna", "--target", target)
+        table = pd.read_csv(csv, index_col="cell")
+        np.testing.assert_allclose(table, ensemble.predict("rna", target), rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [["--prepare"], ["--rename", "rna=names.csv"], ["--normalize"]])
+def test_an_ensemble_takes_prepared_queries(tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    counts = make_mdata(n_features={"rna": 40, "ephys": 8})
+    raw = np.random.default_rng(0).poisson(np.abs(counts["rna"].X) * 50).astype(np.float32)
+    logs = np.log1p(raw / raw.sum(1, keepdims=True) * 1e4)
+    counts["rna"].X = logs
+    counts.write_h5mu("in.h5mu")
+    run("fit", "in.h5mu", "model", "--n-models", 2, "--n-latent", 3, "--max-epochs", 2)
+    rna = counts["rna"].copy()
+    if "--normalize" in options:
+        rna.X = raw
+    elif "--rename" in options:
+        pd.DataFrame({"data": "other " + rna.var_names, "model": rna.var_names}).to_csv(
+            "names.csv", index=False
+        )
+        rna.var_names = "other " + rna.var_names
+    mudata.MuData({"rna": rna[:, : 40 if "--normalize" in options else 30].copy()}).write_h5mu("query.h5mu")
+    result = run("embed", "model", "query.h5mu", "out.h5mu", *options)
+    assert "features found" in result.stderr
+    assert np.isfinite(mudata.read_h5mu("out.h5mu").obsm["X_cae"]).all()
+    run("predict", "model", "query.h5mu", "out.csv", "--source", "rna", "--target", "ephys", *options)
+    table = pd.read_csv("out.csv", index_col="cell")
+    assert table.shape == (rna.n_obs, 8)
+    assert np.isfinite(table.to_numpy()).all()
+
+
+def test_groups_are_kept_together_in_the_parts_of_an_ensemble(data, tmp_path):
+    mdata = mudata.read_h5mu(data)
+    mdata.obs["donor"] = [f"d{i % 6}" for i in range(mdata.n_obs)]
+    mdata.write_h5mu(tmp_path / "in.h5mu")
+    fit = ("fit", tmp_path / "in.h5mu", tmp_path / "out", "--n-models", 3, "--n-latent", 2, "--max-epochs", 1)
+    run(*fit, "--group-by", "donor")
+    for model in scvi_cae.Ensemble.load(tmp_path / "out", adata=mdata).models:
+        donors = mdata.obs["donor"].to_numpy()
+        assert not set(donors[model.train_indices]) & set(donors[model.validation_indices])
+    error = run(*fit, "--overwrite", "--group-by", "kind", code=1).stderr
+    assert "too few for 3 folds. Lower --n-models, or group by another column" in error
+    assert "No column 'nope'" in run(*fit, "--overwrite", "--group-by", "nope", code=1).stderr
+
+
+def test_ctrl_c_while_an_ensemble_trains_writes_nothing(data, tmp_path, monkeypatch):
+    from scvi_cae.train import StackedTrainingPlan
+
+    step = StackedTrainingPlan.training_step
+
+    def interrupted(self, *args, **kwargs):
+        if self.current_epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(StackedTrainingPlan, "training_step", interrupted)
+    fit = ("fit", data, tmp_path / "out", "--n-models", 2, "--n-latent", 2, "--max-epochs", 50)
+    assert "Interrupted: nothing was written." in run(*fit, code=130).stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--n-models", 2, "--checkpoint", "x.ckpt"),
+        ("--n-models", 2, "--train-size", 0.8),
+        ("--n-models", 2, "--stratify-by", "kind"),
+        ("--n-models", 2, "--devices", 2),
+        ("--group-by", "kind"),
+    ],
+)
+def test_options_of_a_single_model_and_of_ensembles_are_kept_apart(options):
+    message = " ".join(run("fit", "in.h5mu", "out", *options, code=2).stderr.replace("│", " ").split())
+    assert f"Invalid value for '{options[-2]}'" in message
+    assert "Leave out" in message or "leave out" in message
+
+
+def test_an_ensemble_replaces_an_ensemble_only(data, fitted, fitted_ensemble, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(fitted_ensemble, folder)
+    fit = ("fit", data, folder, "--n-latent", 2, "--max-epochs", 1)
+    assert "--overwrite" in error_of(*fit, "--n-models", 2)
+    # As a process that was killed left it.
+    (folder / f".{'0' * 32}-models").mkdir()
+    run(*fit, "--n-models", 2, "--overwrite")
+    assert sorted(path.name for path in folder.iterdir()) == ["ensemble.pt", "models"]
+    assert sorted(path.name for path in (folder / "models").iterdir()) == ["0", "1"]
+    assert "other contents" in error_of(*fit, "--overwrite")
+    (folder / "models" / "thesis.txt").write_text("precious")
+    assert "models/thesis.txt" in error_of(*fit, "--n-models", 2, "--overwrite")
+    other = ("fit", data, fitted, "--n-models", 2, "--overwrite")
+    assert "other contents" in error_of(*other)
+
+
+def test_a_damaged_ensemble_is_refused(data, fitted_ensemble, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(fitted_ensemble, folder)
+    (folder / "models" / "1" / "model.pt").unlink()
+    embed = ("embed", folder, data, tmp_path / "x.h5mu")
+    assert "the ensemble is not complete" in error_of(*embed)
+    (folder / "ensemble.pt").write_bytes(b"")
+    assert "not a complete Ensemble file" in error_of(*embed)
 
 
 def test_own_warnings_are_shown_in_a_line(tmp_path):

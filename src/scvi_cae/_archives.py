@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: File in the folder of a saved model, or of a saved ensemble of models, by class.
+ARCHIVES = {"CoupledAE": "model.pt", "Ensemble": "ensemble.pt"}
+
+
+def saved_class(folder: Path) -> str | None:
+    """Class of what is saved in a folder; ``None`` if nothing is."""
+    return next((name for name, file in ARCHIVES.items() if (folder / file).is_file()), None)
+
 
 def check_archive(path: Path, model_name: str = "CoupledAE") -> None:
     """Check that a file is a saved model's, as far as can be known without reading its contents.
@@ -22,9 +30,15 @@ def check_archive(path: Path, model_name: str = "CoupledAE") -> None:
     Raises
     ------
     ValueError
-        If there is no such file, it is incomplete or no archive, or its checksums are not those of its contents.
+        If there is no such file, it is incomplete or no archive, or its checksums are not those of its contents; if its
+        folder holds a model of another class.
     """
     if not path.is_file():
+        other = saved_class(path.parent)
+        if other not in (None, model_name):
+            raise ValueError(
+                f"{path.parent} holds a saved {other}. Load it by scvi_cae.{other}.load({str(path.parent)!r})."
+            )
         raise ValueError(f"No saved model at {path}. Give the folder that {model_name}.save() wrote.")
     try:
         with zipfile.ZipFile(path) as archive:

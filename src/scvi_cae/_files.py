@@ -27,6 +27,11 @@ def unfinished(path: Path, mark: str) -> Path:
     return path.with_name(f".{mark}-{path.name}")
 
 
+def is_unfinished(name: str) -> bool:
+    """Whether a name is one of :func:`unfinished`."""
+    return re.match(r"\.[0-9a-f]{32}-", name) is not None
+
+
 def remove(path: Path) -> None:
     """Delete a file or a folder, if it exists."""
     if path.is_dir():

@@ -17,7 +17,7 @@ import torch
 from conftest import QUIET, fit, make_mdata
 from scvi_cae import CoupledAE
 from scvi_cae._files import write_file
-from scvi_cae.model._saving import digest
+from scvi_cae.model._saved_files import digest
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_a_truncated_file(saved, tmp_path, size):
 
 def test_foreign_files(saved, tmp_path):
     torch.save({"weights": torch.zeros(3)}, tmp_path / "model.pt")
-    with pytest.raises(ValueError, match="is not a CoupledAE file"):
+    with pytest.raises(ValueError, match="is not a complete CoupledAE file"):
         CoupledAE.load(tmp_path, adata=False)
     payload = torch.load(saved / "model.pt", weights_only=True)
     payload["attr_dict"]["registry_"]["model_name"] = "SCVI"

@@ -75,7 +75,9 @@ def test_an_ensemble_reports_on_cells_by_the_models_that_were_not_trained_on_the
     assert (ensemble.set_membership() == "training").all()
     report = prediction_report(ensemble, "rna", "ephys")
     cells = np.concatenate([fold.test for fold in folds])
-    assert report["n_cells"].max() == prediction_report(ensemble, "rna", "ephys", cells=cells)["n_cells"].max()
+    assert (
+        report["n_cells"].max() == prediction_report(ensemble, "rna", "ephys", cells=cells)["n_cells"].max()
+    )
 
 
 def test_several_sources(model):

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from scvi_cae._archives import check_archive
 from scvi_cae._files import remove_unfinished, write_file, write_folder
 
 from ._files import MUDATA, SEPARATORS, check_input, check_output, ending, read_mudata
 from ._messages import note, reporting
+from ._models import check_fit_options, check_model, load
 from ._tables import read as read_table_files
 from ._tables import table_files
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
-MODEL_FILES = ("model.pt",)
+MODEL_FILES, ENSEMBLE_FILES = ("model.pt",), ("ensemble.pt", "models")
 DEMO_FILES = ("latent.h5mu", "model", "umap.png", "training.png", "scores.csv")
 
 Input = Annotated[
@@ -186,15 +186,6 @@ def _rename_files(texts: list[str] | None) -> dict[str, Path]:
     return files
 
 
-def _load(folder: Path) -> Any:
-    from scvi_cae.model import CoupledAE
-
-    model = CoupledAE.load(folder, adata=False)
-    if not model.is_trained:
-        raise ValueError(f"The model in {folder} is not trained. Train it and save it again.")
-    return model
-
-
 @app.command()
 @reporting()
 def read(
@@ -283,6 +274,20 @@ def fit(
     stratify_by: Annotated[
         str | None, typer.Option(help="Column of .obs by which the split is stratified.")
     ] = None,
+    n_models: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Number of models. With 2 or more an ensemble, each of whose models is trained without one part of the "
+            "cells; regressions predict beside them.",
+        ),
+    ] = 1,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="With --n-models, column of groups that are not divided between parts, such as donors."
+        ),
+    ] = None,
     n_latent: Annotated[int, typer.Option(min=1, help="Latent dimensions.")] = 10,
     max_epochs: MaxEpochs = None,
     train_size: Annotated[
@@ -306,7 +311,7 @@ def fit(
     ] = 1,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a model on a MuData file, or on tables, and save it to a folder."""
+    """Train a model, or an ensemble of models, on a MuData file or on tables, and save it to a folder."""
     names, layers, files = _names(modalities), _pairs(layer, "rna=logcounts"), _table_files(table)
     if len(paths) != (1 if files else 2):
         given = (
@@ -315,8 +320,16 @@ def fit(
             else "Give a MuData file and a folder"
         )
         raise typer.BadParameter(f"{given}; there are {len(paths)} paths.", param_hint="'[IN.h5mu] OUT'")
+    check_fit_options(
+        n_models,
+        group_by,
+        train_size=train_size is not None,
+        stratify_by=stratify_by is not None,
+        checkpoint=checkpoint is not None,
+        devices=devices > 1,
+    )
     *data, out = paths
-    check_output(out, overwrite, folder_of=MODEL_FILES)
+    check_output(out, overwrite, folder_of=MODEL_FILES if n_models == 1 else ENSEMBLE_FILES)
     if checkpoint is not None:
         check_output(checkpoint, overwrite=True)
     options = _table_options(
@@ -338,7 +351,8 @@ def fit(
 
     import scvi
 
-    from scvi_cae.model import CoupledAE
+    from scvi_cae.model import CoupledAE, Ensemble
+    from scvi_cae.model._ensemble_files import check_ensemble_folder
 
     scvi.settings.seed = seed
     CoupledAE.setup_mudata(
@@ -349,6 +363,14 @@ def fit(
         labels_key=labels_key,
         likelihoods=_pairs(likelihood, "rna=negative_binomial"),
     )
+    if n_models > 1:
+        check_ensemble_folder(out)
+        note(f"Training {n_models} models together ...")
+        ensemble = Ensemble(mdata, n_models, n_latent=n_latent)
+        ensemble.train(max_epochs, group_by=group_by, accelerator=accelerator)
+        ensemble.save(out, overwrite)
+        note(f"Saved the ensemble to {out}.")
+        return
     model = CoupledAE(mdata, n_latent=n_latent)
     distributed = {} if devices == 1 else {"devices": devices, "strategy": "ddp"}
     _train(
@@ -392,9 +414,9 @@ def embed(
     """
     files = _rename_files(rename)
     check_output(out, overwrite, MUDATA)
-    check_archive(model / "model.pt")
+    check_model(model)
     check_input(data)
-    loaded = _load(model)
+    loaded = load(model)
     mdata = read_mudata(data)
     if not set(loaded.modalities) & set(mdata.mod):
         raise ValueError(
@@ -444,9 +466,9 @@ def predict(
     """
     sources, files = _names(source), _rename_files(rename)
     check_output(out, overwrite, tuple(SEPARATORS))
-    check_archive(model / "model.pt")
+    check_model(model)
     check_input(data)
-    loaded = _load(model)
+    loaded = load(model)
     mdata = read_mudata(data)
     query = mdata
     if prepare or files or normalize or match_medians:

@@ -6,6 +6,8 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from scvi_cae._files import is_unfinished
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -129,7 +131,8 @@ def check_output(
             raise OSError(f"{path} is a {'folder' if path.is_dir() else 'file'}. Choose another name.")
         if not overwrite:
             raise FileExistsError(f"{path} already exists. Choose another name, or pass --overwrite.")
-        others = [item.name for item in path.iterdir() if item.name not in folder_of] if folder_of else []
+        names = [item.name for item in path.iterdir()] if folder_of else []
+        others = [name for name in names if name not in folder_of and not is_unfinished(name)]
         if others:
             raise ValueError(
                 f"{path} has other contents, which are not to be mixed with the results: "

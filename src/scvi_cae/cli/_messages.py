@@ -26,6 +26,8 @@ OPTIONS = {
     "batch_key": "--batch-key",
     "labels_key": "--labels-key",
     "stratify_by": "--stratify-by",
+    "group_by": "--group-by",
+    "n_models": "--n-models",
     "n_latent": "--n-latent",
     "max_epochs": "--max-epochs",
     "train_size": "--train-size",
@@ -54,7 +56,8 @@ PHRASES: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"train\(plan_kwargs=\{'lr': \.\.\.\}\)": "see CoupledAE.train in Python",
     r"train\(checkpoint=\.\.\.\)": "--checkpoint",
     r"Repeat the call": "Repeat the command",
-    r"CoupledAE\.save\(\)": "'scvi-cae fit'",
+    r"Lower n_folds": "Lower --n-models",
+    r"(?:CoupledAE|Ensemble)\.save\(\)": "'scvi-cae fit'",
     r"overwrite=True": "--overwrite",
     r"Otherwise, give a function that makes the names of one table those of another, such as join=.*?, which all names pass; or, ": "Otherwise, make "
     "them the same in the files; or, ",

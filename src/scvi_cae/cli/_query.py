@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_cae.data import check_latent_key, write_latents
-from scvi_cae.model import CoupledAE
+from scvi_cae.model import CoupledAE, Ensemble
 
 from ._files import read_names
 from ._messages import note
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def prepare(
     mdata: MuData,
-    model: CoupledAE,
+    model: CoupledAE | Ensemble,
     rename: Mapping[str, Path],
     min_features: float,
     normalize: bool,
@@ -36,7 +36,7 @@ def prepare(
     mdata
         The data.
     model
-        The model.
+        The model, or an ensemble, whose models have the same features.
     rename
         Tables of names by modality.
     min_features
@@ -46,20 +46,21 @@ def prepare(
         cannot be restored.
     """
     normalize = normalize or match_medians
+    first = model.models[0]
     tables: Any = {modality: read_names(path) for modality, path in rename.items()}
     with warnings.catch_warnings():
         if normalize:  # which the following advises
             warnings.filterwarnings("ignore", message=r".*model\.normalize_query")
-        query = CoupledAE.prepare_query_mudata(mdata, model, tables, min_features)
+        query = CoupledAE.prepare_query_mudata(mdata, first, tables, min_features)
     for name, row in query.uns["scvi_cae_query"].items():
         note(
-            f"Modality {name!r}: {row['n_matched']} of the model's {len(model.setup.features[name])} features found, "
+            f"Modality {name!r}: {row['n_matched']} of the model's {len(first.setup.features[name])} features found, "
             f"{row['n_renamed']} of them renamed, {row['n_missing']} missing; {row['n_dropped']} others left out."
         )
-    return model.normalize_query(query, match_medians) if normalize else query
+    return first.normalize_query(query, match_medians) if normalize else query
 
 
-def write_latent(model: CoupledAE, query: MuData, mdata: MuData, key: str) -> None:
+def write_latent(model: CoupledAE | Ensemble, query: MuData, mdata: MuData, key: str) -> None:
     """Write the latents of prepared data to the data that they were prepared from.
 
     Parameters

@@ -104,9 +104,11 @@ class Companions:
             named = fits.setdefault((source, target), {})
             for name, made in make_regressions(data.setup, source, target).items():
                 try:
-                    named[name] = made.fit(x, y)
+                    fit = made.fit(x, y)
                 except ValueError:  # fewer than two classes
                     continue
+                # In the precision in which it is saved, so that it predicts the same when it is loaded.
+                named[name] = type(fit).from_state(fit.state())
         return cls(fits)
 
     def names(self, source: str, target: str) -> list[str]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from scvi import settings
 
 from scvi_cae._arguments import check_whole
-from scvi_cae.data import SETS, AlignedData, check_latent_key, write_latents
+from scvi_cae.data import AlignedData
 
-from ._attribution import agreement
-from ._combination import Member, fit_stacks, out_of_fold_members, predict_cells
+from ._combination import fit_stacks
 from ._companions import Companions
 from ._coupled_ae import CoupledAE
 from ._cross_fitting import cross_fitting_folds, warn_once
+from ._ensemble_embedding import EnsembleEmbedding
+from ._ensemble_files import Members, load_ensemble, save_ensemble
+from ._ensemble_prediction import EnsemblePrediction
 from ._many import fit_many
-from ._prediction import check_no_batch, predict_quantiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from ._combination import Stacks
 
 
-class Ensemble:
+class Ensemble(EnsemblePrediction, EnsembleEmbedding):
     r"""Coupled autoencoders that are trained on different parts of the data and predict together.
 
     Each model is trained without one part of the cells, and predicts these. So every cell has predictions by what has not
@@ -128,24 +130,6 @@ class Ensemble:
         """Register a MuData, as :meth:`scvi_cae.CoupledAE.setup_mudata` does."""
         CoupledAE.setup_mudata(mdata, *args, **kwargs)
 
-    @property
-    def is_trained(self) -> bool:
-        """Whether the models are trained."""
-        return bool(self.models)
-
-    @property
-    def adata(self) -> MuData | None:
-        """The data; ``None`` for an ensemble that was loaded without."""
-        return self._mdata
-
-    @property
-    def _first(self) -> CoupledAE:
-        """A model that knows the set-up."""
-        if self.models:
-            return self.models[0]
-        assert self._untrained is not None
-        return self._untrained
-
     def train(
         self,
         max_epochs: int | None = None,
@@ -208,353 +192,91 @@ class Ensemble:
         self._stacks = fit_stacks(models, self._companions, data, [fold.validation for fold in folds])
         self.models, self._untrained = models, None
 
-    def weights(self, source: str | Sequence[str], target: str) -> pd.DataFrame:
-        """How much each network and regression contributes to a prediction.
+    def save(self, dir_path: str | Path, overwrite: bool = False, save_anndata: bool = False) -> None:
+        """Save the ensemble to a folder, with all it needs to embed, predict quantiles and judge novelty without its data.
 
         Parameters
         ----------
-        source, target
-            As in :meth:`predict`.
-
-        Returns
-        -------
-        Data frame with a row for each feature of the target and a column for each prediction: ``"network"``, of all
-        sources together; with several, ``"network from rna"`` ...; and ``"ridge from rna"`` ... Weights below 1 in
-        sum shrink predictions towards the mean.
-
-        Raises
-        ------
-        KeyError
-            If no weights were fitted: the prediction is the mean of the networks', as that of a modality from itself is.
-        """
-        sources = self._trained()._sources(source, target)
-        subset = tuple(name for name in self._first.module.sources.get(target, ()) if name in sources)
-        stack = self._stacks.get((subset, target))
-        if stack is None:
-            raise KeyError(
-                f"No weights were fitted for {target!r} from {sources}: it is the mean of the networks' predictions."
-            )
-        single = [(name,) for name in subset] if len(subset) > 1 else []
-        names = ["network", *(f"network from {name}" for (name,) in single)]
-        names += [
-            f"{kind} from {name}" for name in subset for kind in self._companions[0].names(name, target)
-        ]
-        return pd.DataFrame(stack.weights.T, index=list(self._first.setup.features[target]), columns=names)
-
-    def _trained(self) -> CoupledAE:
-        """The first model, or a RuntimeError before the training."""
-        if not self.models:
-            raise RuntimeError("The ensemble is not trained. Call ensemble.train() first.")
-        return self.models[0]
-
-    def _sees(self, data: AlignedData) -> np.ndarray:
-        """Boolean ``(n_cells, n_models)``: which models predict a cell, those that were not trained on it if there are any."""
-        unseen = self._codes(data) != 0
-        return unseen | ~unseen.any(axis=1, keepdims=True)
-
-    def align(self, adata: MuData | AlignedData | None = None) -> AlignedData:
-        """Data for several calls, see :meth:`scvi_cae.CoupledAE.align`; the first model's by default."""
-        return self._first.align(adata)
-
-    @property
-    def modalities(self) -> list[str]:
-        """Keys of the modalities."""
-        return self._first.modalities
-
-    @property
-    def labels(self) -> list[str]:
-        """Columns of labels."""
-        return self._first.labels
-
-    def get_var_names(self) -> dict[str, list[str]]:
-        """Names of the features of each modality, and of the classes of each column of labels."""
-        return self._first.get_var_names()
-
-    def measured_values(
-        self,
-        modality: str,
-        adata: MuData | AlignedData | None = None,
-        indices: Sequence[int] | np.ndarray | None = None,
-    ) -> np.ndarray:
-        """Measured values on the scale of predictions, see :meth:`scvi_cae.CoupledAE.measured_values`."""
-        return self._first.measured_values(modality, adata, indices)
-
-    def predict(
-        self,
-        source: str | Sequence[str],
-        target: str,
-        adata: MuData | AlignedData | None = None,
-        indices: Sequence[int] | np.ndarray | None = None,
-        batch_size: int | None = None,
-        transform_batch: str | None = None,
-        quantiles: Sequence[float] | None = None,
-        out_of_fold: bool = True,
-    ) -> pd.DataFrame:
-        """Predict one modality from others, or quantiles of the prediction.
-
-        Parameters
-        ----------
-        source, target, adata, indices, batch_size, transform_batch
-            As in :meth:`scvi_cae.CoupledAE.predict`; ``adata`` is the first model's data by default.
-        quantiles
-            Quantiles, as in :meth:`scvi_cae.CoupledAE.predict`, calibrated on the validation cells of all models by
-            CV+: with the models of :func:`scvi_cae.splits.within`, on every training cell by the model that was not
-            trained on it.
-        out_of_fold
-            Whether a cell of the training is predicted by the models that were not trained on it (default), so that its
-            prediction is as good as that of a new cell; otherwise by all.
-
-        Returns
-        -------
-        Data frame of cells by features of ``target``, in the units of the training data; NaN for cells without
-        ``source``. With ``quantiles``, columns are features by quantiles.
+        dir_path
+            Folder; it is made if it does not exist. It holds ``models/0``, ``models/1`` ..., each as
+            :meth:`scvi_cae.CoupledAE.save` writes it; ``ensemble.pt``, with regressions and weights; and perhaps
+            ``mdata.h5mu``. At any moment, even if the process is killed, it is the old ensemble with its data or the new
+            one with its own.
+        overwrite
+            Whether ``dir_path`` may exist; an ensemble in it is then replaced. A folder with anything else is refused.
+        save_anndata
+            Whether to save the data, once for all models.
 
         Raises
         ------
+        RuntimeError
+            If the ensemble is not trained.
         ValueError
-            As in :meth:`scvi_cae.CoupledAE.predict`; with ``quantiles``, if only some models have validation cells.
-
-        Notes
-        -----
-        Quantiles are computed from the pooled set of each model's prediction plus its residuals, scaled as for a single
-        model. An interval covers about the nominal fraction of cells, or slightly more; for cells that are exchangeable
-        with the validation cells, at most about twice the nominal fraction is guaranteed to be outside. Models with the
-        same validation cells, such as those of several seeds, count as one, their mean.
-
-        References
-        ----------
-        Barber, Candes, Ramdas and Tibshirani, "Predictive inference with the jackknife+", Annals of Statistics 2021.
+            If ``dir_path`` exists and ``overwrite`` is false, or it has other contents; if weights are not finite; if
+            there are no data to save.
+        OSError
+            If files cannot be written, as on a full disk; what was in the folder is still there.
 
         Examples
         --------
+        >>> import tempfile
         >>> import scvi_cae
         >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
-        >>> scvi_cae.CoupledAE.setup_mudata(mdata)
-        >>> split = scvi_cae.splits.k_fold(mdata, 5)[0]
-        >>> folds = scvi_cae.splits.within(split, 5)
-        >>> fits = scvi_cae.fit_many(mdata, folds, max_epochs=10, monitor=None)
-        >>> ensemble = scvi_cae.Ensemble.from_models([fit.model for fit in fits])
-        >>> ensemble.predict("rna", "ephys", indices=split.test, quantiles=[0.05, 0.95]).shape
-        (40, 48)
+        >>> scvi_cae.Ensemble.setup_mudata(mdata)
+        >>> ensemble = scvi_cae.Ensemble(mdata, n_models=3, n_latent=5)
+        >>> ensemble.train(max_epochs=10)
+        >>> folder = f"{tempfile.mkdtemp()}/ensemble"
+        >>> ensemble.save(folder)
+        >>> loaded = scvi_cae.Ensemble.load(folder, adata=False)
+        >>> loaded.predict("rna", "ephys", adata=mdata).shape
+        (200, 24)
         """
-        first = self._trained()
-        sources = first._sources(source, target)
-        check_whole(batch_size, "batch_size", optional=True)
-        if quantiles is not None:
-            check_no_batch(transform_batch)
-            return self._quantiles(source, target, adata, indices, batch_size, quantiles, out_of_fold)
-        number = first._batch_number(target, transform_batch)
-        data = first._align(adata, sources)
-        cells = first._positions(data, indices)
-        chosen = (
-            self._sees(data)[cells] if out_of_fold else np.ones((len(cells), len(self.models)), dtype=bool)
-        )
-        features = first.setup.features[target]
-        total = np.zeros((len(cells), len(features)))
-        new = chosen.all(1)
-        for k, (model, companions) in enumerate(zip(self.models, self._companions, strict=True)):
-            for rows, beside in (
-                (np.flatnonzero(chosen[:, k] & ~new), companions),
-                (np.flatnonzero(chosen[:, k] & new), self._whole),
-            ):
-                if len(rows):
-                    total[rows] += predict_cells(
-                        model, beside, self._stacks, data, sources, target, cells[rows], batch_size, number
-                    )
-        mean = (total / chosen.sum(1, keepdims=True)).astype(np.float32)
-        return pd.DataFrame(
-            first.setup.in_units(mean, target), index=data.cells[cells], columns=list(features)
-        )
-
-    def _quantiles(
-        self,
-        source: str | Sequence[str],
-        target: str,
-        adata: MuData | AlignedData | None,
-        indices: Sequence[int] | np.ndarray | None,
-        batch_size: int | None,
-        quantiles: Sequence[float],
-        out_of_fold: bool,
-    ) -> pd.DataFrame:
-        """Quantiles, cells that different models predict apart."""
-        first = self._trained()
-        data = first._align(adata, first._sources(source, target))
-        cells = first._positions(data, indices)
-        sees = self._sees(data)[cells] if out_of_fold else np.ones((len(cells), len(self.models)), dtype=bool)
-        members = [
-            Member(model, companions, self._whole, self._stacks)
-            for model, companions in zip(self.models, self._companions, strict=True)
-        ]
-        parts, rows = [], []
-        for pattern in np.unique(sees, axis=0) if len(cells) else [np.ones(len(self.models), dtype=bool)]:
-            there = np.flatnonzero((sees == pattern).all(1))
-            chosen = members if pattern.all() else out_of_fold_members(members, pattern)
-            parts.append(
-                predict_quantiles(first, chosen, source, target, data, cells[there], batch_size, quantiles)
-            )
-            rows.append(there)
-        return pd.concat(parts).iloc[np.argsort(np.concatenate(rows), kind="stable")]
-
-    def attribute(
-        self,
-        source: str,
-        target: str,
-        adata: MuData | AlignedData | None = None,
-        indices: Sequence[int] | np.ndarray | None = None,
-        batch_size: int | None = None,
-        scaled: bool = True,
-    ) -> pd.DataFrame:
-        """Effects of features on the models' predictions, and how far the models agree on them.
-
-        Models that predict equally well can use different features, above all redundant ones. An effect in only some of
-        the models is not a finding.
-
-        Parameters
-        ----------
-        source, target, adata, indices, batch_size, scaled
-            As in :meth:`scvi_cae.CoupledAE.attribute`; ``adata`` is the first model's data by default.
-
-        Returns
-        -------
-        Data frame with a row for each feature of ``source``, and three columns for each feature of ``target``, a
-        :class:`pandas.MultiIndex` of ``feature`` and ``statistic``:
-
-        ``mean``
-            Mean of the models' derivatives.
-        ``std``
-            Their standard deviation (``ddof=1``).
-        ``stability``
-            ``|mean| / (|mean| + std)``: 1 if all models are equal, 1/2 if they differ by as much as their mean, 0 if
-            their mean is 0.
-
-        Raises
-        ------
-        ValueError
-            If there are fewer than two models; else as in :meth:`scvi_cae.CoupledAE.attribute`.
-
-        Examples
-        --------
-        >>> import scvi_cae
-        >>> mdata = scvi_cae.datasets.simulate_patchseq(n_cells=200)
-        >>> scvi_cae.CoupledAE.setup_mudata(mdata)
-        >>> ensemble = scvi_cae.Ensemble.from_models(
-        ...     [fit.model for fit in scvi_cae.fit_many(mdata, seeds=range(3), max_epochs=10)]
-        ... )
-        >>> effects = ensemble.attribute(source="rna", target="ephys")
-        >>> effects["AP width (ms)"].columns.tolist()
-        ['mean', 'std', 'stability']
-        """
-        if len(self.models) < 2:
-            raise ValueError(
-                "Agreement of models needs at least two; use a single one itself: model.attribute(...)."
-            )
-        data = self._first._align(adata, [source])
-        return agreement(
-            [model.attribute(source, target, data, indices, batch_size, scaled) for model in self.models]
-        )
-
-    def get_latent_representation(
-        self,
-        adata: MuData | AlignedData | None = None,
-        modality: str | None = None,
-        indices: Sequence[int] | np.ndarray | None = None,
-        batch_size: int | None = None,
-        member: int | None = None,
-    ) -> np.ndarray:
-        """Latents of cells, of all models together or of one.
-
-        Each model has a space of its own, so that latents of different models are not comparable, and cannot be averaged.
-        When they are concatenated and divided by the square root of the number of models, the squared distance of two
-        cells is the mean of their squared distances in the models.
-
-        Parameters
-        ----------
-        adata, modality, indices, batch_size
-            As in :meth:`scvi_cae.CoupledAE.get_latent_representation`; the data of the training by default.
-        member
-            Number of a model, for its latents alone. ``None`` (default): those of all, concatenated. Most of them were
-            trained on a cell of the training, which is in sample; one model was not trained on its part of the cells.
-
-        Returns
-        -------
-        ``(n_cells, n_latent)`` float32 array, with ``n_models * n_latent`` columns by default.
-        """
-        data = self.align(adata)
-        if member is not None:
-            return self._member(member).get_latent_representation(data, modality, indices, batch_size)
-        latents = [m.get_latent_representation(data, modality, indices, batch_size) for m in self.models]
-        return np.concatenate(latents, axis=1) / np.float32(np.sqrt(len(latents)))
-
-    def _member(self, number: int) -> CoupledAE:
         self._trained()
-        check_whole(
-            number, "member", minimum=0, maximum=len(self.models) - 1, of="the number of the last model"
-        )
-        return self.models[number]
+        if save_anndata and self.adata is None:
+            raise ValueError("save_anndata=True, but the ensemble was loaded without data.")
+        members = Members(self.models, self._companions, self._whole, self._stacks)
+        save_ensemble(members, Path(dir_path).expanduser(), overwrite, self.adata if save_anndata else None)
 
-    def write_latent(
-        self, adata: MuData | AlignedData | None = None, key: str = "X_cae", member: int | None = None
-    ) -> None:
-        """Write latents where scanpy looks for them.
+    @classmethod
+    def load(
+        cls,
+        dir_path: str | Path,
+        adata: MuData | Literal[False] | None = None,
+        accelerator: str = "auto",
+        device: int | str = "auto",
+    ) -> Self:
+        """Load a saved ensemble; no code from its files is run.
 
         Parameters
         ----------
+        dir_path
+            Folder that :meth:`save` wrote.
         adata
-            MuData to embed and to write to; the data of the training by default.
-        key
-            Key in ``.obsm``, and prefix of the modalities' keys, as in :meth:`scvi_cae.CoupledAE.write_latent`.
-        member
-            Number of the model whose latents are written; ``None`` (default) for those of all, concatenated.
-
-        Notes
-        -----
-        ``mdata.uns[key]["member"]`` says which model it is, or ``"all, in sample"``; ``mdata.obs[f"{key}_set"]`` the set of
-        each cell in its training. With all of them, a cell of the training is ``"training"``, since most models were
-        trained on it: functions of :mod:`scvi_cae.tl` that report on held-out cells need the latents of one model, of
-        which the cells of one part are ``"validation"``, or cells that took no part.
-        """
-        data = self.align(adata)
-        if member is not None:
-            self._member(member).write_latent(data, key)
-        else:
-            check_latent_key(data.mdata, key, self.modalities)
-            latents = {
-                name: self.get_latent_representation(data, name) for name in self.modalities if data.has(name)
-            }
-            joint = self.get_latent_representation(data)
-            write_latents(data.mdata, key, joint, latents, self.set_membership(data))
-        data.mdata.uns[key] = {"member": "all, in sample" if member is None else str(member)}
-
-    def novelty(
-        self,
-        adata: MuData | AlignedData | None = None,
-        modality: str | None = None,
-        indices: Sequence[int] | np.ndarray | None = None,
-    ) -> pd.DataFrame:
-        """Distance of cells from those that the models know, in one modality.
-
-        Parameters
-        ----------
-        adata, modality, indices
-            As in :meth:`scvi_cae.CoupledAE.novelty`.
+            MuData to attach; it need not be set up. ``None`` reads data saved with the ensemble, if there are any;
+            ``False`` loads the ensemble alone, which embeds and predicts any data given to it.
+        accelerator, device
+            Device of the weights, as in scvi-tools.
 
         Returns
         -------
-        Data frame of the cells with ``distance`` and ``p_value``: means over the models that were not trained on a cell,
-        all of them for a new one.
+        The ensemble, which predicts what it predicted before it was saved.
+
+        Raises
+        ------
+        ValueError
+            If the folder holds no complete ensemble, or one that differs from what was saved; if the data in it are of
+            another save; if ``adata`` has other features.
+
+        Warns
+        -----
+        UserWarning
+            If data are to be read that were saved with the ensemble, and are gone, or that were not saved with it.
         """
-        first = self._trained()
-        data = first._align(adata, self.modalities if modality is None else [modality])
-        cells = first._positions(data, indices)
-        sees = self._sees(data)[cells]
-        total, number = np.zeros((2, len(cells), 2))
-        for k, model in enumerate(self.models):
-            rows = np.flatnonzero(sees[:, k])
-            if len(rows):
-                total[rows] += model.novelty(data, modality, cells[rows]).to_numpy()
-                number[rows] += 1
-        columns = ["distance", "p_value"]
-        return pd.DataFrame(total / np.maximum(number, 1), index=data.cells[cells], columns=columns)
+        members = load_ensemble(Path(dir_path).expanduser(), adata, accelerator, device)
+        ensemble = cls.from_models(members.models)
+        ensemble._companions, ensemble._stacks = list(members.companions), members.stacks
+        ensemble._whole = members.whole
+        return ensemble
 
     @classmethod
     def prepare_query_mudata(cls, mdata: MuData, reference_model: Self, *args: Any, **kwargs: Any) -> MuData:
@@ -564,53 +286,3 @@ class Ensemble:
     def normalize_query(self, query: MuData, match_medians: bool = False) -> MuData:
         """Bring expression values of a query onto the training's, see :meth:`scvi_cae.CoupledAE.normalize_query`."""
         return self._trained().normalize_query(query, match_medians)
-
-    def set_membership(self, adata: MuData | AlignedData | None = None) -> pd.Series:
-        """Set of each cell in the trainings, see :meth:`scvi_cae.CoupledAE.set_membership`.
-
-        Parameters
-        ----------
-        adata
-            MuData; the data of the training by default.
-
-        Returns
-        -------
-        Categorical Series by cell: ``"training"`` if it was a training cell of any model, as every cell that takes part in
-        :meth:`train` is, else ``"validation"`` if it was a validation cell of any, else ``"test"``. It applies to what all
-        models compute together, such as latents; for predictions see :meth:`prediction_sets`.
-        """
-        data = self.align(adata)
-        return self._as_sets(self._codes(data).min(1), data)
-
-    def prediction_sets(self, adata: MuData | AlignedData | None = None) -> pd.Series:
-        """Set of each cell in the trainings of the models that predict it, see :meth:`predict`.
-
-        Parameters
-        ----------
-        adata
-            MuData; the data of the training by default.
-
-        Returns
-        -------
-        Categorical Series by cell: ``"validation"`` if it took part, but is predicted by a model that was not trained on
-        it; ``"training"`` if all models were trained on it; ``"test"`` if it took no part.
-        """
-        data = self.align(adata)
-        codes = self._codes(data)
-        mixed = (codes == 0).any(1) & (codes > 0).any(1)
-        sets = np.where(mixed, 1, codes.min(1))
-        return self._as_sets(np.where((codes < 0).any(1), -1, sets), data)
-
-    def _codes(self, data: AlignedData) -> np.ndarray:
-        """``(n_cells, n_models)`` set of each cell by model: 0 training, 1 validation, 2 test, -1 unknown."""
-        codes = [self._trained().set_membership(data).cat.codes]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are the same for each
-            codes += [model.set_membership(data).cat.codes for model in self.models[1:]]
-        return np.stack(codes, axis=1)
-
-    @staticmethod
-    def _as_sets(codes: np.ndarray, data: AlignedData) -> pd.Series:
-        """Sets by cell from their numbers."""
-        names = np.array([*SETS, None], dtype=object)[codes]
-        return pd.Series(pd.Categorical(names, SETS), index=data.cells)

@@ -1,38 +1,40 @@
-"""Model files: one ``model.pt`` of tensors and plain values, which is read without running code from it."""
+"""Models in folders: one ``model.pt``, and perhaps their data."""
 
 from __future__ import annotations
 
-import hashlib
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from io import BytesIO
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import uuid4
 
-import h5py
 import numpy as np
 import torch
 from scvi.data import AnnDataManager
 from scvi.model._utils import parse_device_args
 
-from scvi_cae._archives import check_archive, not_a_model
+from scvi_cae._archives import not_a_model, saved_class
 from scvi_cae._arguments import shorten
 from scvi_cae._files import naming_full_disk, remove, remove_unfinished, unfinished
-from scvi_cae._mudata import read_mudata, write_mudata
 
 from ._core import CoreModel
 from ._fitted import Fitted
 from ._parameters import describe
+from ._saved_files import (
+    SAVED,
+    digest,
+    is_saved,
+    read_archive,
+    read_data,
+    verified,
+    write_archive,
+    write_data,
+)
 
 if TYPE_CHECKING:
     from mudata import MuData
 
 #: Keys of a saved model, as in scvi-tools.
 STATE, FEATURES, ATTRIBUTES = "model_state_dict", "var_names", "attr_dict"
-#: Key of what identifies a saved model, and attribute of its data's file.
-SAVED = "scvi_cae_saved"
 
 
 def plain_settings(value: Any) -> Any:
@@ -44,77 +46,6 @@ def plain_settings(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
     return value.item() if isinstance(value, np.generic) else value
-
-
-def digest(value: Any) -> str:
-    """Digest of tensors, plain values and containers of them."""
-    found = hashlib.blake2b(digest_size=16)
-
-    def add(value: Any) -> None:
-        if isinstance(value, torch.Tensor):
-            found.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            if value.numel():
-                found.update(value.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().data)
-        elif isinstance(value, Mapping):
-            found.update(f"dict{len(value)}".encode())
-            for pair in value.items():
-                add(pair)
-        elif isinstance(value, (list, tuple)):
-            found.update(f"{type(value).__name__}{len(value)}".encode())
-            for item in value:
-                add(item)
-        else:
-            found.update(f"{type(value).__name__}{value!r}".encode(errors="surrogatepass"))
-
-    add(value)
-    return found.hexdigest()
-
-
-def identity_of(path: Path) -> str | None:
-    """Identity of the save that wrote a file of data; ``None`` if it is of another origin.
-
-    Raises
-    ------
-    OSError
-        If there is no file, or it cannot be read.
-    """
-    with h5py.File(path) as file:
-        identity = file.attrs.get(SAVED)
-    return None if identity is None else str(identity)
-
-
-def is_saved(path: Path) -> bool:
-    """Whether a file of data was written by a save."""
-    try:
-        return identity_of(path) is not None
-    except OSError:
-        return False
-
-
-@contextmanager
-def columns_kept(mdata: MuData) -> Iterator[None]:
-    """Context of writing a MuData: anndata makes categories of texts in the modalities' annotations, which are put back."""
-    tables = [
-        table
-        for adata in mdata.mod.values()
-        for table in (adata.obs, adata.var, *([] if adata.raw is None else [adata.raw.var]))
-    ]
-    before = [table.copy(deep=False) for table in tables]
-    try:
-        yield
-    finally:
-        for table, original in zip(tables, before, strict=True):
-            for name in original.columns[(original.dtypes != table.dtypes).to_numpy()]:
-                table[name] = original[name]
-
-
-def is_plain(value: Any) -> bool:
-    """Whether no tensor in nested containers is larger than what is stored of it, as expanded ones are."""
-    if isinstance(value, torch.Tensor):
-        return value.nbytes <= value.untyped_storage().nbytes()
-    if isinstance(value, Mapping):
-        return all(map(is_plain, value.values()))
-    return not isinstance(value, (list, tuple)) or all(map(is_plain, value))
 
 
 def check_weights(state: Mapping[str, torch.Tensor]) -> None:
@@ -132,73 +63,16 @@ def read_payload(path: Path, model_name: str = "CoupledAE") -> dict[str, Any]:
     ValueError
         If there is no model file, or it is truncated or damaged, or it was written by something else.
     """
-    check_archive(path, model_name)
-    try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise not_a_model(path, model_name) from error
-    keys = {STATE, FEATURES, ATTRIBUTES}
-    if not isinstance(payload, dict) or not keys <= set(payload):
-        raise ValueError(f"{path} is not a {model_name} file.")
-    attributes = payload[ATTRIBUTES]
+    payload = read_archive(path, model_name)
+    attributes = payload.get(ATTRIBUTES)
     registry = attributes.get("registry_") if isinstance(attributes, dict) else None
-    if not isinstance(registry, dict):
-        raise ValueError(f"{path} is not a {model_name} file.")
+    if not {STATE, FEATURES} <= set(payload) or not isinstance(registry, dict):
+        raise not_a_model(path, model_name)
     if registry.get("model_name") != model_name:
         raise ValueError(f"{path} holds a model of class {registry.get('model_name')}, not {model_name}.")
-    saved = payload.pop(SAVED, None)
-    if (
-        not isinstance(saved, dict)
-        or not is_plain(payload)  # a digest takes the memory of all tensors
-        or saved.pop("digest", None) != digest({**payload, SAVED: saved})
-    ):
-        raise ValueError(
-            f"{path} holds a damaged model: weights, settings or names of features are not those that were saved. Save "
-            "the model again."
-        )
+    payload = verified(payload, path)
     check_weights(payload[STATE])
-    return {**payload, SAVED: saved}
-
-
-def read_data(path: Path, saved: Mapping[str, Any]) -> MuData | Literal[False]:
-    """Read data that were saved with a model; ``False`` if there are none.
-
-    Parameters
-    ----------
-    path
-        File of the data.
-    saved
-        What identifies the model.
-
-    Raises
-    ------
-    ValueError
-        If the data were saved with another model, or are damaged.
-
-    Warns
-    -----
-    UserWarning
-        If the data that were saved with the model are gone, or a file is there although none were.
-    """
-    # A process that was killed after it had renamed the model, and before it had renamed the data.
-    early = unfinished(path, saved["identity"])
-    path = early if early.is_file() else path
-    advice = "Give the data, adata=mdata, or load the model alone, adata=False."
-    if saved["has_data"] != path.is_file():
-        what = "not there any more" if saved["has_data"] else "not the model's, which was saved without data"
-        warnings.warn(
-            f"{path} is {what}. The model is loaded without data. {advice}", UserWarning, stacklevel=3
-        )
-        return False
-    if not saved["has_data"]:
-        return False
-    try:
-        mdata = read_mudata(path) if identity_of(path) == saved["identity"] else None
-    except Exception as error:
-        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}). {advice}") from error
-    if mdata is None:
-        raise ValueError(f"{path} was not saved with this model, but by another save. {advice}")
-    return mdata
+    return payload
 
 
 class SavingMixin(CoreModel):
@@ -236,8 +110,7 @@ class SavingMixin(CoreModel):
         OSError
             If files cannot be written, as on a full disk; what was in the folder is still there.
         """
-        trainer = getattr(self, "trainer", None)
-        if trainer is not None and not trainer.is_global_zero:
+        if not self._saves():
             return
         if save_anndata and self.adata is None:
             raise ValueError("save_anndata=True, but the model was loaded without data.")
@@ -256,6 +129,8 @@ class SavingMixin(CoreModel):
         folder = Path(dir_path).expanduser()
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder} is a file. Choose another name.")
+        if saved_class(folder) == "Ensemble":
+            raise ValueError(f"{folder} holds a saved Ensemble. Choose another folder.")
         model, data = (folder / f"{prefix or ''}{name}" for name in ("model.pt", "mdata.h5mu"))
         if save_anndata and data.exists() and not is_saved(data):
             raise ValueError(
@@ -275,6 +150,11 @@ class SavingMixin(CoreModel):
                 folder.rmdir()
             raise
 
+    def _saves(self) -> bool:
+        """Whether this process saves the model, the first of those that trained it."""
+        trainer = getattr(self, "trainer", None)
+        return trainer is None or trainer.is_global_zero
+
     def _write(self, payload: Mapping[str, Any], model: Path, data: Path) -> None:
         """Write a model and its data such that at any moment one model is there whole, the old or the new one.
 
@@ -284,17 +164,11 @@ class SavingMixin(CoreModel):
         identity = payload[SAVED]["identity"]
         new_model, new_data = unfinished(model, identity), unfinished(data, identity)
         try:
-            # By way of memory: torch hides the system's errors.
-            archive = BytesIO()
-            torch.save(payload, archive)
             with naming_full_disk(model):
-                new_model.write_bytes(archive.getbuffer())
+                write_archive(payload, new_model)
             if payload[SAVED]["has_data"]:
                 with naming_full_disk(data):
-                    with columns_kept(self.adata):
-                        write_mudata(self.adata, new_data)
-                    with h5py.File(new_data, "r+") as file:
-                        file.attrs[SAVED] = identity
+                    write_data(self.adata, new_data, identity)
             new_model.replace(model)
         except BaseException:
             # An interruption may come when the model is renamed already: then the new data are its data.
@@ -377,10 +251,38 @@ class SavingMixin(CoreModel):
         )
         folder = Path(dir_path).expanduser()
         payload = read_payload(folder / f"{prefix or ''}model.pt", cls.__name__)
+        if adata is None:
+            adata = read_data(folder / f"{prefix or ''}mdata.h5mu", payload[SAVED])
+        if adata is not False:
+            cls._set_up_as(payload, adata)
+        return cls._restored(payload, folder, adata or None, torch_device)
+
+    @classmethod
+    def _set_up_as(cls, payload: Mapping[str, Any], mdata: MuData) -> None:
+        """Set up data like those of a saved model."""
+        registry = payload[ATTRIBUTES]["registry_"]
+        cls.setup_mudata(mdata, source_registry=registry, **registry["setup_args"])
+
+    @classmethod
+    def _restored(
+        cls, payload: Mapping[str, Any], folder: Path, mdata: MuData | None, device: torch.device
+    ) -> Self:
+        """Make the model that was saved.
+
+        Parameters
+        ----------
+        payload
+            What :func:`read_payload` read.
+        folder
+            Where, for messages.
+        mdata
+            Data to attach, set up like the model's.
+        device
+            Device of the weights.
+        """
         attributes, weights = payload[ATTRIBUTES], payload[STATE]
-        registry = attributes["registry_"]
         try:
-            settings_ = {**attributes["init_params_"]["non_kwargs"], "registry": registry}
+            settings_ = {**attributes["init_params_"]["non_kwargs"], "registry": attributes["registry_"]}
             settings_.pop("mdata", None)
             with torch.device("meta"):  # no memory for sizes that the weights do not have
                 implied = cls(None, **settings_).module.state_dict()
@@ -393,16 +295,12 @@ class SavingMixin(CoreModel):
             raise ValueError(
                 f"{folder} holds a damaged model: its weights do not fit its settings ({error}). Save the model again."
             ) from error
-        if adata is None:
-            adata = read_data(folder / f"{prefix or ''}mdata.h5mu", payload[SAVED])
-        if adata is not False:
-            cls.setup_mudata(adata, source_registry=registry, **registry["setup_args"])
-        model = cls(adata or None, **settings_)
+        model = cls(mdata, **settings_)
         model.module.load_state_dict(weights)
         model.fitted = fitted
         if model.fitted is not None and model.fitted.adaptation is not None:
             adaptation = model.fitted.adaptation
             model.module.adapt(adaptation.arms, adaptation.layers)
-        model.to_device(torch_device)
+        model.to_device(device)
         model.module.eval()
         return model
