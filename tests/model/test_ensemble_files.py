@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import warnings
+import zipfile
 from io import BytesIO
 from pathlib import Path
 
@@ -302,9 +303,11 @@ def test_a_truncated_file_is_refused(copied, name, kept):
 def test_a_flipped_bit_is_found(copied, name):
     path = copied / name
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    with zipfile.ZipFile(path) as archive:
+        largest = archive.read(max(archive.infolist(), key=lambda item: item.file_size))
+    content[content.index(largest) + len(largest) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"{name} is damaged|{name} is not a complete"):
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
         Ensemble.load(copied, adata=False)
 
 
