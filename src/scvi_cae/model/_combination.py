@@ -40,23 +40,36 @@ def subsets(sources: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def candidates(
-    subset: tuple[str, ...], network: Predictor, companion: CompanionPredictor, rows: np.ndarray
+    subset: tuple[str, ...],
+    target: str,
+    stacks: Stacks,
+    network: Predictor,
+    companion: CompanionPredictor,
+    rows: np.ndarray,
 ) -> list[np.ndarray]:
-    """Predictions that are combined: the network's from all sources, then from each, then the companions' from each.
+    """Predictions that are combined: the network's, and from one source those of the companions.
+
+    From several sources, the others are the combined predictions from each, whose weights more cells have determined.
 
     Parameters
     ----------
-    subset
-        The sources.
+    subset, target
+        The sources, and the target.
+    stacks
+        Weights of single sources.
     network, companion
         Predictions by either.
     rows
         Rows to predict.
     """
-    together = [subset, *([(name,) for name in subset] if len(subset) > 1 else [])]
-    return [network(names, rows) for names in together] + [
-        values for name in subset for values in companion(name, rows)
-    ]
+    if len(subset) == 1:
+        return [network(subset, rows), *companion(subset[0], rows)]
+    singles = []
+    for name in subset:
+        found = candidates((name,), target, stacks, network, companion, rows)
+        stack = stacks.get(((name,), target))
+        singles.append(found[0] if stack is None else stack.combine(found))
+    return [network(subset, rows), *singles]
 
 
 def combined(
@@ -97,7 +110,7 @@ def combined(
         if stack is None:
             out[rows] = network(subset, rows)
         else:
-            out[rows] = stack.combine(candidates(subset, network, companion, rows))
+            out[rows] = stack.combine(candidates(subset, target, stacks, network, companion, rows))
     return out
 
 
@@ -175,7 +188,7 @@ def fit_stacks(
                     chosen = np.sort(np.random.default_rng(0).choice(chosen, n_kept, replace=False))
                 if len(chosen):
                     truth.append(measured_values(model.module, data, target, chosen))
-                    predictions.append(_of_member(model, beside, data, subset, target, chosen))
+                    predictions.append(_of_member(model, beside, stacks, data, subset, target, chosen))
             if not truth or len({len(found) for found in predictions}) > 1:
                 continue
             values = np.concatenate(truth).astype(np.float64)
@@ -195,6 +208,7 @@ def fit_stacks(
 def _of_member(
     model: CoupledAE,
     companions: Companions,
+    stacks: Stacks,
     data: AlignedData,
     subset: tuple[str, ...],
     target: str,
@@ -204,6 +218,8 @@ def _of_member(
     latents = {name: encode(model.module, data, name, cells) for name in subset}
     return candidates(
         subset,
+        target,
+        stacks,
         lambda names, rows: decode(model.module, _rows(latents, names, rows), target)[1],
         lambda source, rows: companions.predict(data, source, target, cells[rows]),
         np.arange(len(cells)),

@@ -57,8 +57,8 @@ class Ensemble(EnsemblePrediction, EnsembleEmbedding):
     Notes
     -----
     A prediction of one arm from others is :math:`m + \sum_c w_c (p_c - m)`, with :math:`m` the mean of the training
-    cells, :math:`p_c` predictions of the network and of a regression, and from several sources also those from each of
-    them; weights :math:`w_c \ge 0` are fitted by least squares to cells that none of these was fitted to, and are shrunk
+    cells, :math:`p_c` predictions of the network and of regressions, or, from several sources, of the network and those
+    combined from each; weights :math:`w_c \ge 0` are fitted by least squares to cells that none of these was fitted to, and are shrunk
     towards those of all features together. What cannot be predicted is predicted as its mean. A modality from itself is
     the mean of the networks' reconstructions.
 

@@ -35,9 +35,9 @@ class EnsemblePrediction(EnsembleCore):
 
         Returns
         -------
-        Data frame with a row for each feature of the target and a column for each prediction: ``"network"``, of all
-        sources together; with several, ``"network from rna"`` ...; and ``"ridge from rna"`` ... Weights below 1 in
-        sum shrink predictions towards the mean.
+        Data frame with a row for each feature of the target and a column for each prediction: ``"network"``, and the
+        regressions, ``"ridge"``, ``"kernel ridge"`` ...; from several sources ``"network"``, of all of them together, and
+        the combined predictions from each, ``"from rna"`` ... Weights below 1 in sum shrink predictions towards the mean.
 
         Raises
         ------
@@ -51,11 +51,10 @@ class EnsemblePrediction(EnsembleCore):
             raise KeyError(
                 f"No weights were fitted for {target!r} from {sources}: it is the mean of the networks' predictions."
             )
-        single = [(name,) for name in subset] if len(subset) > 1 else []
-        names = ["network", *(f"network from {name}" for (name,) in single)]
-        names += [
-            f"{kind} from {name}" for name in subset for kind in self._companions[0].names(name, target)
-        ]
+        if len(subset) == 1:
+            names = ["network", *self._companions[0].names(subset[0], target)]
+        else:
+            names = ["network", *(f"from {name}" for name in subset)]
         return pd.DataFrame(stack.weights.T, index=list(self._first.setup.features[target]), columns=names)
 
     def predict(
@@ -129,7 +128,7 @@ class EnsemblePrediction(EnsembleCore):
             self._sees(data)[cells] if out_of_fold else np.ones((len(cells), len(self.models)), dtype=bool)
         )
         features = first.setup.features[target]
-        total = np.zeros((len(cells), len(features)))
+        total, n_models = np.zeros((2, len(cells), len(features)))
         new = chosen.all(1)
         for k, (model, companions) in enumerate(zip(self.models, self._companions, strict=True)):
             for rows, beside in (
@@ -137,10 +136,13 @@ class EnsemblePrediction(EnsembleCore):
                 (np.flatnonzero(chosen[:, k] & new), self._whole),
             ):
                 if len(rows):
-                    total[rows] += predict_cells(
+                    values = predict_cells(
                         model, beside, self._stacks, data, sources, target, cells[rows], batch_size, number
                     )
-        mean = (total / chosen.sum(1, keepdims=True)).astype(np.float32)
+                    # A model does not predict a feature that none of its training cells has.
+                    total[rows] += np.nan_to_num(values)
+                    n_models[rows] += np.isfinite(values)
+        mean = (total / np.where(n_models > 0, n_models, np.nan)).astype(np.float32)
         return pd.DataFrame(
             first.setup.in_units(mean, target), index=data.cells[cells], columns=list(features)
         )
