@@ -229,7 +229,7 @@ def test_what_a_batch_does_is_not_in_the_latent():
         lab = mdata["rna"].obs["lab"].reindex(mdata.obs_names)
         gap = z[(lab == "x").to_numpy()].mean(0) - z[(lab == "y").to_numpy()].mean(0)
         spread[batch_key is None] = np.linalg.norm(gap)
-    assert spread[False] < 0.5 * spread[True]
+    assert spread[False] < 0.6 * spread[True]
 
 
 def test_predictions_are_of_the_batch_asked_for():
