@@ -136,10 +136,11 @@ def test_cells_that_lack_a_source_are_predicted_from_the_others(ensemble, mdata)
     assert both[~nothing].notna().all(axis=None)
 
 
-def test_a_query_of_new_cells_is_predicted_as_the_same_cells_in_the_data(ensemble, mdata, split):
+def test_a_query_of_new_cells_is_predicted_as_the_same_cells_in_the_data(ensemble, mdata, split, tmp_path):
     cells = mdata.obs_names[split[2]]
     query = mudata.MuData({m: a[a.obs_names.isin(cells)].copy() for m, a in mdata.mod.items()})
-    query = Ensemble.prepare_query_mudata(query, ensemble)
+    ensemble.save(tmp_path / "ensemble")
+    query = Ensemble.prepare_query_mudata(query, tmp_path / "ensemble")
     for source, target in (("rna", "ephys"), ("ephys", "kind")):
         expected = ensemble.predict(source, target, indices=split[2])
         found = ensemble.predict(source, target, query).reindex(expected.index)
@@ -192,6 +193,7 @@ def test_what_cannot_be_done_is_said(mdata, ensemble):
         Ensemble(mdata, n_models=1)
     untrained = Ensemble(mdata, n_models=2, n_latent=3)
     assert not untrained.is_trained
+    assert repr(untrained) == "Ensemble of 2 models of rna, ephys, morph, not trained."
     with pytest.raises(RuntimeError, match=r"Call ensemble\.train\(\) first"):
         untrained.predict("rna", "ephys")
     with pytest.raises(RuntimeError, match="trained already"):

@@ -279,8 +279,15 @@ class Ensemble(EnsemblePrediction, EnsembleEmbedding):
         return ensemble
 
     @classmethod
-    def prepare_query_mudata(cls, mdata: MuData, reference_model: Self, *args: Any, **kwargs: Any) -> MuData:
-        """Bring other data to the features of a trained ensemble, see :meth:`scvi_cae.CoupledAE.prepare_query_mudata`."""
+    def prepare_query_mudata(
+        cls, mdata: MuData, reference_model: Self | str | Path, *args: Any, **kwargs: Any
+    ) -> MuData:
+        """Bring other data to the features of a trained ensemble, or of one in a folder.
+
+        See :meth:`scvi_cae.CoupledAE.prepare_query_mudata`.
+        """
+        if isinstance(reference_model, (str, Path)):
+            reference_model = cls.load(reference_model, adata=False)
         return CoupledAE.prepare_query_mudata(mdata, reference_model._trained(), *args, **kwargs)
 
     def normalize_query(self, query: MuData, match_medians: bool = False) -> MuData:

@@ -26,11 +26,16 @@ class EnsembleCore:
     """Models, regressions of the same training cells, and the weights of their predictions."""
 
     models: list[CoupledAE]
+    n_models: int
     _mdata: MuData | None
     _untrained: CoupledAE | None
     _companions: list[Companions]
     _whole: Companions
     _stacks: Stacks
+
+    def __repr__(self) -> str:
+        state = "trained" if self.is_trained else "not trained"
+        return f"{type(self).__name__} of {self.n_models} models of {', '.join(self.modalities)}, {state}."
 
     @property
     def is_trained(self) -> bool:
