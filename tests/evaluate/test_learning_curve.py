@@ -110,7 +110,7 @@ def test_a_baseline_sees_the_source_of_the_reference(mdata):
         mdata, [20], [fold], reference="rna", models={}, baselines={"krr": KernelRidgeBaseline()}
     )
     order = np.random.RandomState(0).permutation(fold.train)
-    y = values(mdata, "ephys", order)
+    y = values(mdata, "ephys", order).copy()
     y[20:] = np.nan
     predicted = KernelRidgeBaseline().fit(values(mdata, "rna", order), y)
     expected = pooled_r2(
