@@ -14,8 +14,32 @@ from scvi_cae._files import remove_unfinished, write_file, write_folder
 from ._files import MUDATA, SEPARATORS, check_input, check_output, ending, read_mudata
 from ._messages import note, reporting
 from ._models import check_fit_options, check_model, load
+from ._options import (
+    DropSpikeIns,
+    DropZeroGenes,
+    Input,
+    Join,
+    MatchMedians,
+    MaxEpochs,
+    MinFeatures,
+    Missing,
+    Model,
+    Normalize,
+    Overwrite,
+    Prepare,
+    Rename,
+    RoundCounts,
+    Seed,
+    StripVersions,
+    Tables,
+    Transposed,
+    by_modality,
+    existing_tables,
+    name_list,
+    renaming_tables,
+    table_options,
+)
 from ._tables import read as read_table_files
-from ._tables import table_files
 
 app = typer.Typer(
     help="Coupled autoencoders for Patch-seq and other partially paired multimodal single-cell data.",
@@ -25,86 +49,6 @@ app = typer.Typer(
 
 MODEL_FILES, ENSEMBLE_FILES = ("model.pt",), ("ensemble.pt", "models")
 DEMO_FILES = ("latent.h5mu", "model", "umap.png", "training.png", "scores.csv")
-
-Input = Annotated[
-    Path, typer.Argument(metavar="IN.h5mu", help="MuData file, or folder of zarr.", show_default=False)
-]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder written by 'fit'.", show_default=False)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of split, weights and minibatches.")]
-Prepare = Annotated[
-    bool,
-    typer.Option(
-        "--prepare",
-        help="Bring the data to the model's features: those that they lack are missing values, others are left out.",
-    ),
-]
-Rename = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Table of names of features in the data, names in the model and, optionally, factors that convert "
-        "units, such as ephys=names.csv; implies --prepare; can be repeated."
-    ),
-]
-MinFeatures = Annotated[
-    float,
-    typer.Option(min=0, max=1, help="With --prepare, smallest fraction of features that the data must have."),
-]
-Normalize = Annotated[
-    bool,
-    typer.Option(
-        "--normalize",
-        help="Bring expression values, such as raw counts, onto the model's normalisation; implies --prepare.",
-    ),
-]
-MatchMedians = Annotated[
-    bool,
-    typer.Option(
-        "--match-medians",
-        help="Where the model's total cannot be restored, bring genes to their typical expression by one factor; "
-        "implies --normalize.",
-    ),
-]
-MaxEpochs = Annotated[
-    int | None,
-    typer.Option(min=1, help="Number of epochs. Default: enough for 500 training steps, from 10 to 100."),
-]
-Tables = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--table",
-        metavar="MODALITY=FILE",
-        help="Table of a modality, such as rna=counts.csv.gz, or obs=FILE for annotations of cells: csv, tsv, h5ad, "
-        "10x folder; cells in rows or columns. Can be repeated.",
-    ),
-]
-Join = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="With --table, join cells whose names differ in this: case, blanks, decimals, all or suffix; or keep the "
-        "part of names that a regular expression has in parentheses."
-    ),
-]
-Missing = Annotated[
-    list[str] | None,
-    typer.Option(help="With --table, a word or number that means missing, such as -999; can be repeated."),
-]
-Transposed = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="With --table, a modality whose table has cells in columns, or none; can be repeated. Default: found."
-    ),
-]
-RoundCounts = Annotated[bool, typer.Option("--round-counts", help="With --table, round expected counts.")]
-StripVersions = Annotated[
-    bool, typer.Option("--strip-versions", help="With --table, remove versions of Ensembl identifiers.")
-]
-DropSpikeIns = Annotated[
-    bool, typer.Option("--drop-spike-ins", help="With --table, leave out ERCC spike-ins.")
-]
-DropZeroGenes = Annotated[
-    bool, typer.Option("--drop-zero-genes", help="With --table, leave out genes without a count.")
-]
 
 
 class DemoName(StrEnum):
@@ -129,43 +73,6 @@ def main(
     """Coupled autoencoders for Patch-seq and other partially paired multimodal single-cell data."""
 
 
-def _names(text: str | None) -> list[str] | None:
-    """Names in a comma-separated list."""
-    if text is None:
-        return None
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise typer.BadParameter(f"{text!r} is not a comma-separated list of names, such as rna,ephys.")
-    return names
-
-
-def _pairs(texts: list[str] | None, example: str) -> dict[str, str]:
-    """Values by modality, from texts of the form MODALITY=VALUE."""
-    pairs: dict[str, str] = {}
-    for text in texts or []:
-        modality, _, value = text.partition("=")
-        if not modality or not value:
-            raise typer.BadParameter(f"{text!r} is not of the form MODALITY=VALUE, such as {example}.")
-        if modality in pairs:
-            raise typer.BadParameter(f"{modality!r} has two values: {pairs[modality]} and {value}.")
-        pairs[modality] = value
-    return pairs
-
-
-def _table_files(texts: list[str] | None) -> dict[str, Path]:
-    """Existing files of tables by modality."""
-    return table_files(_pairs(texts, "rna=counts.csv"))
-
-
-def _table_options(
-    join: list[str] | None, missing: list[str] | None, transposed: list[str] | None, **flags: bool
-) -> dict[str, Any]:
-    """Arguments of :func:`~scvi_cae.io.read_tables`."""
-    turned = [] if transposed == ["none"] else transposed or None
-    rule = join[0] if join and len(join) == 1 else join or None
-    return {"join": rule, "missing": missing or [], "transposed": turned, **flags}
-
-
 def _train(model: Any, **kwargs: Any) -> None:
     """Train with a progress bar on stderr; raise on Ctrl-C, so that no partly trained model is written."""
     from ._progress import TrainingProgress
@@ -175,15 +82,6 @@ def _train(model: Any, **kwargs: Any) -> None:
         checkpoint = kwargs.get("checkpoint")
         kept = checkpoint is not None and checkpoint.exists()
         raise KeyboardInterrupt(f"the same command goes on from {checkpoint}" if kept else "")
-
-
-def _rename_files(texts: list[str] | None) -> dict[str, Path]:
-    """Existing files of names by modality."""
-    files = {modality: Path(name) for modality, name in _pairs(texts, "ephys=names.csv").items()}
-    for path in files.values():
-        if not path.is_file():
-            raise FileNotFoundError(f"--rename: there is no file {path}. Check the path.")
-    return files
 
 
 @app.command()
@@ -206,13 +104,13 @@ def read(
 
     Prints what was found: cells, pairs, missing values, and what is worth a look.
     """
-    files = _table_files(table)
+    files = existing_tables(table)
     if not files:
         raise typer.BadParameter("Give at least one --table, such as --table rna=counts.csv.")
     check_output(out, overwrite, MUDATA)
     mdata = read_table_files(
         files,
-        **_table_options(
+        **table_options(
             join,
             missing,
             transposed,
@@ -312,7 +210,7 @@ def fit(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a model, or an ensemble of models, on a MuData file or on tables, and save it to a folder."""
-    names, layers, files = _names(modalities), _pairs(layer, "rna=logcounts"), _table_files(table)
+    names, layers, files = name_list(modalities), by_modality(layer, "rna=logcounts"), existing_tables(table)
     if len(paths) != (1 if files else 2):
         given = (
             "With --table, give one path: the folder for the model"
@@ -332,7 +230,7 @@ def fit(
     check_output(out, overwrite, folder_of=MODEL_FILES if n_models == 1 else ENSEMBLE_FILES)
     if checkpoint is not None:
         check_output(checkpoint, overwrite=True)
-    options = _table_options(
+    options = table_options(
         join,
         missing,
         transposed,
@@ -359,9 +257,9 @@ def fit(
         mdata,
         modalities=names,
         layers=layers,
-        batch_key=_pairs(batch_key, "rna=batch"),
+        batch_key=by_modality(batch_key, "rna=batch"),
         labels_key=labels_key,
-        likelihoods=_pairs(likelihood, "rna=negative_binomial"),
+        likelihoods=by_modality(likelihood, "rna=negative_binomial"),
     )
     if n_models > 1:
         check_ensemble_folder(out)
@@ -412,7 +310,7 @@ def embed(
     the modality. One of the model's modalities suffices. With --prepare, too, the copy has all features of the
     file.
     """
-    files = _rename_files(rename)
+    files = renaming_tables(rename)
     check_output(out, overwrite, MUDATA)
     check_model(model)
     check_input(data)
@@ -464,7 +362,7 @@ def predict(
 
     Rows of cells that lack all sources are empty. For labels, the table holds class probabilities.
     """
-    sources, files = _names(source), _rename_files(rename)
+    sources, files = name_list(source), renaming_tables(rename)
     check_output(out, overwrite, tuple(SEPARATORS))
     check_model(model)
     check_input(data)

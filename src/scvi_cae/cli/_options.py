@@ -1,0 +1,136 @@
+"""Options that several commands share, and what their texts mean."""
+
+from __future__ import annotations
+
+from pathlib import Path  # typer reads annotations when it runs
+from typing import Annotated, Any
+
+import typer
+
+from ._tables import table_files
+
+Input = Annotated[
+    Path, typer.Argument(metavar="IN.h5mu", help="MuData file, or folder of zarr.", show_default=False)
+]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder written by 'fit'.", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of split, weights and minibatches.")]
+Prepare = Annotated[
+    bool,
+    typer.Option(
+        "--prepare",
+        help="Bring the data to the model's features: those that they lack are missing values, others are left out.",
+    ),
+]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Table of names of features in the data, names in the model and, optionally, factors that convert "
+        "units, such as ephys=names.csv; implies --prepare; can be repeated."
+    ),
+]
+MinFeatures = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="With --prepare, smallest fraction of features that the data must have."),
+]
+Normalize = Annotated[
+    bool,
+    typer.Option(
+        "--normalize",
+        help="Bring expression values, such as raw counts, onto the model's normalisation; implies --prepare.",
+    ),
+]
+MatchMedians = Annotated[
+    bool,
+    typer.Option(
+        "--match-medians",
+        help="Where the model's total cannot be restored, bring genes to their typical expression by one factor; "
+        "implies --normalize.",
+    ),
+]
+MaxEpochs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of epochs. Default: enough for 500 training steps, from 10 to 100."),
+]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table",
+        metavar="MODALITY=FILE",
+        help="Table of a modality, such as rna=counts.csv.gz, or obs=FILE for annotations of cells: csv, tsv, h5ad, "
+        "10x folder; cells in rows or columns. Can be repeated.",
+    ),
+]
+Join = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="With --table, join cells whose names differ in this: case, blanks, decimals, all or suffix; or keep the "
+        "part of names that a regular expression has in parentheses."
+    ),
+]
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(help="With --table, a word or number that means missing, such as -999; can be repeated."),
+]
+Transposed = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="With --table, a modality whose table has cells in columns, or none; can be repeated. Default: found."
+    ),
+]
+RoundCounts = Annotated[bool, typer.Option("--round-counts", help="With --table, round expected counts.")]
+StripVersions = Annotated[
+    bool, typer.Option("--strip-versions", help="With --table, remove versions of Ensembl identifiers.")
+]
+DropSpikeIns = Annotated[
+    bool, typer.Option("--drop-spike-ins", help="With --table, leave out ERCC spike-ins.")
+]
+DropZeroGenes = Annotated[
+    bool, typer.Option("--drop-zero-genes", help="With --table, leave out genes without a count.")
+]
+
+
+def name_list(text: str | None) -> list[str] | None:
+    """Names in a comma-separated list."""
+    if text is None:
+        return None
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise typer.BadParameter(f"{text!r} is not a comma-separated list of names, such as rna,ephys.")
+    return found
+
+
+def by_modality(texts: list[str] | None, example: str) -> dict[str, str]:
+    """Values by modality, from texts of the form MODALITY=VALUE."""
+    found: dict[str, str] = {}
+    for text in texts or []:
+        modality, _, value = text.partition("=")
+        if not modality or not value:
+            raise typer.BadParameter(f"{text!r} is not of the form MODALITY=VALUE, such as {example}.")
+        if modality in found:
+            raise typer.BadParameter(f"{modality!r} has two values: {found[modality]} and {value}.")
+        found[modality] = value
+    return found
+
+
+def existing_tables(texts: list[str] | None) -> dict[str, Path]:
+    """Existing files of tables by modality."""
+    return table_files(by_modality(texts, "rna=counts.csv"))
+
+
+def table_options(
+    join: list[str] | None, missing: list[str] | None, transposed: list[str] | None, **flags: bool
+) -> dict[str, Any]:
+    """Arguments of :func:`~scvi_cae.io.read_tables`."""
+    turned = [] if transposed == ["none"] else transposed or None
+    rule = join[0] if join and len(join) == 1 else join or None
+    return {"join": rule, "missing": missing or [], "transposed": turned, **flags}
+
+
+def renaming_tables(texts: list[str] | None) -> dict[str, Path]:
+    """Existing files of names by modality."""
+    files = {modality: Path(name) for modality, name in by_modality(texts, "ephys=names.csv").items()}
+    for path in files.values():
+        if not path.is_file():
+            raise FileNotFoundError(f"--rename: there is no file {path}. Check the path.")
+    return files
