@@ -10,8 +10,9 @@ import scvi
 import torch
 
 from conftest import make_mdata
-from scvi_cae import CoupledAE, Ensemble
+from scvi_cae import Ensemble
 from scvi_cae.evaluate import RidgeBaseline, pooled_r2
+from scvi_cae.model._combination import subsets
 
 N_MODELS = 3
 
@@ -48,10 +49,6 @@ def ensemble(mdata, split):
     return fitted(mdata, split)
 
 
-def held_out_values(mdata, split, modality):
-    return mdata[modality].to_df().reindex(mdata.obs_names[split[2]]).to_numpy(dtype=float)
-
-
 def test_every_cell_is_left_out_of_one_model_with_all_that_it_has(ensemble, mdata, split):
     sets = np.stack([model.set_membership() for model in ensemble.models], axis=1)
     assert ((sets[split[0]] == "validation").sum(1) == 1).all()
@@ -74,11 +71,14 @@ def test_what_predicts_a_cell_does_not_depend_on_it(mdata, ensemble, split):
     weights = again.models[k].module.state_dict()
     for name, value in ensemble.models[k].module.state_dict().items():
         assert torch.equal(value, weights[name]), name
-    rest = np.setdiff1d(split[0], [cell])
-    for e in (ensemble, again):
-        data = e.align(mdata)
-        found = [e._companions[k].predict(data, "rna", "ephys", rest)]
-    np.testing.assert_array_equal(found[0], found[-1])
+    data = ensemble.align(mdata)
+    before, after = (e._companions[k].predict(data, "rna", "ephys", split[0]) for e in (ensemble, again))
+    assert len(before) == 2
+    np.testing.assert_array_equal(before, after)
+    # The model that was trained on it does depend on it.
+    seen = next(i for i in range(N_MODELS) if i != k)
+    before, after = (e._companions[seen].predict(data, "rna", "ephys", split[0]) for e in (ensemble, again))
+    assert not np.array_equal(before, after, equal_nan=True)
 
 
 def test_predictions_of_the_training_are_out_of_fold_unless_told(ensemble, mdata, split):
@@ -178,12 +178,14 @@ def test_latents_name_the_model_that_they_are_of(ensemble, mdata, split):
     copy = mdata.copy()
     ensemble.write_latent(copy)
     assert copy.obsm["X_cae"].shape[1] == 3 * N_MODELS
-    assert copy.uns["X_cae"]["member"] == "all, in sample"
+    assert copy.uns["X_cae_member"] == "all, in sample"
     assert (copy.obs["X_cae_set"].iloc[split[0]] == "training").all()
     ensemble.write_latent(copy, member=1)
-    assert copy.uns["X_cae"]["member"] == "1"
+    assert copy.uns["X_cae_member"] == "1"
     np.testing.assert_array_equal(copy.obsm["X_cae"], ensemble.models[1].get_latent_representation(copy))
     assert set(copy.obs["X_cae_set"].iloc[split[0]]) == {"training", "validation"}
+    ensemble.models[0].write_latent(copy)
+    assert "X_cae_member" not in copy.uns
     with pytest.raises(ValueError, match="member=3 must be a whole number from 0 to 2"):
         ensemble.get_latent_representation(member=3)
 
@@ -200,4 +202,23 @@ def test_what_cannot_be_done_is_said(mdata, ensemble):
         ensemble.train()
     with pytest.raises(ValueError, match="not set up"):
         Ensemble(make_data())
-    assert isinstance(CoupledAE(mdata), CoupledAE)
+
+
+def test_every_combination_of_few_sources_has_weights():
+    assert len(subsets("abcd")) == 15
+    assert subsets("abcdef") == [*((name,) for name in "abcdef"), tuple("abcdef")]
+
+
+def test_a_class_that_one_part_has_alone(mdata):
+    """Models that know one class only have no regressions to it, and then none does."""
+    mdata = make_data()
+    rare = np.zeros(mdata.n_obs, dtype=bool)
+    rare[np.flatnonzero(mdata.obs_names.isin(mdata["rna"].obs_names))[:1]] = True
+    mdata.obs["rare"] = np.where(rare, "x", "y")
+    Ensemble.setup_mudata(mdata, labels_key="rare")
+    with pytest.warns(UserWarning, match=r"classes have no training cell.*\(in 1 of 3 models\)"):
+        ensemble = fitted(mdata)
+    table = ensemble.predict("rna", "rare").dropna()
+    np.testing.assert_allclose(table.sum(axis=1), 1, rtol=1e-5)
+    assert list(ensemble.weights("rna", "rare").columns) == ["network"]
+    assert ensemble._whole.names("rna", "rare") == []

@@ -17,6 +17,7 @@ from scipy import sparse
 
 from conftest import fit, make_modality
 from scvi_cae import CoupledAE
+from scvi_cae.data._scale import QueryScale
 
 prepare = CoupledAE.prepare_query_mudata
 N_CELLS, N_GENES = 150, 80
@@ -194,3 +195,25 @@ def test_a_total_of_unknown_genes(counts):
     apart = pd.DataFrame(done.X).corrwith(pd.DataFrame(chosen.X))
     assert apart.min() > 0.9
     assert abs(np.median(done.X - chosen.X)) < 0.3
+
+
+def test_a_formula_among_expression_values(model, counts):
+    """What is calculated is not among the genes that a total is over."""
+    theirs = normalised(counts)
+    theirs.var_names = ["other0", "other1", *theirs.var_names[2:]]
+    table = pd.DataFrame({"theirs": ["`other0` * 1", "other1"], "ours": ["g0", "g1"], "factor": [1.0, 1.0]})
+    query = prepare(mudata.MuData({"rna": theirs}), model, rename={"rna": table}).copy()
+    np.testing.assert_allclose(query["rna"].to_df(), normalised(counts).to_df(), rtol=1e-5)
+
+
+def test_medians_of_nothing_are_not_matched(model, counts):
+    empty = normalised(counts[:, :60].copy())
+    empty.X[:] = 0
+    empty.X[:, 59] = 20 + np.arange(N_CELLS)  # a gene without a count in the training
+    never = model.expression_references["rna"]
+    silent = never.expression.copy()
+    silent[59] = 0
+    reference = never._replace(expression=silent)
+    scale = QueryScale(None, None, np.full(N_CELLS, np.nan), np.nan)
+    with pytest.raises(ValueError, match="Modality 'rna': no gene is expressed both"):
+        scale.convert(reference, np.pad(empty.X, ((0, 0), (0, 20)), constant_values=np.nan), "rna")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scvi_cae.data import check_latent_key, write_latents
+from scvi_cae.data import ALL_MEMBERS, check_latent_key, write_latents
 from scvi_cae.model import CoupledAE, Ensemble
 
 from ._files import read_names
@@ -83,5 +83,6 @@ def write_latent(model: CoupledAE | Ensemble, query: MuData, mdata: MuData, key:
         out[rows] = z
         return out
 
+    member = ALL_MEMBERS if isinstance(model, Ensemble) else None
     sets = pd.Series(model.set_membership(query), index=query.obs_names).reindex(mdata.obs_names)
-    write_latents(mdata, key, latent(None), {name: latent(name) for name in query.mod}, sets)
+    write_latents(mdata, key, latent(None), {name: latent(name) for name in query.mod}, sets, member)

@@ -5,7 +5,7 @@ from ._checks import check_modalities, check_mudata, check_not_view
 from ._columns import has_column, obs_column
 from ._fields import ModalityField, ObsField, PairsField, annotation_key
 from ._labels import AlignedLabels, category_codes, category_names, indicators
-from ._latents import check_latent_key, write_latents
+from ._latents import ALL_MEMBERS, check_latent_key, write_latents
 from ._matrix import AlignedMatrix, has_values, modality_matrix
 from ._query import prepare_query
 from ._resident import ResidentData, StackedData, tensor
@@ -26,6 +26,7 @@ from ._streamed import StreamedData, training_data
 from ._units import unlike_training, warn_unlike_training
 
 __all__ = [
+    "ALL_MEMBERS",
     "SETS",
     "Aligned",
     "AlignedData",

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+#: What latents of all models of an ensemble, side by side, are called.
+ALL_MEMBERS = "all, in sample"
+
+
 def check_latent_key(mdata: MuData, key: str, modalities: Sequence[str]) -> None:
     """Check that latents can be written to a MuData under a key.
 
@@ -50,6 +54,7 @@ def write_latents(
     joint: np.ndarray,
     of_modalities: Mapping[str, np.ndarray],
     sets: pd.Series | pd.Categorical,
+    member: str | None = None,
 ) -> None:
     """Write latents and sets of cells to a MuData; see :meth:`scvi_cae.CoupledAE.write_latent`.
 
@@ -65,6 +70,8 @@ def write_latents(
         ``(n_cells, n_latent)`` latents by modality of the MuData.
     sets
         ``(n_cells,)`` sets of the cells.
+    member
+        Which models of an ensemble the latents are of; ``None`` for a single model.
     """
     nowhere = np.isnan(joint).any(1)
     if nowhere.any():
@@ -81,3 +88,6 @@ def write_latents(
         adata = mdata.mod[name]
         adata.obsm[key] = z[mdata.obs_names.get_indexer(adata.obs_names)]
     mdata.obs[f"{key}_set"] = sets
+    mdata.uns.pop(f"{key}_member", None)
+    if member is not None:
+        mdata.uns[f"{key}_member"] = member

@@ -158,7 +158,7 @@ class _Match(NamedTuple):
 
 
 def _match(names: pd.Index, features: pd.Index, rename: Rename | None, modality: str) -> _Match:
-    renamed, factors = names, np.ones(len(names))
+    n_own, renamed, factors = len(names), names, np.ones(len(names))
     calculated: list[_Calculated] = []
     if isinstance(rename, pd.DataFrame):
         renamed, factors, calculated = _by_table(names, features, rename, modality)
@@ -180,7 +180,7 @@ def _match(names: pd.Index, features: pd.Index, rename: Rename | None, modality:
     columns = (
         pd.Series(np.flatnonzero(known), index=renamed[known]).reindex(features, fill_value=-1).to_numpy()
     )
-    return _Match(features, columns, np.append(factors, 1.0)[columns], renamed[: len(names)], calculated)
+    return _Match(features, columns, np.append(factors, 1.0)[columns], renamed[:n_own], calculated)
 
 
 def _check_names(rename: Mapping[str, str], names: pd.Index, features: pd.Index, modality: str) -> None:

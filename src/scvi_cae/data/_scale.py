@@ -43,7 +43,7 @@ class Reference(NamedTuple):
     features
         Names of the model's genes.
     expression
-        ``(n_genes,)`` mean of each gene among the training cells, before the logarithm.
+        ``(n_genes,)`` mean of each gene among the training cells, before the logarithm, NaN where none has a value.
     """
 
     normalization: Normalization
@@ -70,7 +70,7 @@ class Reference(NamedTuple):
         lacking = set(genes).difference(names)
         if not lacking:
             return 1.0
-        shares = dict(zip(self.features, self.expression / total, strict=True))
+        shares = dict(zip(self.features, np.nan_to_num(self.expression) / total, strict=True))
         in_total = [name for name in genes if name in shares]
         known = sum(shares[name] for name in in_total)
         lost = sum(shares[name] for name in in_total if name in lacking)
@@ -199,8 +199,8 @@ class QueryScale:
             return False
         if wanted.of_counts:
             return True
-        if self.restores(reference):
-            return self._sums_to((wanted.total or 1) * self.coverage)
+        if wanted.total is not None and self.restores(reference):
+            return self._sums_to(wanted.total * self.coverage)
         if found.total is not None and self.coverage < ENOUGH and self._sums_to(found.total):
             # The total is over these genes, and the model's over more.
             return False
@@ -214,8 +214,8 @@ class QueryScale:
         ratio = median_ratio(reference, matrix, normalization, None)
         return bool(np.isnan(ratio) or 1 / SAME_EXPRESSION < ratio < SAME_EXPRESSION)
 
-    def convert(self, reference: Reference, matrix: Any, match_medians: bool) -> tuple[Any, Self]:
-        """Bring values onto the model's scale.
+    def convert(self, reference: Reference, matrix: Any, modality: str) -> tuple[Any, Self]:
+        """Bring values onto the model's scale: exactly, or else by one factor for all cells.
 
         Parameters
         ----------
@@ -224,29 +224,36 @@ class QueryScale:
         matrix
             ``(n_cells, n_genes)`` values of the model's genes that ``normalization`` describes, NaN where the query lacks
             one.
-        match_medians
-            Whether one factor for all cells makes genes typically as high as in the training cells, where the total
-            cannot be restored.
+        modality
+            Key of the modality.
 
         Returns
         -------
         The new values, and their scale.
+
+        Raises
+        ------
+        ValueError
+            If one factor is needed, and no gene is expressed in both the query and the training cells.
         """
         wanted = reference.normalization
-        found = self.normalization or wanted
-        if self.restores(reference) and wanted.of_counts:
+        found, exact = self.normalization or wanted, self.restores(reference)
+        if self.normalization is None or (exact and wanted.of_counts):
             factors = np.ones(matrix.shape[0])
-        else:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                factors = np.where(self.sums > 0, 1 / self.sums, 0.0)
-            if self.normalization is None:
-                factors = np.ones(matrix.shape[0])
-            if self.restores(reference):
-                factors *= (wanted.total or 1) * self.coverage
-            elif match_medians:
-                factors *= median_ratio(reference, matrix, found, factors)
+        else:  # a cell without counts stays so
+            factors = np.divide(1.0, self.sums, out=np.zeros(len(self.sums)), where=self.sums > 0)
+        if not exact:
+            ratio = median_ratio(reference, matrix, found, factors)
+            if np.isnan(ratio):
+                raise ValueError(
+                    f"Modality {modality!r}: no gene is expressed both in the query and in the training cells, so that "
+                    "medians cannot be matched. Leave the modality out, or give its genes the model's names: rename=..."
+                )
+            factors *= ratio
+        elif wanted.total is not None:
+            factors *= wanted.total * self.coverage
         values = _converted(matrix, found, wanted, factors)
-        known = replace(wanted, genes=None, total=None) if not self.restores(reference) else wanted
+        known = wanted if exact else replace(wanted, genes=None, total=None)
         return values, replace(self, normalization=known, layer=None, sums=self.sums * factors)
 
 
@@ -346,7 +353,7 @@ def normalize_expression(
     Raises
     ------
     ValueError
-        If the model's total cannot be restored, and ``match_medians`` is false.
+        If the model's total cannot be restored, and ``match_medians`` is false; or if no gene is expressed in both.
     """
     scale = QueryScale.read(adata)
     matrix = adata.X if layer is None else adata.layers[layer]
@@ -359,7 +366,7 @@ def normalize_expression(
             "training cells by one factor, call model.normalize_query(query, match_medians=True)."
         )
     source = matrix if scale.layer is None else adata.layers[scale.layer]
-    values, after = scale.convert(reference, source, match_medians)
+    values, after = scale.convert(reference, source, modality)
     values = values.astype(matrix.dtype)
     if layer is None:
         adata.X = values

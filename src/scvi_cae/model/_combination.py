@@ -6,17 +6,19 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from ._encoding import decode, device_of, encode, measured_values
+from scvi_cae.module import mean_and_spread
+
+from ._encoding import decode, encode, measured_values
 from ._stacking import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import torch
+
     from scvi_cae.data import AlignedData
 
-    from ._calibration import Calibration, Predicted
     from ._companions import Companions
     from ._coupled_ae import CoupledAE
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     CompanionPredictor = Callable[[str, np.ndarray], list[np.ndarray]]
 
 #: Largest number of sources of which every combination has its own weights.
-MAX_SOURCES = 3
+MAX_SOURCES = 5
 #: Largest number of values of cells that weights are fitted to.
 MAX_VALUES = 2**25
 
@@ -135,7 +137,7 @@ def predict_cells(
     latents = {name: encode(model.module, data, name, cells, batch_size) for name in sources}
 
     def network(subset: tuple[str, ...], rows: np.ndarray) -> np.ndarray:
-        return decode(model.module, _rows(latents, subset, rows), target, batch_size, batch)[1]
+        return decode(model.module, latents_of(latents, subset, rows), target, batch_size, batch)[1]
 
     def companion(source: str, rows: np.ndarray) -> list[np.ndarray]:
         return companions.predict(data, source, target, cells[rows])
@@ -153,7 +155,10 @@ def predict_cells(
     return probabilities(values) if target in data.setup.labels else values
 
 
-def _rows(latents: Mapping[str, torch.Tensor], subset: Sequence[str], rows: np.ndarray) -> dict:
+def latents_of(
+    latents: Mapping[str, torch.Tensor], subset: Sequence[str], rows: np.ndarray
+) -> dict[str, torch.Tensor]:
+    """Latents of some sources and rows."""
     return {name: latents[name][rows] for name in subset}
 
 
@@ -168,154 +173,91 @@ def fit_stacks(
     Parameters
     ----------
     models, companions
-        The models, and their companions.
+        The models, and their companions, all of which have the same regressions.
     data
         The data.
     held_out
         Positions of the cells that each model was not trained on.
     """
-    setup, module = data.setup, models[0].module
     stacks: Stacks = {}
-    for target in setup.arms:
-        for subset in subsets(module.sources[target]):
-            predictions: list[list[np.ndarray]] = []
-            truth = []
-            n_kept = max(MAX_VALUES // (len(models) * len(setup.features[target])), 10)
-            for model, beside, cells in zip(models, companions, held_out, strict=True):
-                has = np.all([data[name].present[cells] for name in (*subset, target)], axis=0)
-                chosen = cells[has]
-                if len(chosen) > n_kept:
-                    chosen = np.sort(np.random.default_rng(0).choice(chosen, n_kept, replace=False))
-                if len(chosen):
-                    truth.append(measured_values(model.module, data, target, chosen))
-                    predictions.append(_of_member(model, beside, stacks, data, subset, target, chosen))
-            if not truth or len({len(found) for found in predictions}) > 1:
+    for target in data.setup.arms:
+        sources = models[0].module.sources[target]
+        if not sources:
+            continue
+        usable = data[target].present & np.any([data[name].present for name in sources], axis=0)
+        n_kept = max(MAX_VALUES // (len(models) * len(data.setup.features[target])), 10)
+        parts = [
+            _HeldOut(model, beside, data, target, _some(cells[usable[cells]], n_kept))
+            for model, beside, cells in zip(models, companions, held_out, strict=True)
+        ]
+        mean, spread = mean_and_spread(np.concatenate([part.truth for part in parts]))
+        is_label = target in data.setup.labels
+        for subset in subsets(sources):
+            rows = [part.rows(subset) for part in parts]
+            if not sum(map(len, rows)):
                 continue
-            values = np.concatenate(truth).astype(np.float64)
-            together = [np.concatenate(parts) for parts in zip(*predictions, strict=True)]
-            is_label = target in setup.labels
-            with np.errstate(invalid="ignore"):
-                known = np.where(np.isfinite(values), values, np.nan)
-                n = np.isfinite(known).sum(0)
-                mean = np.where(n > 0, np.nansum(known, axis=0) / np.maximum(n, 1), np.nan)
-                scale = np.sqrt(np.nansum((known - mean) ** 2, axis=0) / np.maximum(n, 1))
-            if is_label:
-                scale = np.ones_like(scale)
+            predictions = [
+                candidates(subset, target, stacks, part.network, part.companion, chosen)
+                for part, chosen in zip(parts, rows, strict=True)
+            ]
+            together = [np.concatenate(found) for found in zip(*predictions, strict=True)]
+            values = np.concatenate([part.truth[chosen] for part, chosen in zip(parts, rows, strict=True)])
+            # Classes are on one scale, and have common weights, so that probabilities stay such.
+            scale = np.ones_like(spread) if is_label else spread
             stacks[subset, target] = Stack.fit(together, values, mean, scale, common=is_label)
     return stacks
 
 
-def _of_member(
-    model: CoupledAE,
-    companions: Companions,
-    stacks: Stacks,
-    data: AlignedData,
-    subset: tuple[str, ...],
-    target: str,
-    cells: np.ndarray,
-) -> list[np.ndarray]:
-    """Predictions of cells that have all sources, one by one."""
-    latents = {name: encode(model.module, data, name, cells) for name in subset}
-    return candidates(
-        subset,
-        target,
-        stacks,
-        lambda names, rows: decode(model.module, _rows(latents, names, rows), target)[1],
-        lambda source, rows: companions.predict(data, source, target, cells[rows]),
-        np.arange(len(cells)),
-    )
+def _some(cells: np.ndarray, n_kept: int) -> np.ndarray:
+    """At most ``n_kept`` of some cells, at random."""
+    if len(cells) <= n_kept:
+        return cells
+    return np.sort(np.random.default_rng(0).choice(cells, n_kept, replace=False))
 
 
-class Member:
-    """A model of an ensemble with its companions, as a predictor whose errors are known.
+class _HeldOut:
+    """Predictions of cells by one model that was not trained on them and its companions, each computed once.
 
     Parameters
     ----------
-    model
-        The model.
-    companions
-        Its companions.
-    whole
-        Companions that are fitted to all training cells, which predict cells that are in no training.
-    stacks
-        Weights of all predictions.
+    model, companions
+        The model, and its companions.
+    data
+        The data.
+    target
+        Name of the arm to predict.
+    cells
+        Positions of cells that have it.
     """
 
-    def __init__(self, model: CoupledAE, companions: Companions, whole: Companions, stacks: Stacks) -> None:
+    def __init__(
+        self, model: CoupledAE, companions: Companions, data: AlignedData, target: str, cells: np.ndarray
+    ) -> None:
         self._model = model
         self._companions = companions
-        self._whole = whole
-        self._stacks = stacks
-        self._pool: Sequence[Member] = ()
-        self._found: dict[tuple[tuple[str, ...], str], Calibration | None] = {}
+        self._data = data
+        self._target = target
+        self._cells = cells
+        self._latents = {
+            name: encode(model.module, data, name, cells) for name in model.module.sources[target]
+        }
+        self._decoded: dict[tuple[str, ...], np.ndarray] = {}
+        self._regressed: dict[str, list[np.ndarray]] = {}
+        self.truth = measured_values(model.module, data, target, cells).astype(np.float64)
 
-    def pooled(self, members: Sequence[Member]) -> Member:
-        """The member as predictor of cells that it was not trained on, with the residuals of all members."""
-        alone = Member(self._model, self._companions, self._companions, self._stacks)
-        alone._pool = members
-        return alone
+    def rows(self, subset: tuple[str, ...]) -> np.ndarray:
+        """Rows of the cells that have all sources."""
+        return np.flatnonzero(np.all([self._data[name].present[self._cells] for name in subset], axis=0))
 
-    def _calibration(self, sources: Sequence[str], target: str) -> Calibration | None:
-        """Errors of combined predictions on validation cells, relative to the network's errors nearby."""
-        key = tuple(sources), target
-        if key not in self._found:
-            self._found[key] = self._calibrate(sources, target)
-        own = self._found[key]
-        pool = [member._calibration(sources, target) for member in self._pool]
-        others = [calibration for calibration in pool if calibration is not None]
-        if own is None or not others:
-            return own
-        return own._replace(
-            names=np.concatenate([x.names for x in others]),
-            residuals=np.concatenate([x.residuals for x in others]),
-            scales=np.concatenate([x.scales for x in others]),
-        )
+    def network(self, subset: tuple[str, ...], rows: np.ndarray) -> np.ndarray:
+        """Prediction of rows by the network."""
+        if subset not in self._decoded:
+            latents = {name: self._latents[name] for name in subset}
+            self._decoded[subset] = decode(self._model.module, latents, self._target)[1]
+        return self._decoded[subset][rows]
 
-    def _calibrate(self, sources: Sequence[str], target: str) -> Calibration | None:
-        network = self._model._calibration(sources, target)
-        if network is None or not self._stacks:
-            return network
-        cells = self._model._trained().calibration[target].validation
-        chosen = cells.chosen(sources)
-        device = device_of(self._model.module)
-        latents = {name: torch.from_numpy(cells.latents[name][chosen]).to(device) for name in sources}
-        present = np.stack([np.isfinite(cells.latents[name][chosen, 0]) for name in sources], axis=1)
-        values = combined(
-            sources,
-            target,
-            present,
-            self._stacks,
-            lambda names, rows: decode(self._model.module, _rows(latents, names, rows), target)[1],
-            lambda source, rows: [values[chosen[rows]] for values in self._companions.stored(source, target)],
-            cells.values.shape[1],
-        )
-        return network._replace(residuals=cells.values[chosen] - values)
-
-    def _predicted(
-        self,
-        data: AlignedData,
-        sources: Sequence[str],
-        target: str,
-        cells: np.ndarray,
-        batch_size: int | None,
-        calibration: Calibration | None,
-    ) -> Predicted:
-        """Combined predictions of cells, and the network's expected errors."""
-        network = self._model._predicted(data, sources, target, cells, batch_size, calibration)
-        values = predict_cells(
-            self._model, self._whole, self._stacks, data, sources, target, cells, batch_size
-        )
-        return network._replace(values=values)
-
-
-def out_of_fold_members(members: Sequence[Member], sees: np.ndarray) -> list[Member]:
-    """Members that predict cells of the training, which they were not trained on.
-
-    Parameters
-    ----------
-    members
-        All members, whose residuals tell how large errors are.
-    sees
-        Boolean ``(n_members,)``: which of them predict the cells.
-    """
-    return [member.pooled(members) for member, chosen in zip(members, sees, strict=True) if chosen]
+    def companion(self, source: str, rows: np.ndarray) -> list[np.ndarray]:
+        """Predictions of rows by the companions."""
+        if source not in self._regressed:
+            self._regressed[source] = self._companions.predict(self._data, source, self._target, self._cells)
+        return [values[rows] for values in self._regressed[source]]

@@ -98,18 +98,31 @@ class Companions:
         """
         fits: dict[tuple[str, str], dict[str, Regression]] = {}
         for source, target in pairs:
+            regressions = make_regressions(data.setup, source, target)
+            if not regressions or not _can_fit(data, cells, source, target):
+                continue
             chosen = _some(data, cells, source, target)
             x, y = values_of(data, source, chosen), values_of(data, target, chosen)
             y[~data[target].present[chosen]] = np.nan
-            named = fits.setdefault((source, target), {})
-            for name, made in make_regressions(data.setup, source, target).items():
-                try:
-                    fit = made.fit(x, y)
-                except ValueError:  # fewer than two classes
-                    continue
-                # In the precision in which it is saved, so that it predicts the same when it is loaded.
-                named[name] = type(fit).from_state(fit.state())
+            fitted = {name: made.fit(x, y) for name, made in regressions.items()}
+            # In the precision in which they are saved, so that they predict the same when they are loaded.
+            fits[source, target] = {name: type(fit).from_state(fit.state()) for name, fit in fitted.items()}
         return cls(fits)
+
+    @property
+    def pairs(self) -> set[tuple[str, str]]:
+        """Sources and targets that have regressions."""
+        return set(self._fits)
+
+    def keep(self, pairs: set[tuple[str, str]]) -> None:
+        """Drop the regressions of other sources and targets.
+
+        Parameters
+        ----------
+        pairs
+            Sources and targets that all companions of an ensemble have.
+        """
+        self._fits = {pair: named for pair, named in self._fits.items() if pair in pairs}
 
     def names(self, source: str, target: str) -> list[str]:
         """Names of the regressions from a source to a target."""
@@ -205,6 +218,14 @@ def values_of(data: AlignedData, arm: str, cells: np.ndarray) -> np.ndarray:
         totals = np.nansum(values, axis=1, keepdims=True)
         values = np.log1p(values / np.where(totals > 0, totals, 1) * 1e4)
     return values
+
+
+def _can_fit(data: AlignedData, cells: np.ndarray, source: str, target: str) -> bool:
+    """Whether training cells have both arms: several, and of several classes if these are to be told apart."""
+    both = cells[data[source].present[cells] & data[target].present[cells]]
+    if len(both) < 2 or target not in data.setup.labels:
+        return len(both) >= 2
+    return int(data[target].values(both).any(axis=0).sum()) >= 2
 
 
 def _some(data: AlignedData, cells: np.ndarray, source: str, target: str) -> np.ndarray:

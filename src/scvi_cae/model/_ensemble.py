@@ -35,8 +35,8 @@ class Ensemble(EnsemblePrediction, EnsembleEmbedding):
 
     Each model is trained without one part of the cells, and predicts these. So every cell has predictions by what has not
     seen it: they determine how much the networks, and regressions that are fitted in the same parts, contribute to a
-    prediction, feature by feature (:meth:`weights`), and how large its errors are. Predictions are better than those of
-    one model, and no worse than those of the regressions, also with few pairs.
+    prediction, feature by feature (:meth:`weights`), and how large its errors are. With few pairs, predictions do not fall
+    below those of the regressions, as those of one model do (docs/few_pairs.md).
 
     Parameters
     ----------
@@ -54,16 +54,21 @@ class Ensemble(EnsemblePrediction, EnsembleEmbedding):
     n_models
         Their number.
 
+    Raises
+    ------
+    ValueError
+        If ``n_models`` is not a whole number of at least 2, the MuData is not set up, or a setting is not valid.
+
     Notes
     -----
     A prediction of one arm from others is :math:`m + \sum_c w_c (p_c - m)`, with :math:`m` the mean of the training
     cells, :math:`p_c` predictions of the network and of regressions, or, from several sources, of the network and those
-    combined from each; weights :math:`w_c \ge 0` are fitted by least squares to cells that none of these was fitted to, and are shrunk
-    towards those of all features together. What cannot be predicted is predicted as its mean. A modality from itself is
+    combined from each. Weights :math:`w_c \ge 0` are fitted by least squares to cells that none of these was fitted to,
+    and are shrunk towards those of all features together. What cannot be predicted is predicted as its mean. A modality from itself is
     the mean of the networks' reconstructions.
 
-    The regressions are kernel ridge regression on principal components to few features; ridge regression to many; and,
-    to labels, a linear discriminant from many features or a logistic regression with a kernel from few.
+    The regressions are ridge and, up to 2,000 features, kernel ridge regression on principal components; to labels, a
+    linear discriminant from many features, and logistic regressions, linear and with a kernel, from few.
 
     References
     ----------
@@ -184,6 +189,10 @@ class Ensemble(EnsemblePrediction, EnsembleEmbedding):
         self._companions = [Companions.fit(data, fold.train, pairs) for fold in folds]
         everyone = np.union1d(folds[0].train, folds[0].validation)
         self._whole = Companions.fit(data, everyone, pairs)
+        # Few cells of a class may all be in one part: then no part has the regression.
+        shared = set.intersection(*(beside.pairs for beside in (*self._companions, self._whole)))
+        for beside in (*self._companions, self._whole):
+            beside.keep(shared)
         for model, companions in zip(models, self._companions, strict=True):
             calibrating = model._trained().calibration.items()
             companions.store(

@@ -61,7 +61,7 @@ class EnsembleCore:
             raise RuntimeError("The ensemble is not trained. Call ensemble.train() first.")
         return self.models[0]
 
-    def _sees(self, data: AlignedData) -> np.ndarray:
+    def _predictors(self, data: AlignedData) -> np.ndarray:
         """Boolean ``(n_cells, n_models)``: which models predict a cell, those that were not trained on it if there are any."""
         unseen = self._codes(data) != 0
         return unseen | ~unseen.any(axis=1, keepdims=True)

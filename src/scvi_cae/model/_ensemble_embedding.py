@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_cae._arguments import check_whole
-from scvi_cae.data import check_latent_key, write_latents
+from scvi_cae.data import ALL_MEMBERS, check_latent_key, write_latents
 
 from ._ensemble_core import EnsembleCore
 
@@ -50,6 +50,13 @@ class EnsembleEmbedding(EnsembleCore):
         Returns
         -------
         ``(n_cells, n_latent)`` float32 array, with ``n_models * n_latent`` columns by default.
+
+        Raises
+        ------
+        RuntimeError
+            If the ensemble is not trained.
+        ValueError
+            If there is no such model; else as in :meth:`scvi_cae.CoupledAE.get_latent_representation`.
         """
         data = self.align(adata)
         if member is not None:
@@ -80,22 +87,26 @@ class EnsembleEmbedding(EnsembleCore):
 
         Notes
         -----
-        ``mdata.uns[key]["member"]`` says which model it is, or ``"all, in sample"``; ``mdata.obs[f"{key}_set"]`` the set of
+        ``mdata.uns[f"{key}_member"]`` says which model it is, or ``"all, in sample"``; ``mdata.obs[f"{key}_set"]`` the set of
         each cell in its training. With all of them, a cell of the training is ``"training"``, since most models were
         trained on it: functions of :mod:`scvi_cae.tl` that report on held-out cells need the latents of one model, of
         which the cells of one part are ``"validation"``, or cells that took no part.
+
+        Raises
+        ------
+        RuntimeError
+            If the ensemble is not trained.
+        ValueError
+            If there is no such model; else as in :meth:`scvi_cae.CoupledAE.write_latent`.
         """
         data = self.align(adata)
-        if member is not None:
-            self._member(member).write_latent(data, key)
-        else:
-            check_latent_key(data.mdata, key, self.modalities)
-            latents = {
-                name: self.get_latent_representation(data, name) for name in self.modalities if data.has(name)
-            }
-            joint = self.get_latent_representation(data)
-            write_latents(data.mdata, key, joint, latents, self.set_membership(data))
-        data.mdata.uns[key] = {"member": "all, in sample" if member is None else str(member)}
+        check_latent_key(data.mdata, key, self.modalities)
+        names = [name for name in self.modalities if data.has(name)]
+        latents = {name: self.get_latent_representation(data, name, member=member) for name in names}
+        joint = self.get_latent_representation(data, member=member)
+        sets = (self if member is None else self._member(member)).set_membership(data)
+        of = ALL_MEMBERS if member is None else str(member)
+        write_latents(data.mdata, key, joint, latents, sets, of)
 
     def novelty(
         self,
@@ -114,14 +125,21 @@ class EnsembleEmbedding(EnsembleCore):
         -------
         Data frame of the cells with ``distance`` and ``p_value``: means over the models that were not trained on a cell,
         all of them for a new one.
+
+        Raises
+        ------
+        RuntimeError
+            If the ensemble is not trained.
+        ValueError
+            As in :meth:`scvi_cae.CoupledAE.novelty`.
         """
         first = self._trained()
         data = first._align(adata, self.modalities if modality is None else [modality])
         cells = first._positions(data, indices)
-        sees = self._sees(data)[cells]
+        by = self._predictors(data)[cells]
         total, number = np.zeros((2, len(cells), 2))
         for k, model in enumerate(self.models):
-            rows = np.flatnonzero(sees[:, k])
+            rows = np.flatnonzero(by[:, k])
             if len(rows):
                 total[rows] += model.novelty(data, modality, cells[rows]).to_numpy()
                 number[rows] += 1

@@ -10,8 +10,9 @@ import pandas as pd
 from scvi_cae._arguments import check_whole
 
 from ._attribution import agreement
-from ._combination import Member, out_of_fold_members, predict_cells
+from ._combination import predict_cells
 from ._ensemble_core import EnsembleCore
+from ._member import Member, out_of_fold_members
 from ._prediction import check_no_batch, predict_quantiles
 
 if TYPE_CHECKING:
@@ -125,10 +126,13 @@ class EnsemblePrediction(EnsembleCore):
         data = first._align(adata, sources)
         cells = first._positions(data, indices)
         chosen = (
-            self._sees(data)[cells] if out_of_fold else np.ones((len(cells), len(self.models)), dtype=bool)
+            self._predictors(data)[cells]
+            if out_of_fold
+            else np.ones((len(cells), len(self.models)), dtype=bool)
         )
         features = first.setup.features[target]
-        total, n_models = np.zeros((2, len(cells), len(features)))
+        total = np.zeros((len(cells), len(features)))
+        n_models = np.zeros(total.shape, dtype=np.int16)
         new = chosen.all(1)
         for k, (model, companions) in enumerate(zip(self.models, self._companions, strict=True)):
             for rows, beside in (
@@ -162,14 +166,18 @@ class EnsemblePrediction(EnsembleCore):
         source = self._ordered(source, target)
         data = first._align(adata, source)
         cells = first._positions(data, indices)
-        sees = self._sees(data)[cells] if out_of_fold else np.ones((len(cells), len(self.models)), dtype=bool)
+        by = (
+            self._predictors(data)[cells]
+            if out_of_fold
+            else np.ones((len(cells), len(self.models)), dtype=bool)
+        )
         members = [
             Member(model, companions, self._whole, self._stacks)
             for model, companions in zip(self.models, self._companions, strict=True)
         ]
         parts, rows = [], []
-        for pattern in np.unique(sees, axis=0) if len(cells) else [np.ones(len(self.models), dtype=bool)]:
-            there = np.flatnonzero((sees == pattern).all(1))
+        for pattern in np.unique(by, axis=0) if len(cells) else [np.ones(len(self.models), dtype=bool)]:
+            there = np.flatnonzero((by == pattern).all(1))
             chosen = members if pattern.all() else out_of_fold_members(members, pattern)
             parts.append(
                 predict_quantiles(first, chosen, source, target, data, cells[there], batch_size, quantiles)

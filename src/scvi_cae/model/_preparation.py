@@ -363,7 +363,7 @@ def _mean_expression(data: AlignedData, name: str, cells: np.ndarray) -> np.ndar
         linear = normalization.linear(data.setup.in_units(values, name))
         total += np.nansum(linear, axis=0)
         number += np.isfinite(linear).sum(axis=0)
-    return total / np.maximum(number, 1)
+    return np.divide(total, number, out=np.full(len(total), np.nan), where=number > 0)
 
 
 def warn_if_unmeasured(modality: str, features: np.ndarray) -> None:

@@ -193,7 +193,7 @@ class QueryMixin(CoreModel):
             If the model is not trained.
         ValueError
             If the query was not prepared, its values are not recognised as counts or as logarithms of counts, or the
-            total cannot be restored and ``match_medians`` is false.
+            total cannot be restored and ``match_medians`` is false; if no gene is expressed in both query and training.
 
         Notes
         -----
