@@ -162,3 +162,14 @@ def test_published_tables_are_read():
     query, report = prepare_query(both, {"ephys": list(lee.var_names)}, {"ephys": names})
     assert report["n_matched"].tolist() == [len(names)]
     assert query["ephys"].to_df()["peak_deltav_rheo"].median() == pytest.approx(62, abs=3)
+
+
+def test_files_are_read_as_other_tables_are(tmp_path):
+    """Semicolons and decimal commas, and names of cells that keep their zeros."""
+    (path := tmp_path / "features.csv").write_text(
+        "specimen_id;vrest;tau;threshold_v_long_square\n001;-71,5;12,1;-41,0\n002;-68,0;n/a;-38,5\n"
+    )
+    ephys = read_ipfx(path)
+    assert ephys.obs_names.tolist() == ["001", "002"]
+    np.testing.assert_allclose(ephys.to_df().loc["001"], [-71.5, 12.1, -41.0], rtol=1e-6)
+    assert np.isnan(ephys.to_df().loc["002", "tau"])

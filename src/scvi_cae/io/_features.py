@@ -9,9 +9,13 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from scvi_cae._arguments import shorten
 from scvi_cae.pp._ephys_names import ephys_concepts, recognise
+
+from ._columns import Missing, resolve
+from ._parse import read_text
 
 #: Columns that name cells, in any case, the first that a table has.
 _CELLS = ("specimen_id", "cell_specimen_id", "cell_name", "ephys_session_id", "cell_id", "cell", "id")
@@ -27,8 +31,8 @@ def read_table(table: pd.DataFrame | str | Path, cells: str | None) -> pd.DataFr
     Parameters
     ----------
     table
-        Data frame, which is not changed, or path of a file of text: columns separated by tabs if it ends in
-        ``.tsv``, by commas otherwise; it may end in ``.gz``.
+        Data frame, which is not changed, or path of a file of text, with any separator, decimal mark and encoding, as in
+        :func:`scvi_cae.io.read_tables`.
     cells
         Column that names the cells; by default the index of a data frame if it holds text, else a column known to
         hold names, else the index if it has a name.
@@ -41,9 +45,7 @@ def read_table(table: pd.DataFrame | str | Path, cells: str | None) -> pd.DataFr
     if isinstance(table, pd.DataFrame):
         where, frame = "The table", table.copy()
     else:
-        where = str(table)
-        separator = "\t" if Path(table).name.lower().removesuffix(".gz").endswith(".tsv") else ","
-        frame = pd.read_csv(table, sep=separator, encoding="utf-8-sig")
+        where, frame = str(table), _from_file(Path(table), cells)
     frame.columns = frame.columns.astype(str)
     has_names = not pd.api.types.is_numeric_dtype(frame.index.dtype)
     if cells is None and not has_names:
@@ -67,6 +69,24 @@ def read_table(table: pd.DataFrame | str | Path, cells: str | None) -> pd.DataFr
                 f"{where}: {kind} with the same name, {shorten(names[names.duplicated()].unique())}."
             )
     return frame
+
+
+def _from_file(path: Path, cells: str | None) -> pd.DataFrame:
+    """Read a file of text: columns of numbers, and text, of which names of cells are part whatever they look like."""
+    missing = Missing.of(())
+    table = resolve(read_text("ephys", path), missing)
+    numbers = table.numbers.toarray() if sparse.issparse(table.numbers) else table.numbers
+    columns: dict[int, np.ndarray | pd.Series] = {}
+    for i, name in enumerate(table.header):
+        where = np.flatnonzero(table.numeric == i)
+        names_cells = name == cells if cells is not None else name.lower() in _CELLS
+        if len(where) and not (names_cells and i in table.text):
+            columns[i] = numbers[:, where[0]]
+            if (columns[i] == np.rint(columns[i])).all() and np.abs(columns[i]).max(initial=0) < 2**53:
+                columns[i] = columns[i].astype(np.int64)
+        else:
+            columns[i] = table.text[i].where(~missing.blank(table.text[i]))
+    return pd.DataFrame(columns).set_axis(table.header, axis=1)
 
 
 def features_to_anndata(frame: pd.DataFrame, convention: str | None, reader: str) -> anndata.AnnData:

@@ -27,8 +27,7 @@ def read_ipfx(
     Parameters
     ----------
     table
-        Data frame, or path of a csv or tsv file, which may end in ``.gz``, with a row for each cell. Missing values
-        are empty.
+        Data frame, or path of a csv or tsv file, read as :func:`read_tables` reads it, with a row for each cell.
     cells
         Column that names the cells. By default, the index of a data frame if it holds text, else the first of
         ``specimen_id``, ``cell_specimen_id``, ``cell_name``, ``ephys_session_id``, ``cell_id``, ``cell`` and ``id``, in
