@@ -8,7 +8,6 @@ import scvi
 
 from conftest import QUIET, fit, make_mdata
 from scvi_cae import CoupledAE
-from scvi_cae.model._training import default_epochs
 from scvi_cae.train import KeepBestWeights
 
 
@@ -201,13 +200,11 @@ def test_early_stopping(mdata):
 
 def test_default_length(mdata):
     model = CoupledAE(mdata, n_latent=2)
-    model.train(batch_size=50, max_steps=1, enable_progress_bar=False)
-    assert model.trainer.max_epochs == 100  # 3 batches an epoch would make 167
-
-
-@pytest.mark.parametrize(("n_steps", "n_epochs"), [(1, 100), (6, 84), (5, 100), (50, 10), (10**4, 10)])
-def test_default_number_of_epochs(n_steps, n_epochs):
-    assert default_epochs(n_steps) == n_epochs
+    model.train(batch_size=20, max_steps=1, enable_progress_bar=False)
+    splitter = model.trainer.datamodule
+    n_pairs = int(splitter.paired[model.train_indices].sum())
+    assert 0 < n_pairs < 400
+    assert model.trainer.max_epochs == -(-max(n_pairs, 100) // splitter.n_steps)
 
 
 def test_batch_too_small(mdata):

@@ -113,7 +113,8 @@ def test_few_pairs_come_several_times_so_that_no_batch_is_without(n_paired, n_ot
     np.testing.assert_array_equal(cells, np.arange(n))
     assert (times[~paired] == 1).all()
     assert np.ptp(times[paired]) <= 1
-    assert times[paired].sum() >= fraction * times.sum() - 1e-6
+    assert times[paired].sum() >= min(fraction * times.sum() - 1e-6, 50 * n_paired)
+    assert times.max() <= 50
     # No more than are needed.
     assert times[paired].sum() - 1 < max(fraction * (times.sum() - 1) + 1, n_paired)
     for batch in epoch:
@@ -132,3 +133,18 @@ def test_paired_fraction_is_checked(fraction):
             paired=np.ones(9, bool),
             paired_fraction=fraction,
         )
+
+
+@pytest.mark.parametrize(
+    ("n_pairs", "n_others", "n_epochs"),
+    [(0, 1000, 100), (0, 10**5, 10), (50, 0, 100), (400, 0, 100), (1000, 0, 100), (10**5, 0, 10)]
+    # With others, pairs are repeated: there are more steps in an epoch, and fewer epochs.
+    + [(100, 900, 12), (400, 600, 67), (1000, 10**4, 5), (1000, 10**6, 1)],
+)
+def test_steps_follow_the_pairs(n_pairs, n_others, n_epochs):
+    n = n_pairs + n_others
+    split = Split(np.arange(n), np.arange(0), np.arange(0))
+    paired = np.arange(n) < n_pairs
+    splitter = CoupledDataSplitter(ResidentData({}, {}), split, paired.astype(int), 200, paired=paired)
+    assert splitter.default_epochs == n_epochs
+    assert splitter.n_steps * n_epochs <= 1000 or n > 10**4

@@ -50,7 +50,10 @@ MatchMedians = Annotated[
 ]
 MaxEpochs = Annotated[
     int | None,
-    typer.Option(min=1, help="Number of epochs. Default: enough for 500 training steps, from 10 to 100."),
+    typer.Option(
+        min=1,
+        help="Number of epochs. Default: enough for as many training steps as there are pairs, from 100 to 500.",
+    ),
 ]
 Tables = Annotated[
     list[str] | None,

@@ -24,7 +24,6 @@ from scvi_cae.train import (
 
 from ._coupled_ae import CoupledAE
 from ._preparation import SplitArguments, TrainingInput, fit_arms, observers, prepare_training, random_stream
-from ._training import default_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -151,7 +150,7 @@ def fit_many(
         accelerator, device, return_device="torch", validate_single_device=True
     )
     fitted_to: dict[tuple[int, int], Standardised] = {}
-    groups: dict[tuple[int, int, int, bool], list[Member]] = {}
+    groups: dict[tuple[int, ...], list[Member]] = {}
     fits: list[Fit] = []
     data: AlignedData | None = None
     with one_seed_after_another():
@@ -185,7 +184,13 @@ def fit_many(
                     fits.append(Fit(model, s, seed, k))
                     # Minibatches of equal sizes: a member among others must draw the same numbers as alone.
                     minibatches = splitter.train_minibatches()
-                    shape = (k, len(minibatches), minibatches.n_cells, bool(len(start.split.validation)))
+                    shape = (
+                        k,
+                        len(minibatches),
+                        minibatches.n_cells,
+                        splitter.default_epochs,
+                        len(start.split.validation) > 0,
+                    )
                     groups.setdefault(shape, []).append(member)
     patience = early_stopping_patience if early_stopping else None
     if n_together is None:
@@ -302,7 +307,7 @@ def _train_together(
     module.draw_from([member.stream for member in members])
     plan = StackedTrainingPlan(module, **plan_kwargs)
     trainer = InterruptibleTrainer(
-        max_epochs=default_epochs(first.splitter.n_steps) if max_epochs is None else max_epochs,
+        max_epochs=first.splitter.default_epochs if max_epochs is None else max_epochs,
         accelerator=accelerator,
         devices=1 if device == "auto" else [device],
         callbacks=[best],

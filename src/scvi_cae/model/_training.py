@@ -39,15 +39,6 @@ if TYPE_CHECKING:
 
     from ._fitted import FeatureMoments
 
-#: Number of steps of the default schedule; smallest number of epochs, for large data, and largest, for small data,
-#: which would be overfitted.
-DEFAULT_STEPS, MIN_EPOCHS, MAX_EPOCHS = 500, 10, 100
-
-
-def default_epochs(n_steps: int) -> int:
-    """Number of epochs, of ``n_steps`` each, of the default schedule."""
-    return min(max(-(-DEFAULT_STEPS // n_steps), MIN_EPOCHS), MAX_EPOCHS)
-
 
 class TrainingMixin(CoreModel):
     """Training of the module."""
@@ -85,7 +76,9 @@ class TrainingMixin(CoreModel):
         Parameters
         ----------
         max_epochs
-            Number of epochs. By default as many as give 500 steps, but at least 10 and at most 100.
+            Number of epochs. By default so many that there are as many steps as pairs, from 100 to 500, since more would
+            overfit the pairs; 500 without pairs. At most 100 epochs, and at least so many that each pair is drawn 10
+            times.
         accelerator, devices
             Devices to train on, as in scvi-tools. Several devices, with ``strategy="ddp"`` and from a script, share each
             minibatch; losses are those of the whole minibatch.
@@ -195,7 +188,7 @@ class TrainingMixin(CoreModel):
             self,
             training_plan=self._training_plan_cls(self.module, **(plan_kwargs or {})),
             data_splitter=splitter,
-            max_epochs=default_epochs(splitter.n_steps) if max_epochs is None else max_epochs,
+            max_epochs=splitter.default_epochs if max_epochs is None else max_epochs,
             accelerator=accelerator,
             devices=devices,
             early_stopping=early_stopping,

@@ -26,10 +26,18 @@ VALIDATION_MINIBATCH_SIZE = 8192
 ALL = slice(None)
 #: Smallest fraction of a minibatch's cells that are paired.
 PAIRED_FRACTION = 0.5
+#: Largest number of times that an epoch has a paired cell.
+MAX_COPIES = 50
+#: Steps of the default schedule: one for each pair, which more would overfit, but not fewer or more than these.
+MIN_STEPS, MAX_STEPS = 100, 500
+#: Smallest number of epochs of the default schedule, for large data, and largest, for small data.
+MIN_EPOCHS, MAX_EPOCHS = 10, 100
 
 
 def n_repeats(n_paired: int, n_cells: int, paired_fraction: float) -> int:
     """Extra repetitions of paired cells per epoch that make them ``paired_fraction`` of all cells drawn.
+
+    No cell is in an epoch more than 50 times: very few pairs among very many cells are a smaller fraction.
 
     Parameters
     ----------
@@ -48,7 +56,7 @@ def n_repeats(n_paired: int, n_cells: int, paired_fraction: float) -> int:
     if not n_paired:
         return 0
     needed = paired_fraction / (1 - paired_fraction) * (n_cells - n_paired)
-    return max(math.ceil(needed - n_paired), 0)
+    return min(max(math.ceil(needed - n_paired), 0), (MAX_COPIES - 1) * n_paired)
 
 
 def part_of(
@@ -91,7 +99,7 @@ class Minibatches:
     paired
         Boolean ``(len(cells),)``: which cells are paired.
     paired_fraction
-        Smallest fraction of a minibatch's cells that are paired, if any are.
+        Smallest fraction of a minibatch's cells that are paired, if any are; see :func:`n_repeats`.
 
     Attributes
     ----------
@@ -248,8 +256,8 @@ class CoupledDataSplitter(pl.LightningDataModule):
         Boolean ``(n_cells,)``: which cells have several modalities.
     paired_fraction
         Smallest fraction of a training minibatch's cells that are paired, unless minibatches are drawn with
-        replacement. Where fewer are, paired cells are drawn several times per epoch, so that a large reference of one
-        modality does not leave a minibatch without the pairs that couple it to the others.
+        replacement. Where fewer are, paired cells are drawn several times per epoch, at most 50 times, so that a large
+        reference of one modality does not leave a minibatch without the pairs that couple it to the others.
     """
 
     def __init__(
@@ -286,6 +294,19 @@ class CoupledDataSplitter(pl.LightningDataModule):
     def n_steps(self) -> int:
         """Number of steps in an epoch."""
         return len(self.train_minibatches())
+
+    @property
+    def default_epochs(self) -> int:
+        """Number of epochs of the default schedule.
+
+        As many steps as there are pairs, from 100 to 500; 500 without pairs. At most 100 epochs, and at least so many that
+        every pair, or every cell without pairs, is drawn 10 times.
+        """
+        n_pairs, copies = int(self.paired[self.train_idx].sum()), 1.0
+        if n_pairs and self.bootstrap_batches is None:
+            copies += n_repeats(n_pairs, self.n_train, self.paired_fraction) / n_pairs
+        steps = np.clip(n_pairs, MIN_STEPS, MAX_STEPS) if n_pairs else MAX_STEPS
+        return min(max(math.ceil(steps / self.n_steps), math.ceil(MIN_EPOCHS / copies)), MAX_EPOCHS)
 
     def train_minibatches(self) -> Minibatches | BootstrapMinibatches:
         """Minibatches of training cells, new ones in each epoch."""
