@@ -108,7 +108,7 @@ def main() -> None:
             f"{means.loc['CoupledAE', c]:.3f} / {means.loc['Ensemble', c]:.3f}" for c in COLUMNS
         )
         if not number:
-            print(f"| change (one model / mean of {args.n_models}) | {' | '.join(COLUMNS)} |")
+            print(f"| change (one model / ensemble of {args.n_models}) | {' | '.join(COLUMNS)} |")
             print("|---" * (len(COLUMNS) + 1) + "|")
         print(f"| {name} | {line} |", flush=True)
 

@@ -80,8 +80,8 @@ def cross_validate(
     %(metrics)s
     %(per_feature)s
     n_models
-        Number of models per seed. Models are scored one by one and, if above 1, also as an ensemble: with 5,
-        seed 0 stands for models 0 to 4, seed 1 for models 5 to 9.
+        Number of models of an :class:`scvi_cae.Ensemble`. If it is above 1, one is trained and scored beside the single
+        model of each seed. It needs no validation cells, and is trained on those of a fold, too.
     models
         Whether to train and score models. If ``False``, only baselines are scored; ``model_kwargs`` then sets
         their number of dimensions (``n_latent``) and the pairs of modalities.
@@ -98,8 +98,7 @@ def cross_validate(
     Returns
     -------
     The rows of :func:`scvi_cae.evaluate.score` with columns ``fold``, ``seed``, ``n_train`` (the fold's training
-    and validation cells) and ``n_test``. Baselines have no seed; their rows have the first. With ``n_models`` above 1, rows of method ``"Ensemble"`` have the seed, and rows
-    of single models the number of the model. :func:`compare` compares two methods.
+    and validation cells) and ``n_test``. Baselines have no seed; their rows have the first. :func:`compare` compares two methods.
 
     Raises
     ------

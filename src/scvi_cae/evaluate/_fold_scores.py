@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from scvi_cae._mudata import read_mudata, write_mudata
@@ -14,6 +15,7 @@ from scvi_cae.model import CoupledAE, Ensemble, fit_many
 
 from ._score import compute_scores
 from ._scores import Scores
+from ._seeds import seed_set
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from scvi_cae.data import Split
 
+#: Arguments of a training that choose its epoch by validation cells.
+CHOICE_OF_EPOCH = ("monitor", "monitor_after", "early_stopping", "early_stopping_patience")
 #: Loggers whose levels are copied to other processes.
 LOGGERS = ("lightning.pytorch", "lightning.fabric", "scvi")
 
@@ -71,9 +75,7 @@ class HeldOutFolds:
     @property
     def model_seeds(self) -> list[int]:
         """Seeds of the models of each fold; only one, for the baselines, if no models are scored."""
-        if not self.models:
-            return list(self.seeds[:1])
-        return [seed * self.n_models + i for seed in self.seeds for i in range(self.n_models)]
+        return list(self.seeds if self.models else self.seeds[:1])
 
     def share(self, file: Path) -> None:
         """Write the data to a file for other processes, because a MuData cannot be pickled."""
@@ -126,10 +128,9 @@ class HeldOutFolds:
                     table = tables[0]
                     table.loc[table["method"].isin(self.baseline_names), "seed"] = self.seeds[0]
             for seed in self.seeds if self.n_models > 1 and self.models else ():
-                ensemble = Ensemble.from_models(
-                    [models[seed * self.n_models + i] for i in range(self.n_models)]
+                table, left_out = compute_scores(
+                    self._ensemble(folds[position], seed), test, baselines=False, **self.score_kwargs
                 )
-                table, left_out = compute_scores(ensemble, test, baselines=False, **self.score_kwargs)
                 tables.append(table.assign(seed=seed))
             table = pd.concat(tables, ignore_index=True)
             if not self.models:
@@ -139,3 +140,13 @@ class HeldOutFolds:
             n_train = len(folds[position].train) + len(folds[position].validation)
             scores[number] = Scores(table.assign(n_train=n_train, n_test=len(test)), left_out)
         return scores
+
+    def _ensemble(self, fold: Split, seed: int) -> Ensemble:
+        """An ensemble of all training cells of a fold; it needs no validation cells."""
+        kwargs = {name: value for name, value in self.train_kwargs.items() if name not in CHOICE_OF_EPOCH}
+        ensemble = Ensemble(self.mdata, self.n_models, **self.model_kwargs)
+        with seed_set(seed):
+            ensemble.train(
+                external_indexing=[np.union1d(fold.train, fold.validation), None, fold.test], **kwargs
+            )
+        return ensemble

@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
-from contextlib import contextmanager
 from functools import partial
 from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scvi import settings
 
 from scvi_cae._arguments import check_whole, shorten
 from scvi_cae._docstrings import insert_descriptions
@@ -23,6 +21,7 @@ from scvi_cae.splits import k_fold
 from ._cross_validate import check_splits
 from ._one_scale import MIN_VALUES, OneScale
 from ._registry import resolve
+from ._seeds import seed_set
 from ._subset import Subset
 
 if TYPE_CHECKING:
@@ -220,7 +219,7 @@ def _fits(
         return model.predict(source, target, indices=split.test).to_numpy()
 
     for seed, (name, train) in product(seeds, trainers.items()):
-        with _seed(seed):
+        with seed_set(seed):
             yield name, seed, partial(predict, train(mdata, split))
     given = subset.of(scale.train)
 
@@ -231,17 +230,6 @@ def _fits(
 
     for name, entry in entries.items():
         yield name, seeds[0], partial(regress, entry.baseline)
-
-
-@contextmanager
-def _seed(seed: int) -> Iterator[None]:
-    """Set scvi-tools' seed for a while."""
-    before = settings.seed
-    settings.seed = seed
-    try:
-        yield
-    finally:
-        settings.seed = before
 
 
 def _draw(fold: Split, seed: int | None, present: Mapping[str, np.ndarray]) -> np.ndarray:
