@@ -90,7 +90,8 @@ class MappingMixin:
             Classes in decreasing order of probability, with ``" | "`` between them; never empty. Missing for all cells
             if too few cells of known class calibrate it.
         ``rna_family_calibrated``
-            Whether the set has its coverage for cells like this one, as far as is known.
+            Whether the set has its coverage for cells like this one, as far as is known. Not for a cell that the model was
+            trained on.
 
         and for all of them:
 
@@ -166,9 +167,12 @@ class MappingMixin:
         columns = _columns(self, labels)
         sources = _sources(self, data, columns, source)
         there = np.stack([data[name].present for name in sources], axis=1)
+        # An ensemble predicts a cell of its training by the models that were not trained on it.
+        sets = getattr(self, "prediction_sets", self.set_membership)(data)
+        seen = (sets == "training").to_numpy()
         table: dict[str, Any] = {}
         for label in columns:
-            table |= _map_label(self, data, label, sources, there, coverage)
+            table |= _map_label(self, data, label, sources, there, seen, coverage)
         for name in self.modalities:
             if data.has(name):
                 table[f"novelty_p_{name}"] = _p_values(self, data, name)
@@ -231,15 +235,28 @@ def _map_label(
     label: str,
     sources: Sequence[str],
     there: np.ndarray,
+    seen: np.ndarray,
     coverage: float,
 ) -> dict[str, Any]:
-    """Columns of the result for one column of labels."""
+    """Columns of the result for one column of labels.
+
+    Parameters
+    ----------
+    mapper, data, label, sources
+        The model, data of the query, column of labels, and modalities to map from.
+    there
+        Boolean ``(n_cells, n_sources)``: which sources a cell has.
+    seen
+        Boolean ``(n_cells,)``: which cells the model was trained on.
+    coverage
+        Probability with which a set holds the class of a cell.
+    """
     classes = data.setup.features[label]
     best = np.full(data.n_cells, None, dtype=object)
     probability = np.full(data.n_cells, np.nan)
     sets = np.full(data.n_cells, None, dtype=object)
     calibrated = np.zeros(data.n_cells, dtype=bool)
-    labelled = _labelled(mapper, data, label, classes)
+    labelled = np.flatnonzero(_known(data, label, classes) & ~seen)
     too_few, without = [], []
     for subset, rows in _patterns(sources, there):
         probabilities = mapper.predict(subset, label, data, rows).to_numpy(dtype=float)
@@ -260,7 +277,8 @@ def _map_label(
             without.append(f"{len(scores)} with {' and '.join(map(repr, subset))}")
             continue
         sets[rows] = set_names(probabilities, smallest, classes)
-        calibrated[rows] = recalibrate or not any(_is_shifted(data.mdata, name) for name in subset)
+        exchangeable = recalibrate or not any(_is_shifted(data.mdata, name) for name in subset)
+        calibrated[rows] = exchangeable & ~seen[rows]
     needed = min_scores(coverage)
     if too_few:
         warnings.warn(
@@ -286,10 +304,10 @@ def _map_label(
     }
 
 
-def _labelled(mapper: Mapper, data: AlignedData, label: str, classes: Sequence[str]) -> np.ndarray:
-    """Positions of cells whose class is known, and which the model was not trained on."""
+def _known(data: AlignedData, label: str, classes: Sequence[str]) -> np.ndarray:
+    """Boolean ``(n_cells,)``: which cells have a class that the model knows."""
     if not data.has(label):
-        return np.empty(0, dtype=np.int64)
+        return np.zeros(data.n_cells, dtype=bool)
     names = label_names(obs_column(data.mdata, label)).dropna()
     unknown = sorted(set(names) - set(classes))
     if unknown:
@@ -299,9 +317,7 @@ def _labelled(mapper: Mapper, data: AlignedData, label: str, classes: Sequence[s
             UserWarning,
             stacklevel=4,
         )
-    # An ensemble predicts a cell of its training by the models that were not trained on it.
-    sets = getattr(mapper, "prediction_sets", mapper.set_membership)(data)
-    return np.flatnonzero(data[label].present & (sets != "training").to_numpy())
+    return data[label].present
 
 
 def _is_shifted(query: MuData, modality: str) -> bool:
