@@ -70,7 +70,7 @@ def query(data, path, *names):
 
 def test_version_and_help():
     assert run("--version").stdout.strip() == scvi_cae.__version__
-    for command in ("fit", "embed", "predict", "demo"):
+    for command in ("fit", "embed", "predict", "map", "demo"):
         assert command in run("--help").stdout
         assert "--overwrite" in run(command, "--help").stdout
 
@@ -78,7 +78,7 @@ def test_version_and_help():
 def test_the_installed_command_has_help():
     result = subprocess.run([SCRIPT, "--help"], check=True, capture_output=True, text=True)
     assert result.stderr == ""
-    for command in ("fit", "embed", "predict", "demo"):
+    for command in ("fit", "embed", "predict", "map", "demo"):
         assert command in result.stdout
 
 
@@ -394,6 +394,31 @@ def test_an_ensemble_embeds_and_predicts(data, fitted_ensemble, tmp_path):
         run("predict", fitted_ensemble, data, csv, "--source", "rna", "--target", target)
         table = pd.read_csv(csv, index_col="cell")
         np.testing.assert_allclose(table, ensemble.predict("rna", target), rtol=1e-5)
+
+
+def test_cells_are_mapped_to_the_classes_of_a_model(data, fitted, fitted_ensemble, tmp_path):
+    other = make_mdata(60, seed=1)
+    other["rna"].obs_names = "other " + other["rna"].obs_names
+    mudata.MuData({"rna": other["rna"][:, :25].copy()}).write_h5mu(tmp_path / "in.h5mu")
+    result = run("map", fitted_ensemble, tmp_path / "in.h5mu", tmp_path / "out.csv", "--coverage", 0.8)
+    n = other["rna"].n_obs
+    assert f"Labels 'kind': {n} of {n} cells mapped; sets of 0.8 calibrated for {n} of them." in result.stderr
+    assert "features found" in result.stderr
+    table = pd.read_csv(tmp_path / "out.csv", index_col="cell")
+    ensemble = scvi_cae.Ensemble.load(fitted_ensemble, adata=False)
+    query = scvi_cae.Ensemble.prepare_query_mudata(mudata.read_h5mu(tmp_path / "in.h5mu"), ensemble)
+    expected = ensemble.map_query(query, coverage=0.8)
+    assert (table["kind_set"] == expected["kind_set"].astype(str)).all()
+    assert set(table) == set(expected)
+    for folder, options, message in (
+        (fitted_ensemble, ("--labels", "type"), "--labels type: the model was set up with the labels 'kind'"),
+        (fitted_ensemble, ("--source", "ephys"), "to map from; it has 'rna'"),
+        (fitted, (), "no labels to map to"),
+    ):
+        failed = run("map", folder, tmp_path / "in.h5mu", tmp_path / "x.csv", *options, code=1)
+        assert message in failed.stderr
+    assert not (tmp_path / "x.csv").exists()
+    assert "--overwrite" in error_of("map", tmp_path / "no model", tmp_path / "in.h5mu", tmp_path / "out.csv")
 
 
 @pytest.mark.parametrize("options", [["--prepare"], ["--rename", "rna=names.csv"], ["--normalize"]])

@@ -306,7 +306,9 @@ def test_labels_have_no_quantiles():
         with pytest.raises(ValueError, match="'kind' are labels.*Leave out quantiles"):
             predictor.predict("rna", "kind", quantiles=[0.1, 0.9])
         assert predictor.predict("kind", "ephys", quantiles=[0.1, 0.9]).notna().all(axis=None)
-    assert set(model.fitted.calibration) == {"rna", "ephys"}
+    assert set(model.fitted.calibration) == {"rna", "ephys", "kind"}
+    # Sets of classes need no training cells.
+    assert [len(cells.names) > 0 for cells in model.fitted.calibration["kind"]] == [False, True]
 
 
 def test_what_cannot_be_calibrated(data, model):

@@ -1,4 +1,4 @@
-"""Commands. They import torch when they run, so that help and usage errors are immediate."""
+"""The app, and commands that train. They import torch when they run, so that help and usage errors are immediate."""
 
 from __future__ import annotations
 
@@ -11,23 +11,18 @@ import typer
 
 from scvi_cae._files import remove_unfinished, write_file, write_folder
 
-from ._files import MUDATA, SEPARATORS, check_input, check_output, ending, read_mudata
+from ._cells import embed, map_cells, predict
+from ._files import MUDATA, check_input, check_output, read_mudata
 from ._messages import note, reporting
-from ._models import check_fit_options, check_model, load
+from ._models import check_fit_options
 from ._options import (
     DropSpikeIns,
     DropZeroGenes,
-    Input,
     Join,
-    MatchMedians,
     MaxEpochs,
-    MinFeatures,
     Missing,
-    Model,
-    Normalize,
+    MudataOut,
     Overwrite,
-    Prepare,
-    Rename,
     RoundCounts,
     Seed,
     StripVersions,
@@ -36,7 +31,6 @@ from ._options import (
     by_modality,
     existing_tables,
     name_list,
-    renaming_tables,
     table_options,
 )
 from ._tables import read as read_table_files
@@ -87,9 +81,7 @@ def _train(model: Any, **kwargs: Any) -> None:
 @app.command()
 @reporting()
 def read(
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT.h5mu", help="File to write, .h5mu or .zarr.", show_default=False)
-    ],
+    out: MudataOut,
     table: Tables = None,
     join: Join = None,
     missing: Missing = None,
@@ -288,105 +280,9 @@ def fit(
     note(f"Saved the model to {out}.")
 
 
-@app.command()
-@reporting()
-def embed(
-    model: Model,
-    data: Input,
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT.h5mu", help="File to write, .h5mu or .zarr.", show_default=False)
-    ],
-    key: Annotated[str, typer.Option(help="Key of the latents in .obsm.")] = "X_cae",
-    prepare: Prepare = False,
-    rename: Rename = None,
-    min_features: MinFeatures = 0.2,
-    normalize: Normalize = False,
-    match_medians: MatchMedians = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Write a copy of a MuData file with latents of its cells.
-
-    The joint latent is stored in .obsm[KEY], the latent of modality M in .obsm[KEY_M] and in .obsm[KEY] of
-    the modality. One of the model's modalities suffices. With --prepare, too, the copy has all features of the
-    file.
-    """
-    files = renaming_tables(rename)
-    check_output(out, overwrite, MUDATA)
-    check_model(model)
-    check_input(data)
-    loaded = load(model)
-    mdata = read_mudata(data)
-    if not set(loaded.modalities) & set(mdata.mod):
-        raise ValueError(
-            f"{data} has none of the model's modalities {loaded.modalities}; it has {list(mdata.mod)}. "
-            "Rename its modalities."
-        )
-
-    from scvi_cae._mudata import write_mudata
-
-    from . import _query
-
-    if prepare or files or normalize or match_medians:
-        query = _query.prepare(mdata, loaded, files, min_features, normalize, match_medians)
-        _query.write_latent(loaded, query, mdata, key)
-    else:
-        loaded.write_latent(mdata, key=key)
-    write_file(out, lambda path: write_mudata(mdata, path))
-    remove_unfinished(out)
-    note(f"Wrote {out}, with latents of {mdata.n_obs} cells in .obsm[{key!r}].")
-
-
-@app.command()
-@reporting()
-def predict(
-    model: Model,
-    data: Input,
-    out: Annotated[
-        Path,
-        typer.Argument(
-            metavar="OUT.csv", help="Table to write, .csv, .tsv, .csv.gz or .tsv.gz.", show_default=False
-        ),
-    ],
-    source: Annotated[
-        str, typer.Option(help="Modality to predict from, or several, such as rna,morph.", show_default=False)
-    ],
-    target: Annotated[str, typer.Option(help="Modality or column of labels to predict.", show_default=False)],
-    prepare: Prepare = False,
-    rename: Rename = None,
-    min_features: MinFeatures = 0.2,
-    normalize: Normalize = False,
-    match_medians: MatchMedians = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Predict a modality from others: a table of cells by features, in the units of the training data.
-
-    Rows of cells that lack all sources are empty. For labels, the table holds class probabilities.
-    """
-    sources, files = name_list(source), renaming_tables(rename)
-    check_output(out, overwrite, tuple(SEPARATORS))
-    check_model(model)
-    check_input(data)
-    loaded = load(model)
-    mdata = read_mudata(data)
-    query = mdata
-    if prepare or files or normalize or match_medians:
-        from . import _query
-
-        query = _query.prepare(mdata, loaded, files, min_features, normalize, match_medians)
-    prediction = loaded.predict(sources or [], target, adata=query).reindex(mdata.obs_names)
-    empty = int(prediction.isna().all(axis=1).sum())
-    if empty == len(prediction):
-        raise ValueError(
-            f"No cell of {data} has a value of {source!r}; the file has modalities {list(mdata.mod)}. Choose "
-            "another --source."
-        )
-
-    end = ending(out, tuple(SEPARATORS)) or ""
-    options: Any = {"sep": SEPARATORS[end], "compression": "gzip" if end.endswith(".gz") else None}
-    write_file(out, lambda path: prediction.to_csv(path, index_label="cell", **options))
-    remove_unfinished(out)
-    lacking = f"; {empty} of them lack {source!r} and have empty rows" if empty else ""
-    note(f"Wrote {out}: {target!r} of {len(prediction)} cells from {source!r}{lacking}.")
+app.command()(embed)
+app.command()(predict)
+app.command("map")(map_cells)
 
 
 @app.command()

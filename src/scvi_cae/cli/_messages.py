@@ -32,6 +32,8 @@ OPTIONS = {
     "max_epochs": "--max-epochs",
     "train_size": "--train-size",
     "source": "--source",
+    "labels": "--labels",
+    "coverage": "--coverage",
     "rename": "--rename",
     "min_features": "--min-features",
     "join": "--join",

@@ -13,6 +13,15 @@ Input = Annotated[
     Path, typer.Argument(metavar="IN.h5mu", help="MuData file, or folder of zarr.", show_default=False)
 ]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder written by 'fit'.", show_default=False)]
+MudataOut = Annotated[
+    Path, typer.Argument(metavar="OUT.h5mu", help="File to write, .h5mu or .zarr.", show_default=False)
+]
+TableOut = Annotated[
+    Path,
+    typer.Argument(
+        metavar="OUT.csv", help="Table to write, .csv, .tsv, .csv.gz or .tsv.gz.", show_default=False
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of split, weights and minibatches.")]
 Prepare = Annotated[

@@ -4,7 +4,7 @@ from ._aligned import Aligned
 from ._checks import check_modalities, check_mudata, check_not_view
 from ._columns import has_column, obs_column
 from ._fields import ModalityField, ObsField, PairsField, annotation_key
-from ._labels import AlignedLabels, category_codes, category_names, indicators
+from ._labels import AlignedLabels, category_codes, category_names, indicators, label_names
 from ._latents import ALL_MEMBERS, check_latent_key, write_latents
 from ._matrix import AlignedMatrix, has_values, modality_matrix
 from ._query import prepare_query
@@ -56,6 +56,7 @@ __all__ = [
     "has_column",
     "has_values",
     "indicators",
+    "label_names",
     "modality_matrix",
     "normalize_expression",
     "obs_column",

@@ -48,6 +48,7 @@ def transfer_labels(
 
     See Also
     --------
+    scvi_cae.CoupledAE.map_query : Classes of new cells, with calibrated sets.
     sklearn.neighbors.KNeighborsClassifier
 
     Examples

@@ -1,10 +1,11 @@
-"""Cells that calibrate quantiles: their latents and values, and the errors that follow from them."""
+"""Cells that calibrate quantiles and sets of classes: their latents and values, and the errors that follow from them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 
 from scvi_cae._arguments import shorten
@@ -61,14 +62,31 @@ class CalibrationCells(NamedTuple):
             cells = np.sort(cells[np.argsort(self.ranks[cells])[:MAX_CELLS]])
         return cells
 
+    def complete(self, sources: Sequence[str]) -> np.ndarray:
+        """Positions of those :meth:`chosen` that have all of the sources."""
+        cells = self.chosen(sources)
+        return cells[np.all([np.isfinite(self.latents[name][cells, 0]) for name in sources], axis=0)]
+
+    def true_class(self, cells: np.ndarray, probabilities: np.ndarray) -> pd.Series:
+        """Probabilities that some of the cells were given for their class, by name.
+
+        Parameters
+        ----------
+        cells
+            Positions of the cells.
+        probabilities
+            ``(len(cells), n_classes)`` probabilities of the classes.
+        """
+        return pd.Series((probabilities * self.values[cells]).sum(axis=1), index=self.names[cells])
+
 
 class CalibrationData(NamedTuple):
-    """Cells that calibrate quantiles of one target.
+    """Cells that calibrate quantiles of one target, or sets of classes.
 
     Parameters
     ----------
     training
-        Training cells, whose errors show where cells are hard to predict.
+        Training cells, whose errors show where cells are hard to predict; none for labels.
     validation
         Validation cells, whose errors calibrate.
     """

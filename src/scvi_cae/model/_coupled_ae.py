@@ -14,6 +14,7 @@ from ._attribution import AttributionMixin
 from ._core import CoreModel
 from ._defaults import arm_configs, coupling_losses, coupling_weights
 from ._embedding import EmbeddingMixin
+from ._mapping import MappingMixin
 from ._not_offered import NotOffered
 from ._novelty import NoveltyMixin
 from ._prediction import PredictionMixin
@@ -39,6 +40,7 @@ class CoupledAE(
     AttributionMixin,
     NoveltyMixin,
     QueryMixin,
+    MappingMixin,
     SavingMixin,
     NotOffered,
     CoreModel,

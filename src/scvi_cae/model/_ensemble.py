@@ -21,6 +21,7 @@ from ._ensemble_embedding import EnsembleEmbedding
 from ._ensemble_files import Members, load_ensemble, save_ensemble
 from ._ensemble_prediction import EnsemblePrediction
 from ._many import fit_many
+from ._mapping import MappingMixin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ._combination import Stacks
 
 
-class Ensemble(EnsemblePrediction, EnsembleEmbedding):
+class Ensemble(EnsemblePrediction, EnsembleEmbedding, MappingMixin):
     r"""Coupled autoencoders that are trained on different parts of the data and predict together.
 
     Each model is trained without one part of the cells, and predicts these. So every cell has predictions by what has not

@@ -171,10 +171,7 @@ class EnsemblePrediction(EnsembleCore):
             if out_of_fold
             else np.ones((len(cells), len(self.models)), dtype=bool)
         )
-        members = [
-            Member(model, companions, self._whole, self._stacks)
-            for model, companions in zip(self.models, self._companions, strict=True)
-        ]
+        members = self._members()
         parts, rows = [], []
         for pattern in np.unique(by, axis=0) if len(cells) else [np.ones(len(self.models), dtype=bool)]:
             there = np.flatnonzero((by == pattern).all(1))
@@ -184,6 +181,18 @@ class EnsemblePrediction(EnsembleCore):
             )
             rows.append(there)
         return pd.concat(parts).iloc[np.argsort(np.concatenate(rows), kind="stable")]
+
+    def _members(self) -> list[Member]:
+        """The models as predictors whose errors are known."""
+        return [
+            Member(model, companions, self._whole, self._stacks)
+            for model, companions in zip(self.models, self._companions, strict=True)
+        ]
+
+    def _class_scores(self, sources: Sequence[str], label: str) -> pd.Series:
+        """Probability of their true class of cells that have all sources by the models that they validated, by name."""
+        scores = pd.concat([member.class_scores(sources, label) for member in self._members()])
+        return scores.groupby(level=0).mean()
 
     def attribute(
         self,

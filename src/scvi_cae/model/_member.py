@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 
-from ._combination import combined, latents_of, predict_cells
+from ._combination import combined, latents_of, predict_cells, probabilities
 from ._encoding import decode, device_of
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from scvi_cae.data import AlignedData
 
-    from ._calibration import Calibration, Predicted
+    from ._calibration import Calibration, CalibrationCells, Predicted
     from ._combination import Stacks
     from ._companions import Companions
     from ._coupled_ae import CoupledAE
@@ -72,10 +73,27 @@ class Member:
             return network
         cells = self._model._trained().calibration[target].validation
         chosen = cells.chosen(sources)
+        return network._replace(
+            residuals=cells.values[chosen] - self._of_stored(cells, chosen, sources, target)
+        )
+
+    def class_scores(self, sources: Sequence[str], label: str) -> pd.Series:
+        """Probability of their true class of validation cells that have all sources, by name; none if there are none."""
+        if label not in self._model._trained().calibration:
+            return pd.Series(dtype=float)
+        cells = self._model._trained().calibration[label].validation
+        chosen = cells.complete(sources)
+        values = self._of_stored(cells, chosen, sources, label)
+        return cells.true_class(chosen, probabilities(values))
+
+    def _of_stored(
+        self, cells: CalibrationCells, chosen: np.ndarray, sources: Sequence[str], target: str
+    ) -> np.ndarray:
+        """Combined predictions of some of the cells that calibrate a target, which have a source."""
         device = device_of(self._model.module)
         latents = {name: torch.from_numpy(cells.latents[name][chosen]).to(device) for name in sources}
         present = np.stack([np.isfinite(cells.latents[name][chosen, 0]) for name in sources], axis=1)
-        values = combined(
+        return combined(
             sources,
             target,
             present,
@@ -84,7 +102,6 @@ class Member:
             lambda source, rows: [values[chosen[rows]] for values in self._companions.stored(source, target)],
             cells.values.shape[1],
         )
-        return network._replace(residuals=cells.values[chosen] - values)
 
     def _predicted(
         self,

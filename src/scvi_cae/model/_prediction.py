@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 
 from scvi_cae._arguments import check_whole, shorten
 
 from ._calibration import Calibration, Predicted, calibrate, predicted_quantiles
 from ._core import CoreModel
-from ._encoding import decode, encode, measured_values
+from ._encoding import decode, device_of, encode, measured_values
 from ._intervals import check_quantiles, quantile_table
 from ._parameters import describe
 
@@ -165,6 +166,15 @@ class PredictionMixin(CoreModel):
         """Errors of a prediction on validation cells; ``None`` for a training without any."""
         cells = self._trained().calibration.get(target)
         return None if cells is None else calibrate(self.module, cells, sources, target)
+
+    def _class_scores(self, sources: Sequence[str], label: str) -> pd.Series:
+        """Probability of their true class of validation cells that have all sources, by name; none if there are none."""
+        if label not in self._trained().calibration:
+            return pd.Series(dtype=float)
+        cells = self._trained().calibration[label].validation
+        chosen, device = cells.complete(sources), device_of(self.module)
+        latents = {name: torch.from_numpy(cells.latents[name][chosen]).to(device) for name in sources}
+        return cells.true_class(chosen, decode(self.module, latents, label)[1])
 
     def _predicted(
         self,

@@ -86,7 +86,9 @@ def _some(cells: np.ndarray, n_kept: int) -> np.ndarray:
 
 
 def find_calibration(module: CoupledModule, data: AlignedData, split: Split) -> dict[str, CalibrationData]:
-    """Cells that calibrate quantiles of each modality; none without validation cells.
+    """Cells that calibrate quantiles of each modality, and sets of classes of each column of labels.
+
+    None without validation cells. Sets of classes need no training cells.
 
     Parameters
     ----------
@@ -99,10 +101,11 @@ def find_calibration(module: CoupledModule, data: AlignedData, split: Split) -> 
     """
     if not len(split.validation):
         return {}
+    labels = data.setup.labels
     return {
         name: CalibrationData(
-            calibration_cells(module, data, split.train, name),
+            calibration_cells(module, data, split.train[:0] if name in labels else split.train, name),
             calibration_cells(module, data, split.validation, name),
         )
-        for name in data.setup.modalities
+        for name in data.setup.arms
     }

@@ -1,6 +1,7 @@
 """Analyses of latents and predictions: cell types that modalities share, taxonomies, reports, outliers."""
 
 from ._agreement import agreement
+from ._concat_latents import concat_latents
 from ._consensus import consensus_types
 from ._consistent import consistent_types
 from ._contingency import ContingencyScores, contingency, contingency_scores, match_labels
@@ -20,6 +21,7 @@ __all__ = [
     "Taxonomy",
     "agreement",
     "classify_by_resolution",
+    "concat_latents",
     "consensus_types",
     "consistent_types",
     "contingency",
