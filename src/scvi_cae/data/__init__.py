@@ -23,10 +23,12 @@ from ._splits import (
     strata_order,
 )
 from ._streamed import StreamedData, training_data
+from ._transformation import QUERY_REPORT, Transformation
 from ._units import unlike_training, warn_unlike_training
 
 __all__ = [
     "ALL_MEMBERS",
+    "QUERY_REPORT",
     "SETS",
     "Aligned",
     "AlignedData",
@@ -41,6 +43,7 @@ __all__ = [
     "Split",
     "StreamedData",
     "StackedData",
+    "Transformation",
     "annotation_key",
     "category_codes",
     "category_names",

@@ -19,6 +19,7 @@ from ._identity import fingerprints
 from ._labels import AlignedLabels, category_codes, indicators, label_names
 from ._matrix import AlignedMatrix
 from ._scale import warn_if_scale_differs
+from ._transformation import Transformation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -190,6 +191,12 @@ class AlignedData:
     def n_cells(self) -> int:
         """Number of cells."""
         return self.mdata.n_obs
+
+    def in_units(self, values: np.ndarray, arm: str) -> np.ndarray:
+        """``(..., n_features)`` values in the units of these data: of a query as it was before it was aligned."""
+        values = self.setup.in_units(values, arm)
+        aligned = Transformation.read(self.mdata, arm)
+        return values if aligned is None else aligned.inverse(values).astype(values.dtype)
 
     def __getitem__(self, arm: str) -> Aligned:
         """Data of one arm.

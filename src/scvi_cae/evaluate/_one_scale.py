@@ -43,7 +43,7 @@ class OneScale:
     def __init__(self, data: AlignedData, train: np.ndarray, test: np.ndarray, fewest: np.ndarray) -> None:
         setup = data.setup
         self.train, self.test = (
-            CellSet(cells, {m: setup.in_units(data[m].values(cells), m) for m in setup.modalities})
+            CellSet(cells, {m: data.in_units(data[m].values(cells), m) for m in setup.modalities})
             for cells in (train, test)
         )
         self._moments = {m: mean_and_spread(x) for m, x in self.train.values.items()}

@@ -11,7 +11,7 @@ import pandas as pd
 from scvi.model.base import BaseModelClass
 
 from scvi_cae._arguments import shorten
-from scvi_cae.data import SETS, AlignedData, Setup, Split, positions
+from scvi_cae.data import QUERY_REPORT, SETS, AlignedData, Setup, Split, positions
 
 from ._parameters import describe
 
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from scvi_cae.module import CoupledModule
 
     from ._fitted import Fitted
-
-
-#: Key of the report in ``.uns`` of a query.
-QUERY_REPORT = "scvi_cae_query"
 
 
 def renaming_advice(there: Iterable[str], wanted: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from scvi_cae._arguments import check_whole
 from scvi_cae.module import COUPLING_LOSSES, CoupledModule
 from scvi_cae.module.likelihoods import NegativeBinomial
 
+from ._alignment import AlignmentMixin
 from ._attribution import AttributionMixin
 from ._core import CoreModel
 from ._defaults import arm_configs, coupling_losses, coupling_weights
@@ -40,6 +41,7 @@ class CoupledAE(
     AttributionMixin,
     NoveltyMixin,
     QueryMixin,
+    AlignmentMixin,
     MappingMixin,
     SavingMixin,
     NotOffered,

@@ -13,6 +13,7 @@ from scvi import settings
 from scvi_cae._arguments import check_whole
 from scvi_cae.data import AlignedData
 
+from ._alignment import AlignmentMixin
 from ._combination import fit_stacks
 from ._companions import Companions
 from ._coupled_ae import CoupledAE
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from ._combination import Stacks
 
 
-class Ensemble(EnsemblePrediction, EnsembleEmbedding, MappingMixin):
+class Ensemble(EnsemblePrediction, EnsembleEmbedding, AlignmentMixin, MappingMixin):
     r"""Coupled autoencoders that are trained on different parts of the data and predict together.
 
     Each model is trained without one part of the cells, and predicts these. So every cell has predictions by what has not

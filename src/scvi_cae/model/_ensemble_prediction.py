@@ -147,9 +147,7 @@ class EnsemblePrediction(EnsembleCore):
                     total[rows] += np.nan_to_num(values)
                     n_models[rows] += np.isfinite(values)
         mean = (total / np.where(n_models > 0, n_models, np.nan)).astype(np.float32)
-        return pd.DataFrame(
-            first.setup.in_units(mean, target), index=data.cells[cells], columns=list(features)
-        )
+        return pd.DataFrame(data.in_units(mean, target), index=data.cells[cells], columns=list(features))
 
     def _quantiles(
         self,

@@ -15,6 +15,7 @@ from scvi_cae.data import SETS, Split
 
 from ._axes import Axes
 from ._calibration import CalibrationCells, CalibrationData
+from ._distribution import FeatureDistribution
 from ._reference import ReferenceDistribution
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class Fitted:
         Coordinates in which latents are given; ``None`` for those of the encoders.
     references
         Reference distribution of each modality, for novelty.
+    distributions
+        Distribution of the features of each narrow modality, with which queries are compared.
     calibration
         Latents and values of training and validation cells of each modality, for quantiles.
     history
@@ -96,6 +99,7 @@ class Fitted:
     moments: Mapping[str, FeatureMoments] = field(default_factory=dict)
     axes: Axes | None = None
     references: Mapping[str, ReferenceDistribution] = field(default_factory=dict)
+    distributions: Mapping[str, FeatureDistribution] = field(default_factory=dict)
     calibration: Mapping[str, CalibrationData] = field(default_factory=dict)
     history: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     adaptation: Adaptation | None = None
@@ -184,6 +188,7 @@ TYPES: dict[str, type] = {
         Axes,
         CalibrationCells,
         CalibrationData,
+        FeatureDistribution,
         FeatureMoments,
         Fitted,
         ReferenceDistribution,

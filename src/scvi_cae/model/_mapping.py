@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from scvi_cae._arguments import shorten
-from scvi_cae.data import check_mudata, check_not_view, label_names, obs_column
+from scvi_cae.data import QUERY_REPORT, check_mudata, check_not_view, label_names, obs_column
 
 from ._class_sets import SEPARATOR, min_scores, set_names, threshold
-from ._core import QUERY_REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -116,7 +116,7 @@ class PredictionMixin(CoreModel):
         cells = self._positions(data, indices)
         latents = {name: encode(self.module, data, name, cells, batch_size) for name in sources}
         _, values = decode(self.module, latents, target, batch_size, number)
-        values = self.setup.in_units(values, target)
+        values = data.in_units(values, target)
         return pd.DataFrame(values, index=data.cells[cells], columns=list(self.setup.features[target]))
 
     @describe
@@ -148,7 +148,7 @@ class PredictionMixin(CoreModel):
         """
         data = self._align(adata, [modality])
         values = measured_values(self.module, data, modality, self._positions(data, indices))
-        return self.setup.in_units(values, modality)
+        return data.in_units(values, modality)
 
     def _batch_number(self, target: str, batch: str | None) -> int | None:
         """Number of a technical batch of a modality."""
@@ -255,7 +255,7 @@ def predict_quantiles(
         ]
         values[part] = predicted_quantiles(predicted, wanted, target, features)
     values = np.maximum(values, np.float32(first.module.arm(target).likelihood.minimum))
-    values = first.setup.in_units(values.swapaxes(1, 2), target).swapaxes(1, 2)
+    values = data.in_units(values.swapaxes(1, 2), target).swapaxes(1, 2)
     return quantile_table(values, wanted, features, data.cells[cells])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -14,6 +15,7 @@ from mudata import MuData
 from scvi_cae._arguments import shorten
 from scvi_cae._mudata import annotations_apart
 from scvi_cae.data import (
+    QUERY_REPORT,
     Reference,
     check_mudata,
     check_scale,
@@ -24,7 +26,8 @@ from scvi_cae.data import (
     warn_unlike_training,
 )
 
-from ._core import QUERY_REPORT, CoreModel
+from ._core import CoreModel
+from ._distribution import MIN_CELLS
 from ._fitted import Adaptation, for_query
 
 if TYPE_CHECKING:
@@ -32,7 +35,14 @@ if TYPE_CHECKING:
 
     from scvi_cae.data._query import Rename
 
+    from ._distribution import Shift
+
 logger = logging.getLogger("scvi_cae")
+
+#: What a report says of a modality before its values are compared with those of the training cells, or aligned.
+NOT_ALIGNED: dict[str, Any] = {"unlike_training": [], "shifted": False, "aligned": ""}
+#: Smallest number of cells that are judged together.
+MIN_JUDGED = 5
 
 
 class QueryMixin(CoreModel):
@@ -77,7 +87,7 @@ class QueryMixin(CoreModel):
         New MuData in memory, of the modalities that the model and the data share, each with the model's features in
         its order, NaN where the data lack them. ``.uns["scvi_cae_query"]`` holds a report for each modality: the number
         of cells; the numbers of the model's features that the data have, have by another name, and lack; the number of
-        features left out; and the names of features that are ``missing``, ``dropped``, or ``unlike_training``. The
+        features left out; and the names of features that are ``missing``, ``dropped``, or ``unlike_training``; and whether all features together are ``shifted``. The
         numbers are logged by logger ``scvi_cae`` at level INFO, which ``logging.basicConfig(level="INFO")`` shows.
 
         Raises
@@ -92,7 +102,8 @@ class QueryMixin(CoreModel):
         Warns
         -----
         UserWarning
-            If values of features are unlike those of the training cells; if expression values are on another
+            If values of features are unlike those of the training cells, or all features of a narrow modality together
+            are of another distribution, whatever classes the cells are of; if expression values are on another
             normalisation than theirs, which :meth:`normalize_query` changes.
 
         Examples
@@ -125,8 +136,8 @@ class QueryMixin(CoreModel):
             name = row.pop("modality")
             matrix = modality_matrix(query, name, setup.layers.get(name))
             on_scale = name not in references or check_scale(query[name], matrix, name, references[name])
-            unlike = trained._unlike_training(name, matrix) if on_scale else []
-            report[name] = _writable({**row, "unlike_training": unlike})
+            judged = trained._judge(name, matrix) if on_scale else {}
+            report[name] = _writable({**row, **NOT_ALIGNED, **judged})
             logger.info(
                 "Modality %r: %d cells; %d of %d features found, %d of them renamed, %d missing; %d features left out; "
                 "%d unlike the training data.",
@@ -137,7 +148,7 @@ class QueryMixin(CoreModel):
                 row["n_renamed"],
                 row["n_missing"],
                 row["n_dropped"],
-                len(unlike),
+                len(report[name]["unlike_training"]),
             )
         query.uns[QUERY_REPORT] = report
         return query
@@ -153,14 +164,36 @@ class QueryMixin(CoreModel):
                 found[name] = Reference(normalization, genes, moments.expression)
         return found
 
-    def _unlike_training(self, modality: str, matrix: Any) -> list[str]:
-        """Warn of features whose values are unlike those of the training cells, and name them."""
+    def _judge(self, modality: str, matrix: Any) -> dict[str, Any]:
+        """Compare values with those of the training cells, and warn once: of units, else of their distribution.
+
+        Parameters
+        ----------
+        modality
+            Key of the modality.
+        matrix
+            ``(n_cells, n_features)`` values of the query.
+
+        Returns
+        -------
+        ``unlike_training``, names of features that seem to have other units, and ``shifted``, whether all together are of
+        another distribution.
+        """
         moments = self.feature_moments(modality)
         if moments is None:
-            return []
-        found = unlike_training(matrix, moments[0], moments[1], self.setup.features[modality])
-        warn_unlike_training(modality, found)
-        return found["feature"].tolist()
+            return {}
+        features = self.setup.features[modality]
+        distribution = None if self.fitted is None else self.fitted.distributions.get(modality)
+        shift = None
+        if distribution is not None and matrix.shape[0] >= MIN_JUDGED:
+            values = matrix.toarray() if hasattr(matrix, "toarray") else matrix
+            shift = distribution.shift(np.asarray(values, dtype=np.float64))
+        found = unlike_training(matrix, moments[0], moments[1], features)
+        if len(found):
+            warn_unlike_training(modality, found)
+        elif shift is not None and shift.found:
+            warn_of_shift(modality, shift, features, matrix.shape[0])
+        return {"unlike_training": found["feature"].tolist(), "shifted": shift is not None and shift.found}
 
     def normalize_query(self, query: MuData, match_medians: bool = False) -> MuData:
         """Bring the expression values of a query onto the normalisation of the model's training data.
@@ -237,7 +270,7 @@ class QueryMixin(CoreModel):
                 layer = self.setup.layers.get(name)
                 normalize_expression(modalities[name], layer, name, reference, match_medians)
                 matrix = modalities[name].X if layer is None else modalities[name].layers[layer]
-                report[name]["unlike_training"] = np.array(self._unlike_training(name, matrix), dtype=object)
+                report[name] |= _writable(self._judge(name, matrix))
         with annotations_apart():
             normalized = MuData(modalities, obs=pd.DataFrame(query.obs).copy())
         normalized.uns = {**copy.deepcopy(dict(query.uns)), QUERY_REPORT: report}
@@ -327,6 +360,35 @@ class QueryMixin(CoreModel):
         model.module.adapt(chosen, layers)
         model.module.eval()
         return model
+
+
+def warn_of_shift(modality: str, shift: Shift, features: Sequence[str], n_cells: int) -> None:
+    """Warn that the values of a query are of another distribution than those of the training cells.
+
+    Parameters
+    ----------
+    modality, features
+        Names of the modality and its features.
+    shift
+        The difference.
+    n_cells
+        Number of cells of the query.
+    """
+    scores = np.nan_to_num(shift.scores)
+    far = np.argsort(-np.abs(scores), kind="stable")[:3]
+    named = ", ".join(f"{features[j]!r} ({'higher' if scores[j] > 0 else 'lower'})" for j in far)
+    advice = (
+        "bring it to the training's distribution: query = model.align_query(query)"
+        if n_cells >= MIN_CELLS
+        else f"correct factors by rename; {MIN_CELLS} cells or more could be aligned (model.align_query)"
+    )
+    warnings.warn(
+        f"Modality {modality!r}: whatever types its {n_cells} cells are of, the query is not distributed as the training "
+        f"cells (p = {shift.p_value:.1g}), above all in {named}: another unit, definition, rig or temperature. Predictions "
+        f"are biased, and intervals and sets of classes do not hold. Compare units and definitions; then {advice}.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _writable(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scvi_cae.module import NARROW
+
 from ._axes import agreement_axes
 from ._calibration import CalibrationData, calibration_cells
+from ._distribution import FeatureDistribution
 from ._encoding import encode
 from ._reference import ReferenceDistribution, reconstruct
 
@@ -76,6 +79,30 @@ def find_references(
             ranked = reconstruct(module, data, name, validation) if enough else trained
             references[name] = ReferenceDistribution.fit(trained, ranked)
     return references
+
+
+def find_distributions(data: AlignedData, cells: np.ndarray) -> dict[str, FeatureDistribution]:
+    """Distribution of the features of each narrow modality of real values.
+
+    Parameters
+    ----------
+    data
+        The training's data.
+    cells
+        Positions of the training cells.
+    """
+    found = {}
+    for name in data.setup.modalities:
+        values_only = data.setup.likelihood(name).data_kind == "values"
+        if not values_only or data[name].n_features > NARROW or name in data.setup.normalizations:
+            continue
+        chosen = _some(cells[data[name].present[cells]], MAX_REFERENCE_CELLS)
+        values = data.setup.in_units(data[name].values(chosen), name).astype(np.float64)
+        labels = {label: data[label].values(chosen) for label in data.setup.labels}
+        distribution = FeatureDistribution.fit(values, labels)
+        if distribution is not None:
+            found[name] = distribution
+    return found
 
 
 def _some(cells: np.ndarray, n_kept: int) -> np.ndarray:

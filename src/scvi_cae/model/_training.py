@@ -27,7 +27,7 @@ from scvi_cae.train import (
 from ._core import CoreModel
 from ._fitted import Fitted
 from ._preparation import SplitArguments, fit_arms, observers, prepare_training, random_stream
-from ._recording import find_axes, find_calibration, find_references
+from ._recording import find_axes, find_calibration, find_distributions, find_references
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -240,8 +240,10 @@ class TrainingMixin(CoreModel):
             axes = before.axes
             frozen = {name: x for name, x in before.references.items() if name not in adaptation.arms}
             references = references | frozen
+            distributions = before.distributions
         else:
             axes = find_axes(module, data, split.train) if self.latent_axes == "agreement" else None
+            distributions = find_distributions(data, split.train)
         self.fitted = Fitted(
             cells=data.cells.astype(str).to_numpy(dtype=object),
             split=split,
@@ -249,6 +251,7 @@ class TrainingMixin(CoreModel):
             moments=moments,
             axes=axes,
             references=references,
+            distributions=distributions,
             calibration=find_calibration(module, data, split),
             history=self.history_ or {},
             adaptation=adaptation,
