@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("scvi_cae")
 
-#: With five models, accuracies are the same and training takes twice as long.
-N_MODELS = 3
+#: Number of models of an ensemble, and of epochs of each. Five models, or the default of 100 epochs, take twice as long
+#: to train; accuracies on inner cells are the same, and R2 is up to .01 better with more epochs.
+N_MODELS, MAX_EPOCHS = 3, 50
 SEED = 0
 
 
@@ -80,8 +81,9 @@ def reference(name: str, cache: str | Path | None = None, directory: str | Path 
             The 1,000 most variable genes of those found in at least 10 cells, by their symbols. Values are natural
             logarithms of 1 + counts per million over all genes of the file, as ``.uns["normalization"]`` states.
         ``ephys``
-            The 13 of 29 features that Gouwens et al., Lee et al., ipfx or eFEL have in the same definition or can
-            calculate, named and in units as in :func:`~scvi_cae.pp.ephys_concepts`.
+            The 13 of 29 features that Gouwens et al., Lee et al., ipfx or eFEL have in the same definition, or that can
+            be calculated from theirs: :func:`~scvi_cae.pp.ephys_names` with target ``"scala2020"`` does. Names and
+            units are the published ones; ``var["concept"]`` refers to :func:`~scvi_cae.pp.ephys_concepts`.
         ``rna_family``, ``rna_type``
             Labels, which are predicted like a modality. Types of fewer than 10 cells are none: their cells have a
             family only.
@@ -124,7 +126,7 @@ def reference(name: str, cache: str | Path | None = None, directory: str | Path 
     >>> from scvi_cae import Ensemble, datasets, io, pp
     >>> reference = datasets.reference("scala2020")  # doctest: +SKIP
     >>> mine = mudata.MuData({"ephys": io.read_ipfx("features.csv")})  # doctest: +SKIP
-    >>> names = pp.ephys_names(mine["ephys"].var_names, "concepts")  # doctest: +SKIP
+    >>> names = pp.ephys_names(mine["ephys"].var_names, "scala2020")  # doctest: +SKIP
     >>> query = Ensemble.prepare_query_mudata(mine, reference, rename={"ephys": names})  # doctest: +SKIP
     >>> reference.predict("ephys", "rna_family", adata=query)  # doctest: +SKIP
     """
@@ -149,6 +151,7 @@ def _identity(name: str, files: dict[str, str]) -> str:
     """Eight digits that differ if files or choices do."""
     choices = [
         N_MODELS,
+        MAX_EPOCHS,
         SEED,
         LABELS,
         N_GENES,
@@ -180,7 +183,7 @@ def _train(name: str, source: _Source, folder: Path, directory: str | Path | Non
     with one_seed_after_another():
         settings.seed = SEED
         ensemble = Ensemble(mdata, n_models=N_MODELS)
-        ensemble.train(accelerator="cpu")
+        ensemble.train(MAX_EPOCHS, accelerator="cpu")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as temporary:
         complete = Path(temporary) / folder.name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import scanpy as sc
 
-from scvi_cae._assembly import feature_modality, join_modalities
+from scvi_cae._assembly import join_modalities
 from scvi_cae.pp import ephys_names
 
 from ._scala2020 import scala2020
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Columns of labels.
 LABELS = ["rna_family", "rna_type"]
-#: Conventions of names whose features a query may have.
+#: Conventions of names in which features of a query may be.
 CONVENTIONS = ["gouwens2020", "ipfx", "lee2023", "efel"]
 #: Number of genes, and of cells in which a gene is found.
 N_GENES, MIN_CELLS = 1000, 10
@@ -28,8 +28,8 @@ N_GENES, MIN_CELLS = 1000, 10
 MIN_OF_TYPE = 10
 
 
-def shared_ephys(convention: str) -> pd.DataFrame:
-    """Features of a convention that another one has or can calculate, under names of concepts.
+def shared_ephys(convention: str) -> pd.Series:
+    """Features of a convention that another one has in the same definition, or can calculate.
 
     Parameters
     ----------
@@ -38,13 +38,12 @@ def shared_ephys(convention: str) -> pd.DataFrame:
 
     Returns
     -------
-    Data frame, indexed by the names of the convention, with columns ``concepts``, ``factor`` and ``unit``.
+    Concepts of the features by their names.
     """
-    own = ephys_names(convention, "concepts")
+    own = ephys_names(convention, "concepts").set_index(convention)["concept"]
     others = {concept for other in CONVENTIONS for concept in ephys_names(other, "concepts")["concept"]}
     # A formula of other features would only repeat them.
-    measured = ~own[convention].str.contains("`", regex=False)
-    return own[measured & own["concept"].isin(others)].set_index(convention)[["concepts", "factor", "unit"]]
+    return own[~own.index.str.contains("`", regex=False) & own.isin(others)]
 
 
 def scala2020_to_refer_to(directory: str | Path | None = None) -> MuData:
@@ -62,7 +61,7 @@ def scala2020_to_refer_to(directory: str | Path | None = None) -> MuData:
     labels["rna_type"] = _frequent(labels["rna_type"])
     modalities = {
         "rna": _variable(_those(full["rna"], cells)),
-        "ephys": _as_concepts(_those(full["ephys"], cells), "scala2020"),
+        "ephys": _shared(_those(full["ephys"], cells), "scala2020"),
     }
     return join_modalities(modalities, full.obs.loc[cells].assign(**labels))
 
@@ -86,8 +85,9 @@ def _variable(rna: AnnData) -> AnnData:
     return rna.copy()
 
 
-def _as_concepts(ephys: AnnData, convention: str) -> AnnData:
-    shared = shared_ephys(convention)
-    values = ephys[:, shared.index].to_df() * shared["factor"].to_numpy()
-    values.columns = pd.Index(shared["concepts"].tolist())
-    return feature_modality(values, unit=shared["unit"].tolist())
+def _shared(ephys: AnnData, convention: str) -> AnnData:
+    """The features that others can have, with their concepts as ``var["concept"]``."""
+    concepts = shared_ephys(convention)
+    out = ephys[:, ephys.var_names.isin(concepts.index)].copy()
+    out.var["concept"] = pd.Categorical(concepts.loc[out.var_names])
+    return out
