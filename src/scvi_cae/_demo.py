@@ -14,10 +14,10 @@ from anndata import AnnData
 from rich.console import Console
 from rich.table import Table
 
+from scvi_cae._assembly import join_modalities
 from scvi_cae._mudata import write_mudata
 from scvi_cae.data import Split, draw_split, has_values, presence_pattern
 from scvi_cae.datasets import scala2020, simulate_patchseq
-from scvi_cae.datasets._assemble import join_modalities
 from scvi_cae.evaluate import score
 from scvi_cae.model import CoupledAE
 

@@ -12,6 +12,7 @@ from ._files import MUDATA, SEPARATORS, check_input, check_output, ending, read_
 from ._messages import note, reporting
 from ._models import check_model, load
 from ._options import (
+    Align,
     Input,
     MatchMedians,
     MinFeatures,
@@ -137,6 +138,7 @@ def map_cells(
     min_features: MinFeatures = 0.2,
     normalize: Normalize = False,
     match_medians: MatchMedians = False,
+    align: Align = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Map cells to the classes of a model's labels: a table with a class, its probability and a set of classes.
@@ -154,7 +156,7 @@ def map_cells(
 
     from . import _query
 
-    query = _query.prepare(mdata, loaded, files, min_features, normalize, match_medians)
+    query = _query.prepare(mdata, loaded, files, min_features, normalize, match_medians, align)
     table = loaded.map_query(query, name_list(labels), name_list(source), coverage)
     _write_table(table.reindex(mdata.obs_names), out)
     columns = [name.removesuffix("_calibrated") for name in table if name.endswith("_calibrated")]

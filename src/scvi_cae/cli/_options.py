@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path  # typer reads annotations when it runs
 from typing import Annotated, Any
 
@@ -99,6 +100,23 @@ DropSpikeIns = Annotated[
 ]
 DropZeroGenes = Annotated[
     bool, typer.Option("--drop-zero-genes", help="With --table, leave out genes without a count.")
+]
+
+
+class AlignMethod(StrEnum):
+    """Methods of ``align_query``."""
+
+    class_balanced = "class_balanced"
+    moments = "moments"
+    ranks = "ranks"
+
+
+Align = Annotated[
+    AlignMethod | None,
+    typer.Option(
+        help="Bring recordings of 50 cells or more to the distribution of the training cells: within classes, by means and "
+        "standard deviations, or by ranks."
+    ),
 ]
 
 

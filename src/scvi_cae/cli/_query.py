@@ -28,8 +28,9 @@ def prepare(
     min_features: float,
     normalize: bool,
     match_medians: bool,
+    align: str | None = None,
 ) -> MuData:
-    """Bring data to the features of a model, and perhaps to its normalisation, and say what was found.
+    """Bring data to the features of a model, perhaps to its normalisation and distribution, and say what was found.
 
     Parameters
     ----------
@@ -44,6 +45,8 @@ def prepare(
     normalize, match_medians
         Whether expression values are brought onto the model's normalisation, and whether by one factor where its total
         cannot be restored.
+    align
+        Method by which recordings are aligned.
     """
     normalize = normalize or match_medians
     first = model.models[0]
@@ -51,13 +54,24 @@ def prepare(
     with warnings.catch_warnings():
         if normalize:  # which the following advises
             warnings.filterwarnings("ignore", message=r".*model\.normalize_query")
+        if align is not None:
+            warnings.filterwarnings("ignore", message=r".*model\.align_query")
         query = CoupledAE.prepare_query_mudata(mdata, first, tables, min_features)
     for name, row in query.uns["scvi_cae_query"].items():
         note(
             f"Modality {name!r}: {row['n_matched']} of the model's {len(first.setup.features[name])} features found, "
             f"{row['n_renamed']} of them renamed, {row['n_missing']} missing; {row['n_dropped']} others left out."
         )
-    return first.normalize_query(query, match_medians) if normalize else query
+    if normalize:
+        query = first.normalize_query(query, match_medians)
+    if align is None:
+        return query
+    aligned = first.align_query(query, align)
+    for name, row in aligned.uns["scvi_cae_query"].items():
+        if row["aligned"]:
+            still = "still differs from" if row["shifted"] else "no longer differs from"
+            note(f"Modality {name!r}: aligned by {row['aligned']}; it {still} the training cells.")
+    return aligned
 
 
 def write_latent(model: CoupledAE | Ensemble, query: MuData, mdata: MuData, key: str) -> None:

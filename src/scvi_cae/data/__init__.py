@@ -7,6 +7,8 @@ from ._fields import ModalityField, ObsField, PairsField, annotation_key
 from ._labels import AlignedLabels, category_codes, category_names, indicators, label_names
 from ._latents import ALL_MEMBERS, check_latent_key, write_latents
 from ._matrix import AlignedMatrix, has_values, modality_matrix
+from ._names import RULES, fold, near_misses, suffix_rule
+from ._normalization import find_normalization
 from ._query import prepare_query
 from ._resident import ResidentData, StackedData, tensor
 from ._scale import Reference, check_scale, normalize_expression
@@ -29,6 +31,7 @@ from ._units import unlike_training, warn_unlike_training
 __all__ = [
     "ALL_MEMBERS",
     "QUERY_REPORT",
+    "RULES",
     "SETS",
     "Aligned",
     "AlignedData",
@@ -54,6 +57,8 @@ __all__ = [
     "check_scale",
     "check_split",
     "draw_split",
+    "find_normalization",
+    "fold",
     "given_split",
     "held_out",
     "has_column",
@@ -61,12 +66,14 @@ __all__ = [
     "indicators",
     "label_names",
     "modality_matrix",
+    "near_misses",
     "normalize_expression",
     "obs_column",
     "positions",
     "prepare_query",
     "presence_pattern",
     "strata_order",
+    "suffix_rule",
     "tensor",
     "training_data",
     "unlike_training",

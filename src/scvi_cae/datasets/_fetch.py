@@ -54,6 +54,30 @@ def git_blob_id(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def cache_folder() -> Path:
+    """Folder of what is downloaded or trained: ``$SCVI_CAE_CACHE``, by default the user's cache folder."""
+    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("scvi_cae"))
+
+
+def blob_ids(registry: Registry, directory: str | Path | None = None) -> dict[str, str]:
+    """Git blob ids of the files that :func:`locate` would find, by name; nothing is downloaded.
+
+    Parameters
+    ----------
+    registry, directory
+        As of :func:`locate`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a local folder lacks a file.
+    """
+    folder = _local_folder(registry, directory)
+    if folder is None:
+        return dict(registry.blobs)
+    return {name: git_blob_id(path) for name, path in _local(registry, folder).items()}
+
+
 def locate(registry: Registry, directory: str | Path | None = None) -> dict[str, Path]:
     """Paths of the files of a data set by file name, downloaded if needed.
 
@@ -70,9 +94,15 @@ def locate(registry: Registry, directory: str | Path | None = None) -> dict[str,
     ValueError
         If a downloaded file differs from the published one; it is deleted.
     """
+    folder = _local_folder(registry, directory)
+    return _download(registry) if folder is None else _local(registry, folder)
+
+
+def _local_folder(registry: Registry, directory: str | Path | None) -> Path | None:
+    """Folder to read files from; ``None`` if they are to be downloaded."""
     if directory is None and (data := os.environ.get(DATA_VARIABLE)):
-        directory = Path(data) / registry.name
-    return _download(registry) if directory is None else _local(registry, Path(directory))
+        return Path(data) / registry.name
+    return None if directory is None else Path(directory)
 
 
 def _local(registry: Registry, directory: Path) -> dict[str, Path]:
@@ -89,7 +119,7 @@ def _local(registry: Registry, directory: Path) -> dict[str, Path]:
 def _download(registry: Registry) -> dict[str, Path]:
     # pooch does not know git blob ids. It gets no hashes, and each file is verified on every use.
     store = pooch.create(
-        path=Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("scvi_cae")) / registry.name,
+        path=cache_folder() / registry.name,
         base_url=registry.base_url,
         registry=dict.fromkeys(registry.blobs),
         urls=dict(registry.urls),

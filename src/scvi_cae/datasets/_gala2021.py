@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ._assemble import join_modalities
+from scvi_cae._assembly import join_modalities
+
 from ._fetch import Registry, locate
 from ._mat_file import MatFile
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._assemble import feature_modality, join_measured
+from scvi_cae._assembly import feature_modality
+
 from ._fetch import Registry, locate
-from ._tables import by_pattern, read_features, read_metadata, word_of
+from ._tables import by_pattern, join_measured, read_features, read_metadata, word_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,9 +10,10 @@ import pandas as pd
 from anndata.utils import make_index_unique
 from scipy import sparse
 
-from ._assemble import feature_modality, join_measured, rna_modality, units
+from scvi_cae._assembly import categorical, feature_modality, rna_modality, units
+
 from ._fetch import Registry, locate
-from ._tables import categorical, python_name, read_features, read_metadata
+from ._tables import join_measured, python_name, read_features, read_metadata
 
 if TYPE_CHECKING:
     from pathlib import Path

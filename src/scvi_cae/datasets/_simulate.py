@@ -10,8 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_cae._arguments import check_whole
-
-from ._assemble import join_modalities, rna_modality
+from scvi_cae._assembly import join_modalities, rna_modality
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

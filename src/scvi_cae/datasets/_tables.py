@@ -1,4 +1,4 @@
-"""Tables of cells as they are published: features, and metadata under Python names."""
+"""Tables of cells as they are published: features, and metadata under Python names; data sets made of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
+from scvi_cae._assembly import categorical, join_modalities
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from anndata import AnnData
+    from mudata import MuData
 
 
 def read_table(
@@ -102,16 +106,21 @@ def read_metadata(
     return pd.DataFrame({python_name(name): columns[name] for name in table}, index=table.index)
 
 
-def categorical(table: pd.DataFrame) -> pd.DataFrame:
-    """Make columns categorical, with categories sorted by their leading numbers (1, 2/3, 5, 10)."""
-
-    def key(label: str) -> tuple[float, str]:
-        number = re.match(r"\d+", label)
-        return (int(number[0]) if number else np.inf, label)
-
-    return table.apply(
-        lambda column: column.astype(pd.CategoricalDtype(sorted(column.dropna().unique(), key=key)))
-    )
+def join_measured(modalities: Mapping[str, AnnData], metadata: pd.DataFrame, path: Path) -> MuData:
+    """Join modalities, whose cells all need a row of the metadata in ``path``; warn of rows whose cells no modality has."""
+    for name, modality in modalities.items():
+        if len(unknown := modality.obs_names.difference(metadata.index)):
+            raise ValueError(
+                f"{path}: no row for {len(unknown)} cells of {name}, e.g. {unknown[0]!r}. Use the metadata "
+                "file of the same data set, or remove these cells from the other files."
+            )
+    mdata = join_modalities(modalities, metadata)
+    labels = mdata.obs.select_dtypes("category")
+    mdata.obs = mdata.obs.assign(**labels.apply(lambda column: column.cat.remove_unused_categories()))
+    if unmeasured := len(metadata) - mdata.n_obs:
+        rows, cells = ("row", "this cell") if unmeasured == 1 else ("rows", "these cells")
+        warnings.warn(f"{path}: {unmeasured} {rows} left out, because no modality has {cells}.", stacklevel=3)
+    return mdata
 
 
 def word_of(labels: pd.Series, number: int) -> pd.Series:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scvi_cae._arguments import shorten
-from scvi_cae.data._names import RULES, suffix_rule
+from scvi_cae.data import RULES, suffix_rule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scvi_cae._arguments import shorten
-from scvi_cae.data._names import fold, near_misses
+from scvi_cae.data import fold, near_misses
 
 from ._names import apply, shared_part
 from ._places import HEADER, Place, gene_like, names_at, numbers_rows, row_keys, words

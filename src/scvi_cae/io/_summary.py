@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_cae._arguments import shorten
-from scvi_cae.data._names import near_misses
+from scvi_cae.data import near_misses
 from scvi_cae.pp._ephys_names import recognise
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_cae._arguments import shorten
-from scvi_cae.datasets._assemble import join_modalities, units
-from scvi_cae.datasets._tables import categorical
+from scvi_cae._assembly import categorical, join_modalities, units
 
 from ._columns import Missing, renamed, resolve, settle
 from ._names import checked, unify

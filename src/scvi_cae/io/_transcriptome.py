@@ -11,9 +11,9 @@ import pandas as pd
 from scipy import sparse
 
 from scvi_cae._arguments import check_whole, shorten
+from scvi_cae._assembly import normalize
 from scvi_cae._normalization import NORMALIZATION, Normalization
-from scvi_cae.data._normalization import find_normalization
-from scvi_cae.datasets._assemble import normalize
+from scvi_cae.data import find_normalization
 
 if TYPE_CHECKING:
     from anndata import AnnData

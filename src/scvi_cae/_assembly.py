@@ -1,7 +1,8 @@
-"""Assembly of a MuData from counts and tables."""
+"""Assembly of a MuData from counts and tables, for published data sets and those of laboratories alike."""
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ from scvi_cae._normalization import NORMALIZATION, Normalization
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from anndata import AnnData
 
@@ -85,18 +85,13 @@ def join_modalities(modalities: Mapping[str, AnnData], obs: pd.DataFrame) -> MuD
     return mdata
 
 
-def join_measured(modalities: Mapping[str, AnnData], metadata: pd.DataFrame, path: Path) -> MuData:
-    """Join modalities, whose cells all need a row of the metadata in ``path``; warn of rows whose cells no modality has."""
-    for name, modality in modalities.items():
-        if len(unknown := modality.obs_names.difference(metadata.index)):
-            raise ValueError(
-                f"{path}: no row for {len(unknown)} cells of {name}, e.g. {unknown[0]!r}. Use the metadata "
-                "file of the same data set, or remove these cells from the other files."
-            )
-    mdata = join_modalities(modalities, metadata)
-    labels = mdata.obs.select_dtypes("category")
-    mdata.obs = mdata.obs.assign(**labels.apply(lambda column: column.cat.remove_unused_categories()))
-    if unmeasured := len(metadata) - mdata.n_obs:
-        rows, cells = ("row", "this cell") if unmeasured == 1 else ("rows", "these cells")
-        warnings.warn(f"{path}: {unmeasured} {rows} left out, because no modality has {cells}.", stacklevel=3)
-    return mdata
+def categorical(table: pd.DataFrame) -> pd.DataFrame:
+    """Make columns categorical, with categories sorted by their leading numbers (1, 2/3, 5, 10)."""
+
+    def key(label: str) -> tuple[float, str]:
+        number = re.match(r"\d+", label)
+        return (int(number[0]) if number else np.inf, label)
+
+    return table.apply(
+        lambda column: column.astype(pd.CategoricalDtype(sorted(column.dropna().unique(), key=key)))
+    )
