@@ -14,8 +14,8 @@ from ._components import Components
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Number of folds within the training cells.
-N_FOLDS = 3
+#: Number of folds within the training cells, and tolerance of the fits that are compared there, ten times the final one.
+N_FOLDS, TOLERANCE = 3, 1e-3
 #: Eigenvectors of a kernel with a smaller share of the largest eigenvalue are rounding errors.
 SMALLEST = 1e-8
 
@@ -133,7 +133,7 @@ def best_penalty(features: np.ndarray, codes: np.ndarray, penalties: Sequence[fl
     """Penalty with the smallest log-loss over folds, from the largest on until it rises."""
     folds = dealt_folds(codes, N_FOLDS)
     best, smallest = max(penalties), np.inf
-    models = [LogisticRegression(max_iter=1000, warm_start=True) for _ in range(N_FOLDS)]
+    models = [LogisticRegression(tol=TOLERANCE, max_iter=1000, warm_start=True) for _ in range(N_FOLDS)]
     for penalty in sorted(penalties, reverse=True):
         loss = 0.0
         for fold, model in enumerate(models):
