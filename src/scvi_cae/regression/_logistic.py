@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.linalg import eigh
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 
@@ -82,8 +83,9 @@ class LogisticBaseline(ClassifierBaseline):
         components = components.scaled()
         support = components(x[labelled])
         kernel = rbf_kernel(support, gamma=self.gamma)
-        values, vectors = np.linalg.eigh(kernel)
-        leading = np.flatnonzero(values > SMALLEST * values[-1])[-self.n_components :]
+        n_cells = len(kernel)
+        values, vectors = eigh(kernel, subset_by_index=(max(n_cells - self.n_components, 0), n_cells - 1))
+        leading = values > SMALLEST * values[-1]
         # The penalty of a function is the squared length of its weights for these features of cells.
         features = vectors[:, leading] / np.sqrt(values[leading])
         weights, intercept = fit_logistic(kernel @ features, codes, self.penalties)
