@@ -216,9 +216,30 @@ def test_a_class_that_one_part_has_alone(mdata):
     rare[np.flatnonzero(mdata.obs_names.isin(mdata["rna"].obs_names))[:1]] = True
     mdata.obs["rare"] = np.where(rare, "x", "y")
     Ensemble.setup_mudata(mdata, labels_key="rare")
-    with pytest.warns(UserWarning, match=r"classes have no training cell.*\(in 1 of 3 models\)"):
+    with pytest.warns(UserWarning, match="1 classes have no training cell in some of the 3 models.*: 'x'"):
         ensemble = fitted(mdata)
     table = ensemble.predict("rna", "rare").dropna()
     np.testing.assert_allclose(table.sum(axis=1), 1, rtol=1e-5)
     assert list(ensemble.weights("rna", "rare").columns) == ["network"]
     assert ensemble._whole.names("rna", "rare") == []
+
+
+@pytest.mark.parametrize("others", [["a", "b"], [None]])
+def test_classes_of_one_cell_make_no_nan_and_one_warning(others):
+    mdata = make_data()
+    names = np.resize(np.array(others, dtype=object), mdata.n_obs)
+    paired = mdata.obs_names.isin(mdata["rna"].obs_names) & mdata.obs_names.isin(mdata["ephys"].obs_names)
+    names[np.flatnonzero(paired)[:4]] = ["s0", "s1", "s2", "s3"]
+    mdata.obs["rare"] = names
+    Ensemble.setup_mudata(mdata, labels_key="rare")
+    with pytest.warns(UserWarning, match="have no training cell") as caught:
+        ensemble = fitted(mdata)
+    own = [str(warning.message) for warning in caught if warning.category is UserWarning]
+    assert len(own) == 1
+    assert "Labels 'rare': 4 classes have no training cell in some of the 3 models" in own[0]
+    for source in ("rna", "ephys", ["rna", "ephys"]):
+        table = ensemble.predict(source, "rare", out_of_fold=False)
+        first = [source] if isinstance(source, str) else source
+        has = np.any([mdata.obs_names.isin(mdata[name].obs_names) for name in first], axis=0)
+        np.testing.assert_allclose(table[has].sum(axis=1), 1, rtol=1e-5)
+        assert np.isfinite(ensemble.weights(source, "rare")).all(axis=None)

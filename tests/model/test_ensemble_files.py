@@ -151,8 +151,9 @@ def test_what_is_fitted_keeps_its_types(ensemble, saved):
         assert before.state()
     assert ensemble._stacks.keys() == loaded._stacks.keys()
     for key, stack in ensemble._stacks.items():
-        np.testing.assert_array_equal(stack.mean, loaded._stacks[key].mean)
-        np.testing.assert_array_equal(stack.weights, loaded._stacks[key].weights)
+        assert types(stack._asdict()) == types(loaded._stacks[key]._asdict())
+        for before, after in zip(stack, loaded._stacks[key], strict=True):
+            np.testing.assert_array_equal(before, after)
 
 
 ARRAYS = st.sampled_from(["float32", "float64", "int64", "int32", "uint8", "bool"]).flatmap(

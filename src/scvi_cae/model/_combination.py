@@ -10,6 +10,7 @@ import numpy as np
 from scvi_cae.module import mean_and_spread
 
 from ._encoding import decode, encode, measured_values
+from ._pooling import Pool
 from ._stacking import Stack
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from ._companions import Companions
     from ._coupled_ae import CoupledAE
 
-    #: Stacks by sources and target.
-    Stacks = dict[tuple[tuple[str, ...], str], Stack]
+    #: Weights by sources and target, of labels as pools.
+    Stacks = dict[tuple[tuple[str, ...], str], Stack | Pool]
     #: Prediction from some sources, in the order of the model, of the rows that have all of them.
     Predictor = Callable[[tuple[str, ...], np.ndarray], np.ndarray]
     #: Predictions of rows from one source.
@@ -116,12 +117,6 @@ def combined(
     return out
 
 
-def probabilities(values: np.ndarray) -> np.ndarray:
-    """Non-negative rows that sum to 1, of a sum of probabilities whose weights need not."""
-    values = np.maximum(values, 0)
-    return values / values.sum(1, keepdims=True)
-
-
 def predict_cells(
     model: CoupledAE,
     companions: Companions,
@@ -143,7 +138,7 @@ def predict_cells(
         return companions.predict(data, source, target, cells[rows])
 
     present = np.stack([data[name].present[cells] for name in sources], axis=1)
-    values = combined(
+    return combined(
         sources,
         target,
         present,
@@ -152,7 +147,6 @@ def predict_cells(
         companion,
         len(data.setup.features[target]),
     )
-    return probabilities(values) if target in data.setup.labels else values
 
 
 def latents_of(
@@ -191,7 +185,6 @@ def fit_stacks(
             for model, beside, cells in zip(models, companions, held_out, strict=True)
         ]
         mean, spread = mean_and_spread(np.concatenate([part.truth for part in parts]))
-        is_label = target in data.setup.labels
         for subset in subsets(sources):
             rows = [part.rows(subset) for part in parts]
             if not sum(map(len, rows)):
@@ -202,9 +195,11 @@ def fit_stacks(
             ]
             together = [np.concatenate(found) for found in zip(*predictions, strict=True)]
             values = np.concatenate([part.truth[chosen] for part, chosen in zip(parts, rows, strict=True)])
-            # Classes are on one scale, and have common weights, so that probabilities stay such.
-            scale = np.ones_like(spread) if is_label else spread
-            stacks[subset, target] = Stack.fit(together, values, mean, scale, common=is_label)
+            stacks[subset, target] = (
+                Pool.fit(together, values)
+                if target in data.setup.labels
+                else Stack.fit(together, values, mean, spread)
+            )
     return stacks
 
 

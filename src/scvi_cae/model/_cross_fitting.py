@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scvi import settings
 
+from scvi_cae._arguments import shorten
 from scvi_cae.data import Split, given_split, obs_column, presence_pattern, strata_order
 from scvi_cae.splits import within
+
+from ._preparation import ClassesLackCells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,11 +59,25 @@ def cross_fitting_folds(
 
 
 def warn_once(caught: Sequence[warnings.WarningMessage], n_models: int) -> None:
-    """Repeat the warnings of several trainings, each text once, with the number of models that it is of."""
+    """Repeat the warnings of several trainings, each text once, with the number of models that it is of.
+
+    Classes that models lack, each model perhaps others, are named in one warning for each column of labels.
+    """
     texts: dict[tuple[str, type[Warning]], int] = {}
+    lacking: dict[str, set[str]] = {}
     for warning in caught:
+        if isinstance(warning.message, ClassesLackCells):
+            lacking.setdefault(warning.message.labels, set()).update(warning.message.classes)
+            continue
         key = (str(warning.message), warning.category)
         texts[key] = texts.get(key, 0) + 1
+    for labels, classes in lacking.items():
+        warnings.warn(
+            f"Labels {labels!r}: {len(classes)} classes have no training cell in some of the {n_models} models, which "
+            f"never predict them: {shorten(sorted(classes))}. Give classes of few cells a common name, or no label.",
+            UserWarning,
+            stacklevel=3,
+        )
     for (text, category), n in texts.items():
         of = f" (in {n} of {n_models} models)" if n < n_models else ""
         warnings.warn(text + of, category, stacklevel=3)

@@ -66,11 +66,12 @@ class Ensemble(EnsemblePrediction, EnsembleEmbedding, AlignmentMixin, MappingMix
     A prediction of one arm from others is :math:`m + \sum_c w_c (p_c - m)`, with :math:`m` the mean of the training
     cells, :math:`p_c` predictions of the network and of regressions, or, from several sources, of the network and those
     combined from each. Weights :math:`w_c \ge 0` are fitted by least squares to cells that none of these was fitted to,
-    and are shrunk towards those of all features together. What cannot be predicted is predicted as its mean. A modality from itself is
-    the mean of the networks' reconstructions.
+    and are shrunk towards those of all features together. What cannot be predicted is predicted as its mean.
+    Probabilities of classes are the normalised products :math:`\prod_c p_c^{w_c}`, with weights of maximum likelihood that
+    all classes share. A modality from itself is the mean of the networks' reconstructions.
 
     The regressions are ridge and, up to 2,000 features, kernel ridge regression on principal components; to labels, a
-    linear discriminant from many features, and logistic regressions, linear and with a kernel, from few.
+    linear discriminant and, from few features, logistic regression with a kernel.
 
     References
     ----------

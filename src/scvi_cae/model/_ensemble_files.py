@@ -23,6 +23,7 @@ from scvi_cae._files import (
 from ._companions import Companions
 from ._coupled_ae import CoupledAE
 from ._fitted import from_plain, to_plain
+from ._pooling import Pool
 from ._saved_files import (
     SAVED,
     digest,
@@ -241,8 +242,10 @@ def load_ensemble(
 def _stacks(state: Sequence[Mapping[str, Any]]) -> Stacks:
     """Weights by sources and target, from plain values."""
     return {
-        (tuple(entry["sources"]), entry["target"]): Stack(
-            from_plain(entry["mean"]), from_plain(entry["weights"])
+        (tuple(entry["sources"]), entry["target"]): (
+            Stack(from_plain(entry["mean"]), from_plain(entry["weights"]))
+            if "mean" in entry
+            else Pool(from_plain(entry["weights"]))
         )
         for entry in state
     }

@@ -36,9 +36,10 @@ class EnsemblePrediction(EnsembleCore):
 
         Returns
         -------
-        Data frame with a row for each feature of the target and a column for each prediction: ``"network"``, and the
+        Data frame with a row for each feature of the target (of labels, for each class, all alike) and a column for each prediction: ``"network"``, and the
         regressions, ``"ridge"``, ``"kernel ridge"`` ...; from several sources ``"network"``, of all of them together, and
-        the combined predictions from each, ``"from rna"`` ... Weights below 1 in sum shrink predictions towards the mean.
+        the combined predictions from each, ``"from rna"`` ... Weights below 1 in sum shrink predictions towards the mean, and
+        probabilities towards equal ones.
 
         Raises
         ------
@@ -56,7 +57,9 @@ class EnsemblePrediction(EnsembleCore):
             names = ["network", *self._companions[0].names(subset[0], target)]
         else:
             names = ["network", *(f"from {name}" for name in subset)]
-        return pd.DataFrame(stack.weights.T, index=list(self._first.setup.features[target]), columns=names)
+        features = list(self._first.setup.features[target])
+        weights = np.broadcast_to(stack.weights.T, (len(features), len(names)))
+        return pd.DataFrame(weights.copy(), index=features, columns=names)
 
     def predict(
         self,

@@ -377,16 +377,30 @@ def warn_if_unmeasured(modality: str, features: np.ndarray) -> None:
         )
 
 
+class ClassesLackCells(UserWarning):
+    """Classes without training cells.
+
+    Parameters
+    ----------
+    labels
+        Name of the column of labels.
+    classes
+        Names of the classes.
+    """
+
+    def __init__(self, labels: str, classes: np.ndarray) -> None:
+        super().__init__(
+            f"Labels {labels!r}: {len(classes)} classes have no training cell: {shorten(classes)}. They are never "
+            "predicted, and their cells count as cells without a label. Splits keep the proportions of classes: "
+            f"train(stratify_by={labels!r})."
+        )
+        self.labels, self.classes = labels, set(classes)
+
+
 def warn_if_classes_lack_cells(labels: str, classes: np.ndarray) -> None:
     """Warn of classes without training cells."""
     if len(classes):
-        warnings.warn(
-            f"Labels {labels!r}: {len(classes)} classes have no training cell: {shorten(classes)}. They are never "
-            "predicted, and their cells count as cells without a label. Splits keep the proportions of classes: "
-            f"train(stratify_by={labels!r}).",
-            UserWarning,
-            stacklevel=5,
-        )
+        warnings.warn(ClassesLackCells(labels, classes), stacklevel=5)
 
 
 def _batch_shares(data: AlignedData, name: str, aligned: Aligned, cells: np.ndarray) -> np.ndarray | None:

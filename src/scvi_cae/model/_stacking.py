@@ -42,9 +42,8 @@ class Stack(NamedTuple):
         truth: np.ndarray,
         mean: np.ndarray,
         scale: np.ndarray,
-        common: bool = False,
     ) -> Stack:
-        """Fit the weights by least squares.
+        """Fit the weights by least squares, as if :data:`PRIOR_CELLS` more cells had those of all features together.
 
         Parameters
         ----------
@@ -54,9 +53,6 @@ class Stack(NamedTuple):
             ``(n_cells, n_features)`` measured values, NaN where missing.
         mean, scale
             ``(n_features,)`` mean and standard deviation among the training cells.
-        common
-            Whether all features have the same weights, as classes do. Otherwise each has its own, fitted as if
-            :data:`PRIOR_CELLS` more cells had the weights of all features together.
 
         Returns
         -------
@@ -74,8 +70,6 @@ class Stack(NamedTuple):
         if not known.any():
             return cls(mean, np.eye(n_predictions)[0][:, None].repeat(n_features, axis=1))
         together = _nonnegative(squares.sum(0), products.sum(0))
-        if common:
-            return cls(mean, together[:, None].repeat(n_features, axis=1))
         prior = PRIOR_CELLS * squares.sum(0) / known.sum()
         weights = [
             _nonnegative(a + prior, b + prior @ together) for a, b in zip(squares, products, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -118,7 +119,10 @@ def patterns(observed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     ------
     Mask of the cells, and positions of the features. Features with fewer than two cells are omitted.
     """
-    unique, group = np.unique(observed, axis=1, return_inverse=True)
-    for k, cells in enumerate(unique.T):
+    groups: defaultdict[bytes, list[int]] = defaultdict(list)
+    for feature, cells in enumerate(observed.T):
+        groups[cells.tobytes()].append(feature)
+    for features in groups.values():
+        cells = observed[:, features[0]]
         if cells.sum() >= 2:
-            yield cells, np.flatnonzero(group.ravel() == k)
+            yield cells, np.array(features)
