@@ -10,7 +10,9 @@ import pandas as pd
 
 from scvi_cae._arguments import shorten
 from scvi_cae.data import QUERY_REPORT, check_mudata, check_not_view, label_names, obs_column
+from scvi_cae.module import NARROW, OUTLIER
 
+from ._class_correction import MIN_CELLS, select_correction
 from ._class_sets import SEPARATOR, min_scores, set_names, threshold
 
 if TYPE_CHECKING:
@@ -63,8 +65,9 @@ class MappingMixin:
         labels: str | Sequence[str] | None = None,
         source: str | Sequence[str] | None = None,
         coverage: float = 0.9,
+        adapt: bool = True,
     ) -> pd.DataFrame:
-        """Map cells to the classes of the model's labels, with sets that hold a cell's class with a known probability.
+        r"""Map cells to the classes of the model's labels, with sets that hold a cell's class with a known probability.
 
         Parameters
         ----------
@@ -78,6 +81,9 @@ class MappingMixin:
             from those that it has.
         coverage
             Probability with which the set holds the class of a cell.
+        adapt
+            Whether the query's own cells of known class, if there are 15 or more, also correct the probabilities of the
+            others.
 
         Returns
         -------
@@ -126,6 +132,12 @@ class MappingMixin:
         where more than ``coverage`` of the cells have their class recognised, sets hold one class, and more often the right
         one.
 
+        Probabilities are corrected to :math:`\operatorname{softmax}(t \log p + b + W^\top x)`, with :math:`x` the
+        query's values of narrow modalities, standardised by its own cells. The fit to its cells of known class is drawn
+        towards :math:`p`, as strongly as predicts best those left out of it in five parts, so that it does not become worse
+        than the reference where that is right, nor than a regression on these cells alone where it is wrong. Each cell of
+        known class is predicted, and scored for the sets, by a fit without its part.
+
         Cells of known class are, from the first that applies:
 
         - cells of the query that have a class in a column of the same name, if they are enough: 9 for a coverage of 0.9,
@@ -171,7 +183,7 @@ class MappingMixin:
         seen = (sets == "training").to_numpy()
         table: dict[str, Any] = {}
         for label in columns:
-            table |= _map_label(self, data, label, sources, there, seen, coverage)
+            table |= _map_label(self, data, label, sources, there, seen, coverage, adapt)
         for name in self.modalities:
             if data.has(name):
                 table[f"novelty_p_{name}"] = _p_values(self, data, name)
@@ -236,6 +248,7 @@ def _map_label(
     there: np.ndarray,
     seen: np.ndarray,
     coverage: float,
+    adapt: bool,
 ) -> dict[str, Any]:
     """Columns of the result for one column of labels.
 
@@ -249,6 +262,8 @@ def _map_label(
         Boolean ``(n_cells,)``: which cells the model was trained on.
     coverage
         Probability with which a set holds the class of a cell.
+    adapt
+        Whether cells of known class correct the probabilities of the others.
     """
     classes = data.setup.features[label]
     best = np.full(data.n_cells, None, dtype=object)
@@ -259,13 +274,20 @@ def _map_label(
     too_few, without = [], []
     for subset, rows in _patterns(sources, there):
         probabilities = mapper.predict(subset, label, data, rows).to_numpy(dtype=float)
-        best[rows] = np.array(classes, dtype=object)[probabilities.argmax(axis=1)]
-        probability[rows] = probabilities.max(axis=1)
         complete = np.all([there[labelled, sources.index(name)] for name in subset], axis=0)
         known = labelled[complete]
         recalibrate = len(known) >= min_scores(coverage)
+        given = mapper.predict(subset, label, data, known).to_numpy(dtype=float)
+        if adapt and len(known) >= MIN_CELLS:
+            values = _standard_scores(data, subset)
+            numbers = data[label].values(known).argmax(axis=1)
+            correction, given = select_correction(given, values[known], numbers)
+            probabilities = correction(probabilities, values[rows])
+            own = np.isin(rows, known)
+            probabilities[own] = given[np.searchsorted(known, rows[own])]
+        best[rows] = np.array(classes, dtype=object)[probabilities.argmax(axis=1)]
+        probability[rows] = probabilities.max(axis=1)
         if recalibrate:
-            given = mapper.predict(subset, label, data, known).to_numpy(dtype=float)
             scores = (given * data[label].values(known)).sum(axis=1)
         else:
             scores = mapper._class_scores(subset, label).to_numpy()
@@ -301,6 +323,20 @@ def _map_label(
         f"{label}_set": pd.Categorical(sets),
         f"{label}_calibrated": calibrated,
     }
+
+
+def _standard_scores(data: AlignedData, sources: Sequence[str]) -> np.ndarray:
+    """``(n_cells, n_features)`` values of narrow sources, standardised by the cells themselves, 0 where missing."""
+    blocks = [np.zeros((data.n_cells, 0))]
+    for name in sources:
+        if data[name].n_features <= NARROW:
+            values = data[name].values(np.arange(data.n_cells)).astype(np.float64)
+            known = np.isfinite(values)
+            number = np.maximum(known.sum(0), 1)
+            centred = np.where(known, values - np.where(known, values, 0).sum(0) / number, 0.0)
+            spread = np.sqrt((centred**2).sum(0) / number)
+            blocks.append(np.clip(centred / np.where(spread > 0, spread, 1.0), -OUTLIER, OUTLIER))
+    return np.concatenate(blocks, axis=1)
 
 
 def _known(data: AlignedData, label: str, classes: Sequence[str]) -> np.ndarray:

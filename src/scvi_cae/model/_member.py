@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ._combination import combined, latents_of, predict_cells, probabilities
+from ._combination import combined, latents_of, predict_cells
 from ._encoding import decode, device_of
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Member:
         cells = self._model._trained().calibration[label].validation
         chosen = cells.complete(sources)
         values = self._of_stored(cells, chosen, sources, label)
-        return cells.true_class(chosen, probabilities(values))
+        return cells.true_class(chosen, values)
 
     def _of_stored(
         self, cells: CalibrationCells, chosen: np.ndarray, sources: Sequence[str], target: str
