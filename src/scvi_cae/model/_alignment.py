@@ -246,8 +246,9 @@ def _modality(first: Any, query: MuData, modality: str | None) -> str:
     if name not in usable:
         first.setup.check_arm(name)
         raise ValueError(
-            f"modality={name!r} cannot be aligned: it is not in the query, has more than 200 features, or fewer than 50 "
-            f"training cells. Modalities that can be: {shorten(usable)}."
+            f"modality={name!r} cannot be aligned: it is not in the query, has more than 200 features or fewer than 50 "
+            f"training cells, or holds counts or expression of genes (see normalize_query). Modalities that can be: "
+            f"{shorten(usable)}."
         )
     if query.uns[QUERY_REPORT][name].get("aligned"):
         raise ValueError(
