@@ -434,15 +434,18 @@ def test_recordings_are_aligned_before_they_are_mapped(data, fitted_ensemble, tm
         out = tmp_path / f"{len(align)}.csv"
         result = run("map", fitted_ensemble, tmp_path / "in.h5mu", out, *align)
         assert ("not distributed as the training cells" in result.stderr) == (not align)
-        assert ("'ephys': aligned by class_balanced; it no longer differs from" in result.stderr) == bool(align)
+        assert ("'ephys': aligned by class_balanced; it no longer differs from" in result.stderr) == bool(
+            align
+        )
         found = pd.read_csv(out, index_col="cell")["kind_probability"]
         np.testing.assert_allclose(found, ensemble.map_query(mapped)["kind_probability"], atol=1e-5)
-    few = mudata.MuData({"ephys": ephys[:30].copy()})
-    few.write_h5mu(tmp_path / "few.h5mu")
-    message = error_of(
-        "map", fitted_ensemble, tmp_path / "few.h5mu", tmp_path / "x.csv", "--align", "moments"
+        assert ("scvi-cae map --align class_balanced." in result.stderr) == (not align)
+    mudata.MuData({"ephys": ephys[:30].copy()}).write_h5mu(tmp_path / "few.h5mu")
+    failed = run(
+        "map", fitted_ensemble, tmp_path / "few.h5mu", tmp_path / "x.csv", "--align", "moments", code=1
     )
-    assert "an alignment takes at least 50" in message
+    assert "an alignment takes at least 50" in failed.stderr
+    assert "--rename ephys=" in failed.stderr
 
 
 @pytest.mark.parametrize("options", [["--prepare"], ["--rename", "rna=names.csv"], ["--normalize"]])

@@ -65,7 +65,9 @@ def others(
     return out
 
 
-def prepare(mdata: mudata.MuData, model: CoupledAE | Ensemble, **kwargs: object) -> tuple[mudata.MuData, list[str]]:
+def prepare(
+    mdata: mudata.MuData, model: CoupledAE | Ensemble, **kwargs: object
+) -> tuple[mudata.MuData, list[str]]:
     """The query, and what was said of modalities."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -352,7 +354,9 @@ def test_only_trained_models_align(cells, model, kind):
 
 
 def test_of_several_narrow_modalities_one_is_named():
-    mdata = make_mdata(200, {"rna": 300, "ephys": 8, "morph": 6}, dict.fromkeys(("rna", "ephys", "morph"), 1.0))
+    mdata = make_mdata(
+        200, {"rna": 300, "ephys": 8, "morph": 6}, dict.fromkeys(("rna", "ephys", "morph"), 1.0)
+    )
     CoupledAE.setup_mudata(mdata)
     model = fit(mdata)
     other = mudata.MuData({name: adata.copy() for name, adata in mdata.mod.items()})

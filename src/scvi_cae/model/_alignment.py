@@ -264,8 +264,8 @@ def _check_number(values: np.ndarray, modality: str) -> None:
         raise ValueError(
             f"Modality {modality!r}: the query has {n_cells} cells, and an alignment takes at least {MIN_CELLS}, since it "
             "would take what these few cells are for a property of the laboratory. Convert units, and features that are "
-            "defined otherwise, by a table: prepare_query_mudata(..., rename={"
-            f"{modality!r}: table of names, names in the model, and factors}})."
+            "defined otherwise, by a table of names, names in the model, and factors, when the query is prepared: "
+            f"rename={{{modality!r}: table}}."
         )
 
 

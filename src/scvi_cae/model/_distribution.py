@@ -169,7 +169,9 @@ def _products(number: np.ndarray) -> np.ndarray:
 def _error(shares: np.ndarray, of_query: np.ndarray, of_training: np.ndarray) -> np.ndarray:
     """Covariance of the difference between the means of a query and of a mixture of groups."""
     tolerance = TOLERANCE**2 * np.eye(of_query.shape[1])
-    return np.einsum("g,gij->ij", shares, of_query) + np.einsum("g,gij->ij", shares**2, of_training) + tolerance
+    return (
+        np.einsum("g,gij->ij", shares, of_query) + np.einsum("g,gij->ij", shares**2, of_training) + tolerance
+    )
 
 
 def _mean_of(scores: np.ndarray) -> np.ndarray:
