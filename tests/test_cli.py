@@ -421,6 +421,33 @@ def test_cells_are_mapped_to_the_classes_of_a_model(data, fitted, fitted_ensembl
     assert "--overwrite" in error_of("map", tmp_path / "no model", tmp_path / "in.h5mu", tmp_path / "out.csv")
 
 
+def test_recordings_are_aligned_before_they_are_mapped(data, fitted_ensemble, tmp_path):
+    """What the warning of a shift advises is done, so that it is not said."""
+    ephys = mudata.read_h5mu(data)["ephys"].copy()
+    ephys.obs_names = "other " + ephys.obs_names
+    ephys.X = 1.4 * ephys.X + 3
+    mudata.MuData({"ephys": ephys}).write_h5mu(tmp_path / "in.h5mu")
+    ensemble = scvi_cae.Ensemble.load(fitted_ensemble, adata=False)
+    with pytest.warns(UserWarning, match="not distributed as the training cells"):
+        query = scvi_cae.Ensemble.prepare_query_mudata(mudata.read_h5mu(tmp_path / "in.h5mu"), ensemble)
+    for align, mapped in (((), query), (("--align", "class_balanced"), ensemble.align_query(query))):
+        out = tmp_path / f"{len(align)}.csv"
+        result = run("map", fitted_ensemble, tmp_path / "in.h5mu", out, *align)
+        assert ("not distributed as the training cells" in result.stderr) == (not align)
+        assert ("'ephys': aligned by class_balanced; it no longer differs from" in result.stderr) == bool(
+            align
+        )
+        found = pd.read_csv(out, index_col="cell")["kind_probability"]
+        np.testing.assert_allclose(found, ensemble.map_query(mapped)["kind_probability"], atol=1e-5)
+        assert ("scvi-cae map --align class_balanced." in result.stderr) == (not align)
+    mudata.MuData({"ephys": ephys[:30].copy()}).write_h5mu(tmp_path / "few.h5mu")
+    failed = run(
+        "map", fitted_ensemble, tmp_path / "few.h5mu", tmp_path / "x.csv", "--align", "moments", code=1
+    )
+    assert "an alignment takes at least 50" in failed.stderr
+    assert "--rename ephys=" in failed.stderr
+
+
 @pytest.mark.parametrize("options", [["--prepare"], ["--rename", "rna=names.csv"], ["--normalize"]])
 def test_an_ensemble_takes_prepared_queries(tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)

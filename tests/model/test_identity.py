@@ -37,7 +37,8 @@ def test_other_cells_of_the_same_names_are_unknown_and_those_of_a_query_tested(m
     ):
         found = sets(model, other)
     assert found[known].isna().all()
-    query = CoupledAE.prepare_query_mudata(other, model)
+    with pytest.warns(UserWarning, match="not distributed as the training cells"):
+        query = CoupledAE.prepare_query_mudata(other, model)
     assert (sets(model, query) == "test").all()
 
 

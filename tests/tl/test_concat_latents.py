@@ -13,7 +13,8 @@ from scvi_cae import CoupledAE, Ensemble, tl
 
 @pytest.fixture
 def query(trained):
-    query = CoupledAE.prepare_query_mudata(make_mdata(60), trained)
+    with pytest.warns(UserWarning, match="not distributed as the training cells"):
+        query = CoupledAE.prepare_query_mudata(make_mdata(60), trained)
     query.obs["kind"] = "c"
     return query
 

@@ -46,6 +46,8 @@ REPEATED = ("join", "missing", "transposed")
 PHRASES: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"(?:query = CoupledAE\.prepare_query_mudata\(mdata, model\); )?query = model\.normalize_query\(query\)": "--normalize",
     r"query = model\.normalize_query\(query, match_medians=True\)": "--match-medians",
+    r"query = model\.align_query\(query\)": "scvi-cae map --align class_balanced",
+    r"\(model\.align_query\)": "(scvi-cae map --align)",
     r"call model\.normalize_query\(query, match_medians=True\)": "pass --match-medians",
     r"Data with others are brought to them by CoupledAE\.prepare_query_mudata\(mdata, model\), with rename= for other "
     r"names": "--prepare brings the data to them, with --rename if names differ",

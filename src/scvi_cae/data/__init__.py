@@ -1,7 +1,7 @@
 """From a MuData to aligned values and masks, and the cells of each set."""
 
 from ._aligned import Aligned
-from ._checks import check_modalities, check_mudata, check_not_view
+from ._checks import check_finite_in_memory, check_modalities, check_mudata, check_not_view
 from ._columns import has_column, obs_column
 from ._fields import ModalityField, ObsField, PairsField, annotation_key
 from ._labels import AlignedLabels, category_codes, category_names, indicators, label_names
@@ -51,6 +51,7 @@ __all__ = [
     "category_codes",
     "category_names",
     "check_latent_key",
+    "check_finite_in_memory",
     "check_modalities",
     "check_mudata",
     "check_not_view",

@@ -294,7 +294,24 @@ def check_finite(scan: Scan, modality: str, obs_names: pd.Index, var_names: pd.I
 
 
 def check_finite_in_memory(matrix: Any, adata: AnnData, modality: str | None, layer: str | None) -> None:
-    """Check that a matrix in memory holds finite numbers or NaN, in its own precision."""
+    """Check that a matrix in memory holds finite numbers or NaN, in its own precision.
+
+    Parameters
+    ----------
+    matrix
+        ``(n_cells, n_features)`` dense or sparse matrix.
+    adata
+        What it is of: names of cells and features.
+    modality
+        Key of the modality; ``None`` for an AnnData by itself.
+    layer
+        Key of the layer; ``None`` for ``X``.
+
+    Raises
+    ------
+    ValueError
+        If a value is infinite; the first is named.
+    """
     infinite = np.isinf(matrix.data if sparse.issparse(matrix) else matrix)
     if not infinite.any():
         return

@@ -12,7 +12,7 @@ from mudata import MuData
 
 from scvi_cae._arguments import shorten
 from scvi_cae._mudata import annotations_apart
-from scvi_cae.data import QUERY_REPORT, Transformation, check_mudata, modality_matrix
+from scvi_cae.data import QUERY_REPORT, Transformation, check_finite_in_memory, check_mudata, modality_matrix
 
 from ._distribution import MIN_CELLS, PROBABILITIES, moments_of, quantiles_of
 from ._mixture_fit import most_probable
@@ -36,6 +36,9 @@ class Aligner(Protocol):
     @property
     def models(self) -> Sequence[Any]:
         """The model, or those of the ensemble."""
+
+    def _trained(self) -> Any:
+        """What it was fitted to, or a RuntimeError before the training."""
 
 
 class AlignmentMixin:
@@ -85,8 +88,8 @@ class AlignmentMixin:
         RuntimeError
             If the model is not trained.
         ValueError
-            If the query was not prepared, is aligned already, or has fewer than 50 cells of the modality; if the modality is
-            not narrow, or none or several are and none is named.
+            If the query was not prepared, is aligned already, has infinite values, or has fewer than 50 cells of the
+            modality; if the modality is not narrow, or none or several are and none is named.
 
         Notes
         -----
@@ -121,11 +124,13 @@ class AlignmentMixin:
         """
         if method not in METHODS:
             raise ValueError(f"method={method!r} must be one of {', '.join(map(repr, METHODS))}.")
+        self._trained()
         first = self.models[0]
         name = _modality(first, query, modality)
         distribution = first.fitted.distributions[name]
         layer = first.setup.layers.get(name)
         matrix = modality_matrix(query, name, layer)
+        check_finite_in_memory(matrix, query[name], name, layer)
         values = np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=np.float64)
         _check_number(values, name)
         if not query.uns[QUERY_REPORT][name]["shifted"]:
@@ -197,10 +202,10 @@ def _by_mixture(values: np.ndarray, distribution: FeatureDistribution) -> Transf
 def _by_ranks(values: np.ndarray, distribution: FeatureDistribution) -> Transformation:
     """Equal quantiles."""
     own, unchanged = quantiles_of(values), _unchanged(values, distribution)
-    known = np.isfinite(own[0]) & np.isfinite(distribution.quantiles[0])
+    varies = (moments_of(own)[1] > 0) & (moments_of(distribution.quantiles)[1] > 0)
     steps = PROBABILITIES[:, None]
     same = unchanged.before[0] + steps * (unchanged.before[1] - unchanged.before[0])
-    return Transformation(np.where(known, own, same), np.where(known, distribution.quantiles, same))
+    return Transformation(np.where(varies, own, same), np.where(varies, distribution.quantiles, same))
 
 
 def _table(
@@ -214,22 +219,22 @@ def _table(
     mean, spread = moments_of(distribution.quantiles)
     centre, slopes = quantiles_of(values)[len(PROBABILITIES) // 2], found.slopes
     middle = np.where(np.isfinite(centre), centre, 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        before, after = ((moments_of(quantiles_of(x))[0] - mean) / spread for x in (values, aligned))
+    scale = np.where(spread > 0, spread, np.nan)
+    before, after = ((moments_of(quantiles_of(x))[0] - mean) / scale for x in (values, aligned))
     columns = {"factor": slopes, "shift": found(middle) - slopes * middle, "before": before, "after": after}
     return pd.DataFrame(columns, index=pd.Index(list(features), name="feature"))
 
 
 def _modality(first: Any, query: MuData, modality: str | None) -> str:
     """The modality that is aligned, checked."""
-    fitted = first._trained()
     check_mudata(query)
     if QUERY_REPORT not in query.uns:
         raise ValueError(
             "The query was not prepared: query = CoupledAE.prepare_query_mudata(mdata, model); query = "
             "model.align_query(query)."
         )
-    usable = [name for name in fitted.distributions if name in query.mod]
+    prepared = set(query.mod) & set(query.uns[QUERY_REPORT])
+    usable = [name for name in first.fitted.distributions if name in prepared]
     if modality is None and len(usable) != 1:
         raise ValueError(
             f"The narrow modalities that model and query share are {shorten(usable)}. Name the one to align: modality=..."
@@ -241,8 +246,9 @@ def _modality(first: Any, query: MuData, modality: str | None) -> str:
     if name not in usable:
         first.setup.check_arm(name)
         raise ValueError(
-            f"modality={name!r} cannot be aligned: it is not in the query, has more than 200 features, or fewer than 50 "
-            f"training cells. Modalities that can be: {shorten(usable)}."
+            f"modality={name!r} cannot be aligned: it is not in the query, has more than 200 features or fewer than 50 "
+            f"training cells, or holds counts or expression of genes (see normalize_query). Modalities that can be: "
+            f"{shorten(usable)}."
         )
     if query.uns[QUERY_REPORT][name].get("aligned"):
         raise ValueError(
@@ -258,8 +264,8 @@ def _check_number(values: np.ndarray, modality: str) -> None:
         raise ValueError(
             f"Modality {modality!r}: the query has {n_cells} cells, and an alignment takes at least {MIN_CELLS}, since it "
             "would take what these few cells are for a property of the laboratory. Convert units, and features that are "
-            "defined otherwise, by a table: prepare_query_mudata(..., rename={"
-            f"{modality!r}: table of names, names in the model, and factors}})."
+            "defined otherwise, by a table of names, names in the model, and factors, when the query is prepared: "
+            f"rename={{{modality!r}: table}}."
         )
 
 

@@ -55,15 +55,15 @@ class FeatureDistribution(NamedTuple):
     ----------
     quantiles
         ``(101, n_features)`` quantiles.
-    mean, covariance, size
-        ``(n_groups, n_features)``, ``(n_groups, n_features, n_features)`` and ``(n_groups,)`` moments of standard scores in
-        groups of cells: classes, or clusters of values without labels.
+    mean, covariance, number
+        ``(n_groups, n_features)``, ``(n_groups, n_features, n_features)`` and ``(n_groups, n_features)`` moments of standard
+        scores, and numbers of measured values, in groups of cells: classes, or clusters of values without labels.
     """
 
     quantiles: np.ndarray
     mean: np.ndarray
     covariance: np.ndarray
-    size: np.ndarray
+    number: np.ndarray
 
     @classmethod
     def fit(cls, values: np.ndarray, labels: Mapping[str, np.ndarray]) -> Self | None:
@@ -86,13 +86,15 @@ class FeatureDistribution(NamedTuple):
         scores = _standard_scores(values, *moments_of(quantiles))
         groups = _groups(scores, labels)
         grouped, groups = scores[groups >= 0], groups[groups >= 0]
-        sizes = np.bincount(groups)
-        mean = np.stack([_mean_of(grouped[groups == g]) for g in range(len(sizes))])
-        residuals = np.nan_to_num(grouped - mean[groups])
-        own = np.stack([r.T @ r for r in (residuals[groups == g] for g in range(len(sizes)))])
-        prior = PRIOR_CELLS * own.sum(0) / len(residuals)
-        covariance = (own + prior) / (sizes + PRIOR_CELLS)[:, None, None] + RIDGE * np.eye(values.shape[1])
-        return cls(quantiles, mean, covariance, sizes.astype(float))
+        members = [grouped[groups == g] for g in range(groups.max() + 1)]
+        mean = np.stack([_mean_of(x) for x in members])
+        number = np.stack([np.isfinite(x).sum(0) for x in members]).astype(float)
+        residuals = [np.nan_to_num(x - centre) for x, centre in zip(members, mean, strict=True)]
+        own = np.stack([r.T @ r for r in residuals])
+        # Variances are over the values that were measured.
+        pooled = own.sum(0) / _products(np.maximum(number.sum(0), 1))
+        covariance = (own + PRIOR_CELLS * pooled) / _products(number + PRIOR_CELLS)
+        return cls(quantiles, mean, covariance + RIDGE * np.eye(values.shape[1]), number)
 
     def scores(self, values: np.ndarray) -> np.ndarray:
         """Standard scores of ``(n_cells, n_features)`` values; NaN where missing, or constant in training."""
@@ -118,27 +120,23 @@ class FeatureDistribution(NamedTuple):
             return Shift(1.0, out)
         observed, mean = np.nanmean(scores[:, there], axis=0), self.mean[:, there]
         covariance = self.covariance[:, there][:, :, there]
-        # Of a feature that fewer cells have, the mean is less certain.
-        of_query = covariance / np.sqrt(np.outer(number[there], number[there]))
-        shares = self.size / self.size.sum()
+        # Of a feature that fewer cells have, the mean is less certain, and features of other cells do not go together.
+        known = np.isfinite(scores[:, there]).astype(float)
+        of_query = covariance * (known.T @ known) / np.outer(number[there], number[there])
+        of_training = covariance / _products(np.maximum(self.number[:, there], 1))
+        shares = self.number.sum(1) / self.number.sum()
         for _ in range(4):
-            error = self._error(shares, of_query, covariance)
+            error = _error(shares, of_query, of_training)
             root = np.linalg.cholesky(np.linalg.inv(error)).T
             # The last row holds the sum of the shares at 1.
             shares, _ = nnls(
                 np.vstack([root @ mean.T, np.full(len(mean), 1e4)]), np.append(root @ observed, 1e4)
             )
             shares = shares / shares.sum()
-        error = self._error(shares, of_query, covariance)
+        error = _error(shares, of_query, of_training)
         difference = observed - shares @ mean
         out[there] = difference / np.sqrt(np.diag(error))
         return Shift(float(chi2.sf(difference @ np.linalg.solve(error, difference), len(there))), out)
-
-    def _error(self, shares: np.ndarray, of_query: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-        """Covariance of the difference between the means of a query and of a mixture of groups."""
-        of_training = np.einsum("g,gij->ij", shares**2 / self.size, covariance)
-        tolerance = TOLERANCE**2 * np.eye(covariance.shape[1])
-        return np.einsum("g,gij->ij", shares, of_query) + of_training + tolerance
 
 
 def quantiles_of(values: np.ndarray) -> np.ndarray:
@@ -151,7 +149,9 @@ def quantiles_of(values: np.ndarray) -> np.ndarray:
 
 def moments_of(quantiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means and standard deviations of what lies between the first and the 99th percentile, so without outliers."""
-    return quantiles[1:-1].mean(0), quantiles[1:-1].std(0)
+    inner = quantiles[1:-1]
+    # Rounding gives a constant a standard deviation.
+    return inner.mean(0), np.where(inner[-1] > inner[0], inner.std(0), 0.0)
 
 
 def _standard_scores(values: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
@@ -159,6 +159,19 @@ def _standard_scores(values: np.ndarray, mean: np.ndarray, spread: np.ndarray) -
     with np.errstate(invalid="ignore"):
         scores = (values - mean) / np.where(spread > 0, spread, np.nan)
     return np.clip(scores, -MAX_SCORE, MAX_SCORE)
+
+
+def _products(number: np.ndarray) -> np.ndarray:
+    """``(..., n_features, n_features)`` numbers of values for a covariance, from those for each feature's variance."""
+    return np.sqrt(number[..., :, None] * number[..., None, :])
+
+
+def _error(shares: np.ndarray, of_query: np.ndarray, of_training: np.ndarray) -> np.ndarray:
+    """Covariance of the difference between the means of a query and of a mixture of groups."""
+    tolerance = TOLERANCE**2 * np.eye(of_query.shape[1])
+    return (
+        np.einsum("g,gij->ij", shares, of_query) + np.einsum("g,gij->ij", shares**2, of_training) + tolerance
+    )
 
 
 def _mean_of(scores: np.ndarray) -> np.ndarray:

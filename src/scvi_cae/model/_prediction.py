@@ -61,8 +61,8 @@ class PredictionMixin(CoreModel):
 
         Returns
         -------
-        Data frame of cells by features of ``target``, in the units of the training data; NaN for cells without any
-        ``source``. Counts are those expected at the mean library size of the training cells; for labels, columns are
+        Data frame of cells by features of ``target``, in the units of the training data, or in those of a query that
+        :meth:`align_query` aligned; NaN for cells without any ``source``. Counts are those expected at the mean library size of the training cells; for labels, columns are
         classes and values class probabilities. With ``quantiles``, columns have two levels, ``feature`` and
         ``quantile``: ``table.xs(0.05, axis=1, level="quantile")`` is one quantile.
 

@@ -87,8 +87,8 @@ class QueryMixin(CoreModel):
         New MuData in memory, of the modalities that the model and the data share, each with the model's features in
         its order, NaN where the data lack them. ``.uns["scvi_cae_query"]`` holds a report for each modality: the number
         of cells; the numbers of the model's features that the data have, have by another name, and lack; the number of
-        features left out; and the names of features that are ``missing``, ``dropped``, or ``unlike_training``; and whether all features together are ``shifted``. The
-        numbers are logged by logger ``scvi_cae`` at level INFO, which ``logging.basicConfig(level="INFO")`` shows.
+        features left out; and the names of features that are ``missing``, ``dropped``, or ``unlike_training``; whether all features together are
+        ``shifted``; and ``aligned``, empty until :meth:`align_query`. The numbers are logged by logger ``scvi_cae`` at level INFO, which ``logging.basicConfig(level="INFO")`` shows.
 
         Raises
         ------
