@@ -144,6 +144,30 @@ def test_only_cells_with_a_shifted_modality_are_not_calibrated(ensemble):
     np.testing.assert_array_equal(table["kind_calibrated"], ~query.obs_names.isin(query["ephys"].obs_names))
 
 
+def test_cells_of_an_aligned_modality_are_not_calibrated(ensemble):
+    query, _, _ = prepared(ensemble, shift=2.0)
+    query.uns["scvi_cae_query"]["ephys"]["shifted"] = True
+    aligned = ensemble.align_query(query, "moments", "ephys")
+    assert not aligned.uns["scvi_cae_query"]["ephys"]["shifted"]
+    table = ensemble.map_query(aligned)
+    np.testing.assert_array_equal(
+        table["kind_calibrated"], ~aligned.obs_names.isin(aligned["ephys"].obs_names)
+    )
+
+
+@pytest.mark.parametrize("labelled", [0, 200])
+def test_cells_of_a_modality_that_lacks_features_are_calibrated_by_labelled_cells_alone(ensemble, labelled):
+    cells = make_cells(800, 2)
+    lacking = mudata.MuData({"ephys": cells["ephys"][:, :3].copy()})
+    query = Ensemble.prepare_query_mudata(lacking, ensemble)
+    truth = cells.obs["kind"].astype(object)[query.obs_names]
+    query.obs["kind"] = truth.where(np.arange(query.n_obs) < labelled, None)
+    table = ensemble.map_query(query)
+    assert (table["kind_calibrated"] == (labelled > 0)).all()
+    held = coverage_of(table, truth, np.arange(query.n_obs) >= labelled)
+    assert 0.84 < held < 0.96 if labelled else held < 0.84
+
+
 def test_too_few_labelled_cells_recalibrate_nothing(ensemble):
     query, _, _ = prepared(ensemble, 80, labelled=5)
     with pytest.warns(UserWarning, match="'kind': too few cells of the query have a class.*takes 9"):

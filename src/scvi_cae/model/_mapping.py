@@ -147,8 +147,8 @@ class MappingMixin:
           count. Label some cells of a query for this.
         - the validation cells of the training; for an ensemble, every training cell by the model that was not trained
           on it. Sets then have their coverage as far as the query's cells are like these:
-          ``rna_family_calibrated`` is false for cells of a modality that ``query.uns["scvi_cae_query"]`` reports as
-          shifted.
+          ``rna_family_calibrated`` is false for cells of a modality that, by ``query.uns["scvi_cae_query"]``, is shifted,
+          was aligned, or lacks features.
 
         References
         ----------
@@ -298,7 +298,7 @@ def _map_label(
             without.append(f"{len(scores)} with {' and '.join(map(repr, subset))}")
             continue
         sets[rows] = set_names(probabilities, smallest, classes)
-        exchangeable = recalibrate or not any(_is_shifted(data.mdata, name) for name in subset)
+        exchangeable = recalibrate or not any(_differs(data.mdata, name) for name in subset)
         calibrated[rows] = exchangeable & ~seen[rows]
     needed = min_scores(coverage)
     if too_few:
@@ -355,9 +355,13 @@ def _known(data: AlignedData, label: str, classes: Sequence[str]) -> np.ndarray:
     return data[label].present
 
 
-def _is_shifted(query: MuData, modality: str) -> bool:
-    """Whether the report on a query says that values of a modality are shifted."""
-    return bool(query.uns.get(QUERY_REPORT, {}).get(modality, {}).get("shifted", False))
+def _differs(query: MuData, modality: str) -> bool:
+    """Whether the report on a query says that values of a modality are shifted, were aligned, or lack features.
+
+    An alignment makes distributions equal, whether or not cells are then like the training cells of their class.
+    """
+    report = query.uns.get(QUERY_REPORT, {}).get(modality, {})
+    return bool(report.get("shifted") or report.get("aligned") or report.get("n_missing"))
 
 
 def _p_values(mapper: Mapper, data: AlignedData, modality: str) -> np.ndarray:
