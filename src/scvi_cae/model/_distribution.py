@@ -58,12 +58,16 @@ class FeatureDistribution(NamedTuple):
     mean, covariance, number
         ``(n_groups, n_features)``, ``(n_groups, n_features, n_features)`` and ``(n_groups, n_features)`` moments of standard
         scores, and numbers of measured values, in groups of cells: classes, or clusters of values without labels.
+    label, classes
+        The column of labels whose classes the groups are, and the number of each group's class; empty for clusters.
     """
 
     quantiles: np.ndarray
     mean: np.ndarray
     covariance: np.ndarray
     number: np.ndarray
+    label: str
+    classes: np.ndarray
 
     @classmethod
     def fit(cls, values: np.ndarray, labels: Mapping[str, np.ndarray]) -> Self | None:
@@ -84,7 +88,7 @@ class FeatureDistribution(NamedTuple):
             return None
         quantiles = quantiles_of(values)
         scores = _standard_scores(values, *moments_of(quantiles))
-        groups = _groups(scores, labels)
+        groups, label, classes = _groups(scores, labels)
         grouped, groups = scores[groups >= 0], groups[groups >= 0]
         members = [grouped[groups == g] for g in range(groups.max() + 1)]
         mean = np.stack([_mean_of(x) for x in members])
@@ -94,7 +98,7 @@ class FeatureDistribution(NamedTuple):
         # Variances are over the values that were measured.
         pooled = own.sum(0) / _products(np.maximum(number.sum(0), 1))
         covariance = (own + PRIOR_CELLS * pooled) / _products(number + PRIOR_CELLS)
-        return cls(quantiles, mean, covariance + RIDGE * np.eye(values.shape[1]), number)
+        return cls(quantiles, mean, covariance + RIDGE * np.eye(values.shape[1]), number, label, classes)
 
     def scores(self, values: np.ndarray) -> np.ndarray:
         """Standard scores of ``(n_cells, n_features)`` values; NaN where missing, or constant in training."""
@@ -180,15 +184,22 @@ def _mean_of(scores: np.ndarray) -> np.ndarray:
     return np.nansum(scores, axis=0) / np.maximum(number, 1)
 
 
-def _groups(scores: np.ndarray, labels: Mapping[str, np.ndarray]) -> np.ndarray:
-    """``(n_cells,)`` number of each cell's group, -1 for none: classes of the coarsest labels, or clusters."""
+def _groups(scores: np.ndarray, labels: Mapping[str, np.ndarray]) -> tuple[np.ndarray, str, np.ndarray]:
+    """Groups of cells: classes of the coarsest labels, or clusters.
+
+    Returns
+    -------
+    ``(n_cells,)`` number of each cell's group, -1 for none; the column of labels, and the class of each group.
+    """
     usable = {}
     for name, weights in labels.items():
-        large = weights.sum(0) >= MIN_GROUP
-        if 1 < large.sum() <= MAX_GROUPS and weights[:, large].sum() >= len(scores) / 2:
-            usable[name] = weights[:, large]
+        large = np.flatnonzero(weights.sum(0) >= MIN_GROUP)
+        if 1 < len(large) <= MAX_GROUPS and weights[:, large].sum() >= len(scores) / 2:
+            usable[name] = large
     if usable:
-        weights = min(usable.values(), key=lambda x: x.shape[1])
-        return np.where(weights.any(1), weights.argmax(1), -1)
+        name = min(usable, key=lambda label: len(usable[label]))
+        weights = labels[name][:, usable[name]]
+        return np.where(weights.any(1), weights.argmax(1), -1), name, usable[name]
     n_groups = int(np.clip(len(scores) // MIN_CELLS, 1, N_GROUPS))
-    return KMeans(n_groups, n_init=3, random_state=0).fit_predict(np.nan_to_num(scores))
+    found = KMeans(n_groups, n_init=3, random_state=0).fit_predict(np.nan_to_num(scores))
+    return found, "", np.empty(0, dtype=np.int64)

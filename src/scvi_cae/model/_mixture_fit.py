@@ -13,8 +13,8 @@ MAX_ITERATIONS = 200
 
 def most_probable(
     scores: np.ndarray, mean: np.ndarray, covariance: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Factors and shifts that maximise the likelihood of scores under a mixture of multivariate t distributions.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Factors, shifts and proportions that maximise the likelihood of scores under a mixture of multivariate t distributions.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def most_probable(
 
     Returns
     -------
-    Two ``(n_features,)`` arrays.
+    Two ``(n_features,)`` arrays, and the ``(n_groups,)`` proportions.
     """
     known = torch.from_numpy(np.isfinite(scores))
     x, centres = torch.from_numpy(np.nan_to_num(scores)), torch.from_numpy(mean)
@@ -52,4 +52,5 @@ def most_probable(
 
     with torch.enable_grad():
         optimizer.step(loss)
-    return log_factor.detach().exp().numpy(), shift.detach().numpy()
+    proportions = torch.softmax(shares.detach(), 0)
+    return log_factor.detach().exp().numpy(), shift.detach().numpy(), proportions.numpy()
