@@ -149,7 +149,8 @@ class AlignmentMixin:
 
             def probabilities(aligned: np.ndarray) -> np.ndarray:
                 like = _with_values(query, name, layer, aligned, {})
-                return self.predict(name, distribution.label, like).to_numpy(dtype=float)
+                found = self.predict(name, distribution.label, like)
+                return found.loc[query[name].obs_names].to_numpy(dtype=float)
 
             found = _class_balanced(values, distribution, probabilities)
         else:
