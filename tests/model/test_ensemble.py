@@ -224,6 +224,21 @@ def test_a_class_that_one_part_has_alone(mdata):
     assert ensemble._whole.names("rna", "rare") == []
 
 
+def test_a_class_that_no_training_cell_has_says_nothing():
+    mdata = make_mdata(80)
+    mdata.obs["kind"] = np.where(np.arange(mdata.n_obs) < 3, "rare", mdata.obs["kind"].astype(str))
+    Ensemble.setup_mudata(mdata, labels_key="kind")
+    ensemble = Ensemble(mdata, n_models=2, n_latent=2)
+    with pytest.warns(UserWarning, match="'rare'"):
+        ensemble.train(max_epochs=3, external_indexing=[np.arange(3, 70)])
+    by_both = ensemble.predict(["rna", "kind"], "ephys", indices=range(6))
+    by_rna = ensemble.predict("rna", "ephys", indices=range(6))
+    assert (by_both.isna().all(axis=1) == by_rna.isna().all(axis=1)).all()
+    np.testing.assert_allclose(by_both[:3], by_rna[:3], rtol=1e-5)
+    alone = ensemble.predict("kind", "ephys", indices=range(6)).isna().all(axis=1)
+    assert alone.tolist() == [True] * 3 + [False] * 3
+
+
 @pytest.mark.parametrize("others", [["a", "b"], [None]])
 def test_classes_of_one_cell_make_no_nan_and_one_warning(others):
     mdata = make_data()

@@ -66,7 +66,7 @@ def prepare(
         query = first.normalize_query(query, match_medians)
     if align is None:
         return query
-    aligned = first.align_query(query, align)
+    aligned = model.align_query(query, align)
     for name, row in aligned.uns["scvi_cae_query"].items():
         if row["aligned"]:
             still = "still differs from" if row["shifted"] else "no longer differs from"

@@ -137,7 +137,7 @@ def predict_cells(
     def companion(source: str, rows: np.ndarray) -> list[np.ndarray]:
         return companions.predict(data, source, target, cells[rows])
 
-    present = np.stack([data[name].present[cells] for name in sources], axis=1)
+    present = np.stack([_informs(model, data, name, cells) for name in sources], axis=1)
     return combined(
         sources,
         target,
@@ -147,6 +147,15 @@ def predict_cells(
         companion,
         len(data.setup.features[target]),
     )
+
+
+def _informs(model: CoupledAE, data: AlignedData, source: str, cells: np.ndarray) -> np.ndarray:
+    """Boolean ``(len(cells),)``: which cells have a source, and not a class that no training cell of the model has."""
+    present = data[source].present[cells]
+    if source not in data.setup.labels:
+        return present
+    known = model.module.arm(source).likelihood.varies.cpu().numpy()
+    return present & data[source].values(cells)[:, known].any(axis=1)
 
 
 def latents_of(
