@@ -28,7 +28,7 @@ def prepare(
     min_features: float,
     normalize: bool,
     match_medians: bool,
-    align: str | None = None,
+    align: Any = None,
 ) -> MuData:
     """Bring data to the features of a model, perhaps to its normalisation and distribution, and say what was found.
 
