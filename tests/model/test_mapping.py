@@ -137,6 +137,15 @@ def test_sets_are_recalibrated_on_labelled_cells_of_a_shifted_query(ensemble):
     assert 0.84 < found[200] < 0.96
 
 
+def test_labelled_cells_correct_the_classes_of_the_others(ensemble):
+    query, truth, keep = prepared(ensemble, shift=2.0, labelled=150)
+    tables = [ensemble.map_query(query, source="ephys", adapt=adapt) for adapt in (False, True)]
+    others = ~keep & tables[0]["sources"].notna().to_numpy()
+    wrong, right = ((table["kind"].astype(str) == truth).to_numpy()[others].mean() for table in tables)
+    assert right > wrong + 0.02
+    assert 0.83 < coverage_of(tables[1], truth, others) < 0.97
+
+
 def test_only_cells_with_a_shifted_modality_are_not_calibrated(ensemble):
     query, _, _ = prepared(ensemble, 80)
     query.uns["scvi_cae_query"]["ephys"]["shifted"] = True
