@@ -1,7 +1,7 @@
 """From a MuData to aligned values and masks, and the cells of each set."""
 
 from ._aligned import Aligned
-from ._checks import check_finite_in_memory, check_modalities, check_mudata, check_not_view
+from ._checks import check_modalities, check_mudata, check_not_view
 from ._columns import has_column, obs_column
 from ._fields import ModalityField, ObsField, PairsField, annotation_key
 from ._labels import AlignedLabels, category_codes, category_names, indicators, label_names
@@ -27,6 +27,7 @@ from ._splits import (
 from ._streamed import StreamedData, training_data
 from ._transformation import QUERY_REPORT, Transformation
 from ._units import unlike_training, warn_unlike_training
+from ._value_checks import check_finite_in_memory
 
 __all__ = [
     "ALL_MEMBERS",

@@ -14,18 +14,7 @@ from scvi.data.fields import BaseAnnDataField
 from scvi_cae._arguments import shorten
 from scvi_cae._normalization import Normalization
 
-from ._checks import (
-    check_counts,
-    check_features_vary,
-    check_finite,
-    check_modality,
-    check_mudata,
-    check_not_empty,
-    check_numbers,
-    check_paired,
-    warn_if_counts,
-    warn_if_unmeasured,
-)
+from ._checks import check_modality, check_mudata, check_not_empty, check_paired
 from ._columns import gene_lengths, obs_column
 from ._labels import label_names
 from ._matrix import AlignedMatrix, match_features, modality_matrix
@@ -33,6 +22,14 @@ from ._names import near_misses, transposed
 from ._normalization import find_normalization
 from ._scan import origins, scan
 from ._suspicious import warn_if_alike, warn_if_far
+from ._value_checks import (
+    check_counts,
+    check_features_vary,
+    check_finite,
+    check_numbers,
+    warn_if_counts,
+    warn_if_unmeasured,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,9 +12,9 @@ from scipy import sparse
 from scvi_cae._arguments import shorten
 
 from ._aligned import Aligned, CellBlock
-from ._checks import infinite_error
 from ._rows import MAX_VALUE, on_disk, read_rows
 from ._scan import measured_rows
+from ._value_checks import infinite_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,11 +15,12 @@ from scipy import sparse
 from scvi_cae._arguments import shorten
 from scvi_cae._mudata import annotations_apart
 
-from ._checks import check_modality, check_mudata, check_numbers
+from ._checks import check_modality, check_mudata
 from ._formulas import Formula, is_formula
 from ._matrix import modality_matrix
 from ._rows import on_disk, read_slice, row_chunks
 from ._scale import QueryScale
+from ._value_checks import check_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,6 +16,7 @@ from scvi_cae.data import QUERY_REPORT, Transformation, check_finite_in_memory, 
 
 from ._distribution import MIN_CELLS, PROBABILITIES, moments_of, quantiles_of
 from ._mixture_fit import most_probable
+from ._recording import some_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,8 +27,8 @@ logger = logging.getLogger("scvi_cae")
 
 Method = Literal["moments", "ranks", "class_balanced"]
 METHODS = ("moments", "ranks", "class_balanced")
-#: Largest number of cells that determine an alignment.
-MAX_CELLS = 2000
+#: Largest numbers of cells that determine the mixture, and whose classes are predicted.
+MAX_CELLS, MAX_PREDICTED = 2000, 5000
 #: Number of iterations; smallest proportion, and smallest number of cells, of a class that counts.
 N_ITERATIONS, MIN_SHARE, MIN_CLASS = 12, 0.01, 5
 
@@ -146,13 +147,16 @@ class AlignmentMixin:
             )
             return _with_values(query, name, layer, values, {"aligned": ""})
         if method == "class_balanced":
+            rows = some_of(np.arange(len(values)), MAX_PREDICTED)
+            with annotations_apart():
+                few = MuData({name: query[name][rows].copy()})
+            few.uns = {QUERY_REPORT: {name: dict(query.uns[QUERY_REPORT][name])}}
 
             def probabilities(aligned: np.ndarray) -> np.ndarray:
-                like = _with_values(query, name, layer, aligned, {})
-                found = self.predict(name, distribution.label, like)
-                return found.loc[query[name].obs_names].to_numpy(dtype=float)
+                like = _with_values(few, name, layer, aligned, {})
+                return self.predict(name, distribution.label, like).to_numpy(dtype=float)
 
-            found = _class_balanced(values, distribution, probabilities)
+            found = _class_balanced(values[rows], distribution, probabilities)
         else:
             found = (_by_moments if method == "moments" else _by_ranks)(values, distribution)
         aligned = found(values)
@@ -247,10 +251,7 @@ def _by_mixture(values: np.ndarray, distribution: FeatureDistribution) -> tuple[
     """Factors and shifts that make the values most probable as a mixture of the training's groups, and its proportions."""
     start = _by_moments(values, distribution)
     scores = distribution.scores(start(values))
-    cells = np.flatnonzero(np.isfinite(scores).any(1))
-    if len(cells) > MAX_CELLS:
-        cells = np.random.default_rng(0).choice(cells, MAX_CELLS, replace=False)
-    scores = scores[cells]
+    scores = scores[some_of(np.flatnonzero(np.isfinite(scores).any(1)), MAX_CELLS)]
     there = np.flatnonzero(np.isfinite(scores).any(0) & (moments_of(quantiles_of(values))[1] > 0))
     factor, shift = np.ones(values.shape[1]), np.zeros(values.shape[1])
     factor[there], shift[there], proportions = most_probable(

@@ -70,7 +70,7 @@ def find_references(
         present = data[name].present
         n_kept = min(MAX_REFERENCE_CELLS, max(MAX_REFERENCE_VALUES // data[name].n_features, 100))
         training, validation = (
-            _some(cells[present[cells]], n_kept) for cells in (split.train, split.validation)
+            some_of(cells[present[cells]], n_kept) for cells in (split.train, split.validation)
         )
         # Fewer cells do not determine a covariance.
         if len(training) > 2 * module.n_latent:
@@ -96,7 +96,7 @@ def find_distributions(data: AlignedData, cells: np.ndarray) -> dict[str, Featur
         values_only = data.setup.likelihood(name).data_kind == "values"
         if not values_only or data[name].n_features > NARROW or name in data.setup.normalizations:
             continue
-        chosen = _some(cells[data[name].present[cells]], MAX_REFERENCE_CELLS)
+        chosen = some_of(cells[data[name].present[cells]], MAX_REFERENCE_CELLS)
         values = data.setup.in_units(data[name].values(chosen), name).astype(np.float64)
         labels = {label: data[label].values(chosen) for label in data.setup.labels}
         distribution = FeatureDistribution.fit(values, labels)
@@ -105,7 +105,7 @@ def find_distributions(data: AlignedData, cells: np.ndarray) -> dict[str, Featur
     return found
 
 
-def _some(cells: np.ndarray, n_kept: int) -> np.ndarray:
+def some_of(cells: np.ndarray, n_kept: int) -> np.ndarray:
     """At most ``n_kept`` of some cells, at random."""
     if len(cells) <= n_kept:
         return cells

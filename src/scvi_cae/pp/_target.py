@@ -15,15 +15,14 @@ from scvi_cae.data import check_mudata, positions
 from scvi_cae.data._checks import (
     check_adata_not_view,
     check_features_unique,
-    check_finite_in_memory,
     check_in_memory,
     check_known,
     check_matrix_exists,
     check_not_backed,
-    check_numbers,
     describe,
     matrix_code,
 )
+from scvi_cae.data._value_checks import check_finite_in_memory, check_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
