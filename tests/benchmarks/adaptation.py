@@ -64,7 +64,7 @@ def fold(number: int) -> list[dict[str, Any]]:
     for kind in (CoupledAE, Ensemble):
         scvi.settings.seed = number
         models[kind] = kind(reference)
-        models[kind].train(enable_progress_bar=False, **({"monitor": None} if kind is CoupledAE else {}))
+        models[kind].train(**({} if kind is Ensemble else {"monitor": None, "enable_progress_bar": False}))
     rows = []
 
     def score(n: int, method: str, model: CoupledAE | Ensemble, query: mudata.MuData, seconds: float) -> None:
@@ -81,9 +81,10 @@ def fold(number: int) -> list[dict[str, Any]]:
         row["T from E"] = explained(
             genes, model.predict("ephys", "rna", told), moments[0], moments[1].clip(lower=1e-3)
         )
-        intervals = model.predict("rna", "ephys", query, quantiles=QUANTILES).loc[others]
-        row["coverage"] = inside(values.loc[others], intervals)
-        if n >= 30:
+        if "adapted" not in method:
+            intervals = model.predict("rna", "ephys", query, quantiles=QUANTILES).loc[others]
+            row["coverage"] = inside(values.loc[others], intervals)
+        if "adapted" not in method and n:
             intervals = model.predict("rna", "ephys", query, quantiles=QUANTILES, recalibrate=True)
             row["recalibrated"] = inside(values.loc[others], intervals.loc[others])
         rows.append(row)

@@ -51,7 +51,8 @@ def observations(
             torch.from_numpy(places).split(size), torch.from_numpy(values).split(size), strict=True
         ):
             batches = tensor(aligned.batch_indicators(cells[rows.numpy()]), device)
-            yield rows, module.arm(arm).observe(raw.to(device), batches)
+            observation = module.arm(arm).observe(raw.to(device), batches)
+            yield rows, module.arm(arm).likelihood.complete(observation)
 
 
 @torch.inference_mode()

@@ -127,6 +127,10 @@ class Likelihood(nn.Module, ABC):
     def observe(self, raw: torch.Tensor) -> Observation:
         """Observation of ``(n_cells, n_features)`` raw values."""
 
+    def complete(self, observation: Observation) -> Observation:
+        """Observation in which missing values are what the others let expect; masks stay. By default unchanged."""
+        return observation
+
     @abstractmethod
     def inputs(self, observation: Observation) -> torch.Tensor:
         """``(..., n_cells, n_features)`` values that the encoder reads, 0 where missing."""
