@@ -4,12 +4,14 @@ import anndata
 import mudata
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import fit, make_mdata
 from scvi_cae import CoupledAE
-from scvi_cae.module import Correlation, complete
+from scvi_cae.module import Correlation
+from scvi_cae.module import complete as complete_tensors
 from scvi_cae.regression import KernelRidgeBaseline, LogisticBaseline, RidgeBaseline
 
 
@@ -18,6 +20,10 @@ def scores(n, n_features, n_factors, seed, noise=0.1):
     x = rng.normal(size=(n, n_factors)) @ rng.normal(size=(n_factors, n_features))
     x += noise * rng.normal(size=x.shape)
     return (x - x.mean(0)) / x.std(0)
+
+
+def complete(*arrays):
+    return complete_tensors(*map(torch.from_numpy, arrays)).numpy()
 
 
 @given(st.integers(0, 1000), st.integers(2, 12), st.floats(0, 0.9))

@@ -51,8 +51,7 @@ def observations(
             torch.from_numpy(places).split(size), torch.from_numpy(values).split(size), strict=True
         ):
             batches = tensor(aligned.batch_indicators(cells[rows.numpy()]), device)
-            observation = module.arm(arm).observe(raw.to(device), batches)
-            yield rows, module.arm(arm).likelihood.complete(observation)
+            yield rows, module.arm(arm).observe(raw.to(device), batches)
 
 
 @torch.inference_mode()

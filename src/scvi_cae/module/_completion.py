@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 #: Largest standard score that counts, so that no single value decides.
 MAX_SCORE = 3.0
 #: Number of cells with uncorrelated features that are added, and smallest eigenvalue of correlations.
 PRIOR_CELLS, MIN_EIGENVALUE = 10, 0.01
+#: Number of values of matrices that are solved at once.
+MAX_VALUES = 2**22
 
 
 class Correlation:
@@ -43,7 +46,7 @@ class Correlation:
         return (vectors * np.maximum(values, MIN_EIGENVALUE)) @ vectors.T
 
 
-def complete(scores: np.ndarray, observed: np.ndarray, correlation: np.ndarray) -> np.ndarray:
+def complete(scores: torch.Tensor, observed: torch.Tensor, correlation: torch.Tensor) -> torch.Tensor:
     r"""Replace missing standard scores by their means given those that were measured.
 
     .. math:: E[x_m \mid x_o] = C_{mo} C_{oo}^{-1} x_o
@@ -63,12 +66,14 @@ def complete(scores: np.ndarray, observed: np.ndarray, correlation: np.ndarray) 
     -------
     The scores with missing ones replaced; 0, the mean, for a cell without any.
     """
-    out = np.where(observed, scores, 0.0)
-    limited = np.clip(out, -MAX_SCORE, MAX_SCORE)
-    gaps = np.flatnonzero(~observed.all(axis=1) & observed.any(axis=1))
-    patterns, members = np.unique(observed[gaps], axis=0, return_inverse=True)
-    for number, there in enumerate(patterns):
-        cells = gaps[members.ravel() == number]
-        weights = np.linalg.solve(correlation[np.ix_(there, there)], correlation[np.ix_(there, ~there)])
-        out[np.ix_(cells, ~there)] = limited[np.ix_(cells, there)] @ weights
-    return out
+    known, correlation = torch.where(observed, scores, 0.0), correlation.double()
+    identity = torch.eye(len(correlation), dtype=correlation.dtype, device=correlation.device)
+    gaps = (~observed.all(dim=1)).nonzero().squeeze(1)
+    expected = [torch.zeros_like(known[:0])]
+    for rows in gaps.split(max(MAX_VALUES // correlation.numel(), 1)):
+        there = observed[rows].to(correlation.dtype)
+        # Missing features stand apart from the others, and are 0 in the solution.
+        among = torch.where(observed[rows, :, None] & observed[rows, None], correlation, identity)
+        limited = known[rows].clamp(-MAX_SCORE, MAX_SCORE).to(correlation.dtype)
+        expected.append(((1 - there) * (torch.linalg.solve(among, limited) @ correlation)).to(known.dtype))
+    return known.index_add(0, gaps, torch.cat(expected))

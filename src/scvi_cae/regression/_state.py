@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
+import torch
 
 from scvi_cae.module import NARROW, Correlation, complete, mean_and_spread
 
@@ -49,7 +50,8 @@ class Standardisation(NamedTuple):
         scores = self(values)
         if self.correlation is None:
             return np.nan_to_num(scores)
-        return complete(scores, ~np.isnan(scores), self.correlation)
+        parts = (scores, ~np.isnan(scores), self.correlation)
+        return complete(*map(torch.from_numpy, parts)).numpy()
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
         """Standardised values in their units: the constant, or NaN."""

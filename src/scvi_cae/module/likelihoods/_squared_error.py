@@ -99,13 +99,16 @@ class SquaredError(Likelihood):
         beyond = observation.values - within
         return observation._replace(values=within + beyond.sign() * beyond.abs().log1p())
 
-    def complete(self, observation: Observation) -> Observation:
-        """Missing values of a modality of few features are their means given the others (:func:`complete`)."""
-        if not self.completes or observation.observed.shape[-1] == 1:
-            return observation
-        parts = (observation.values, observation.observed > 0, self.correlation)
-        values = complete(*(part.cpu().numpy() for part in parts))
-        return observation._replace(values=torch.from_numpy(values).to(observation.values))
+    def complete(self, inputs: torch.Tensor, observed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of few features, missing inputs are their means given the others (:func:`complete`)."""
+        if not self.completes or observed.shape[-1] == 1:
+            return inputs, observed
+        if inputs.dim() == 2:
+            completed = complete(inputs, observed > 0, self.correlation)
+        else:
+            members = zip(inputs, observed > 0, self.correlation, strict=True)
+            completed = torch.stack([complete(*member) for member in members])
+        return completed, torch.ones_like(observed[..., :1])
 
     def _within(self, values: torch.Tensor) -> torch.Tensor:
         """Values, at most the limits."""
