@@ -2,6 +2,7 @@
 # make test   the test suite
 # make benchmark   models and all baselines on the real data under SCVI_CAE_DATA (ARGS=--quick for two folds)
 # make tutorials   the notebooks, executed anew (SCVI_CAE_TUTORIAL_DATA=simulated without the real data)
+# make lint   ruff, mypy and import-linter
 # make docs   the documentation, in docs/_build/html; a warning is an error
 # make coverage   the test suite, and the lines that it does not reach
 # make package   wheel and sdist in dist/, checked, installed into empty environments and tried with the README's lines
@@ -50,7 +51,7 @@ tutorials: $(VENV)/installed
 	cd tutorials && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" jupytext --to ipynb --execute *.py
 
 lint: $(VENV)/installed
-	$(VENV)/bin/python -m pip install --quiet --group dev
+	$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --group dev
 	$(VENV)/bin/ruff check src tests
 	$(VENV)/bin/ruff format --check src tests
 	$(VENV)/bin/mypy
