@@ -11,7 +11,7 @@ import typer
 
 from scvi_cae._files import remove_unfinished, write_file, write_folder
 
-from ._cells import embed, map_cells, predict
+from ._cells import embed, map_cells, novelty, predict
 from ._files import MUDATA, check_input, check_output, read_mudata
 from ._messages import note, reporting
 from ._models import check_fit_options
@@ -140,7 +140,8 @@ def fit(
     drop_spike_ins: DropSpikeIns = False,
     drop_zero_genes: DropZeroGenes = False,
     modalities: Annotated[
-        str | None, typer.Option(help="Modalities to couple, such as rna,ephys. Default: all.")
+        list[str] | None,
+        typer.Option(help="Modality to couple; can be repeated, or rna,ephys. Default: all."),
     ] = None,
     layer: Annotated[
         list[str] | None,
@@ -282,6 +283,7 @@ def fit(
 
 app.command()(embed)
 app.command()(predict)
+app.command()(novelty)
 app.command("map")(map_cells)
 
 
