@@ -59,12 +59,12 @@ def encode(
 ) -> torch.Tensor:
     """``(len(cells), n_latent)`` latents of cells in one arm, as its encoder gives them; NaN where a cell lacks it."""
     latents = torch.full((len(cells), module.n_latent), torch.nan, device=device_of(module))
-    has = np.flatnonzero(data[arm].present[cells])
-    for rows, observation in observations(module, data, arm, cells[has], batch_size):
-        # A cell may have values only of features that no training cell has.
+    stored = np.flatnonzero(data[arm].rows[cells] >= 0)
+    for rows, observation in observations(module, data, arm, cells[stored], batch_size):
+        # All that is stored may be missing, or be of features that no training cell has.
         present = observation.present[:, None] > 0
         z = torch.where(present, module.arm(arm).encode(observation), torch.nan)
-        latents[torch.from_numpy(has)[rows].to(z.device)] = z
+        latents[torch.from_numpy(stored)[rows].to(z.device)] = z
     return latents
 
 
