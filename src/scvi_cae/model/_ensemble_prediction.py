@@ -10,10 +10,12 @@ import pandas as pd
 from scvi_cae._arguments import check_whole
 
 from ._attribution import agreement
-from ._combination import predict_cells
+from ._combination import SharedCompanions, predict_cells
+from ._encoding import encode
 from ._ensemble_core import EnsembleCore
 from ._member import Member, out_of_fold_members
 from ._prediction import calibrating_cells, check_no_batch, check_recalibration, predict_quantiles
+from ._tables import tidy_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +74,7 @@ class EnsemblePrediction(EnsembleCore):
         quantiles: Sequence[float] | None = None,
         recalibrate: bool = False,
         out_of_fold: bool = True,
+        tidy: bool = False,
     ) -> pd.DataFrame:
         """Predict one modality from others, or quantiles of the prediction.
 
@@ -86,6 +89,8 @@ class EnsemblePrediction(EnsembleCore):
         out_of_fold
             Whether a cell of the training is predicted by the models that were not trained on it (default), so that its
             prediction is as good as that of a new cell; otherwise by all.
+        tidy
+            Whether to return a row for each value, as in :meth:`scvi_cae.CoupledAE.predict`.
 
         Returns
         -------
@@ -128,7 +133,8 @@ class EnsemblePrediction(EnsembleCore):
             check_no_batch(transform_batch)
             data = first._align(adata, sources)
             own = calibrating_cells(self, data, sources, target) if recalibrate else None
-            return self._quantiles(sources, target, data, indices, batch_size, quantiles, own, out_of_fold)
+            table = self._quantiles(sources, target, data, indices, batch_size, quantiles, own, out_of_fold)
+            return tidy_table(table) if tidy else table
         number = first._batch_number(target, transform_batch)
         data = first._align(adata, sources)
         cells = first._positions(data, indices)
@@ -140,21 +146,24 @@ class EnsemblePrediction(EnsembleCore):
         features = first.setup.features[target]
         total = np.zeros((len(cells), len(features)))
         n_models = np.zeros(total.shape, dtype=np.int16)
-        new = chosen.all(1)
+        new, whole = chosen.all(1), SharedCompanions(self._whole)
         for k, (model, companions) in enumerate(zip(self.models, self._companions, strict=True)):
             for rows, beside in (
                 (np.flatnonzero(chosen[:, k] & ~new), companions),
-                (np.flatnonzero(chosen[:, k] & new), self._whole),
+                (np.flatnonzero(chosen[:, k] & new), whole),
             ):
                 if len(rows):
+                    there = cells[rows]
+                    latents = {name: encode(model.module, data, name, there, batch_size) for name in sources}
                     values = predict_cells(
-                        model, beside, self._stacks, data, sources, target, cells[rows], batch_size, number
+                        model, beside, self._stacks, data, latents, target, there, batch_size, number
                     )
                     # A model does not predict a feature that none of its training cells has.
                     total[rows] += np.nan_to_num(values)
                     n_models[rows] += np.isfinite(values)
         mean = (total / np.where(n_models > 0, n_models, np.nan)).astype(np.float32)
-        return pd.DataFrame(data.in_units(mean, target), index=data.cells[cells], columns=list(features))
+        table = pd.DataFrame(data.in_units(mean, target), index=data.cells[cells], columns=list(features))
+        return tidy_table(table) if tidy else table
 
     def _quantiles(
         self,
@@ -190,8 +199,9 @@ class EnsemblePrediction(EnsembleCore):
 
     def _members(self) -> list[Member]:
         """The models as predictors whose errors are known."""
+        whole = SharedCompanions(self._whole)
         return [
-            Member(model, companions, self._whole, self._stacks)
+            Member(model, companions, whole, self._stacks)
             for model, companions in zip(self.models, self._companions, strict=True)
         ]
 

@@ -12,12 +12,13 @@ from scvi_cae._arguments import check_whole, shorten
 
 from ._calibration import Calibration, Predicted, calibrate, predicted_quantiles, relative_errors
 from ._core import CoreModel
-from ._encoding import decode, device_of, encode, measured_values
-from ._intervals import check_quantiles, quantile_table
+from ._encoding import decode, decoder_inputs, device_of, encode, measured_values
+from ._intervals import check_quantiles
 from ._parameters import describe
+from ._tables import quantile_table, tidy_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mudata import MuData
 
@@ -41,6 +42,7 @@ class PredictionMixin(CoreModel):
         transform_batch: str | None = None,
         quantiles: Sequence[float] | None = None,
         recalibrate: bool = False,
+        tidy: bool = False,
     ) -> pd.DataFrame:
         """Predict one modality from others; ``source == target`` reconstructs it.
 
@@ -63,13 +65,16 @@ class PredictionMixin(CoreModel):
             Whether to calibrate quantiles on cells of ``adata`` instead: those that have a source and the target, and
             that the model was not trained on. So they hold for the other cells of another laboratory, if cells with both
             are a random sample of all.
+        tidy
+            Whether to return a row for each value, with columns ``cell``, ``feature``, ``quantile`` if there are
+            quantiles, and ``value``: what ``to_csv(path, index=False)`` writes, :func:`pandas.read_csv` reads as it was.
 
         Returns
         -------
         Data frame of cells by features of ``target``, in the units of the training data, or in those of a query that
         :meth:`align_query` aligned; NaN for cells without any ``source``. Counts are those expected at the mean library size of the training cells; for labels, columns are
         classes and values class probabilities. With ``quantiles``, columns have two levels, ``feature`` and
-        ``quantile``: ``table.xs(0.05, axis=1, level="quantile")`` is one quantile.
+        ``quantile``: ``table.xs(0.05, axis=1, level="quantile")`` is one quantile. The index is named ``cell``.
 
         Raises
         ------
@@ -111,6 +116,8 @@ class PredictionMixin(CoreModel):
         True
         >>> intervals = model.predict(source="rna", target="ephys", quantiles=[0.1, 0.9])
         >>> upper = intervals.xs(0.9, axis=1, level="quantile")
+        >>> model.predict("rna", "ephys", quantiles=[0.1, 0.9], tidy=True).columns.tolist()
+        ['cell', 'feature', 'quantile', 'value']
         """
         sources = self._sources(source, target)
         check_whole(batch_size, "batch_size", optional=True)
@@ -119,14 +126,16 @@ class PredictionMixin(CoreModel):
             check_no_batch(transform_batch)
             data = self._align(adata, sources)
             own = calibrating_cells(self, data, sources, target) if recalibrate else None
-            return predict_quantiles(self, [self], source, target, data, indices, batch_size, quantiles, own)
+            table = predict_quantiles(self, [self], source, target, data, indices, batch_size, quantiles, own)
+            return tidy_table(table) if tidy else table
         number = self._batch_number(target, transform_batch)
         data = self._align(adata, sources)
         cells = self._positions(data, indices)
         latents = {name: encode(self.module, data, name, cells, batch_size) for name in sources}
         _, values = decode(self.module, latents, target, batch_size, number)
         values = data.in_units(values, target)
-        return pd.DataFrame(values, index=data.cells[cells], columns=list(self.setup.features[target]))
+        table = pd.DataFrame(values, index=data.cells[cells], columns=list(self.setup.features[target]))
+        return tidy_table(table) if tidy else table
 
     @describe
     def measured_values(
@@ -174,7 +183,12 @@ class PredictionMixin(CoreModel):
     def _calibration(self, sources: Sequence[str], target: str) -> Calibration | None:
         """Errors of a prediction on validation cells; ``None`` for a training without any."""
         cells = self._trained().calibration.get(target)
-        return None if cells is None else calibrate(self.module, cells, sources, target)
+        if cells is None:
+            return None
+        key = tuple(sources), target
+        if key not in self._calibrations:
+            self._calibrations[key] = calibrate(self.module, cells, sources, target)
+        return self._calibrations[key]
 
     def _class_scores(self, sources: Sequence[str], label: str) -> pd.Series:
         """Probability of their true class of validation cells that have all sources, by name; none if there are none."""
@@ -196,11 +210,18 @@ class PredictionMixin(CoreModel):
     ) -> Predicted:
         """Predictions of cells, and their expected errors."""
         latents = {name: encode(self.module, data, name, cells, batch_size) for name in sources}
-        z, values = decode(self.module, latents, target, batch_size)
+        _, values = decode(self.module, latents, target, batch_size)
+        return Predicted(values, self._expected_errors(latents, target, calibration), calibration)
+
+    def _expected_errors(
+        self, latents: Mapping[str, torch.Tensor], target: str, calibration: Calibration | None
+    ) -> np.ndarray:
+        """``(n_cells, n_features)`` expected errors of the prediction from latents, up to a factor if calibrated."""
+        z = decoder_inputs(self.module, latents, target).cpu().numpy()
         if calibration is not None:
-            return Predicted(values, calibration.local.at(z), calibration)
-        scale = self._learnt_scale(sources, target)
-        return Predicted(values, np.broadcast_to(scale, values.shape), None)
+            return calibration.local.at(z)
+        scale = self._learnt_scale(list(latents), target)
+        return np.broadcast_to(scale, (len(z), len(scale)))
 
     def _learnt_scale(self, sources: Sequence[str], target: str) -> np.ndarray:
         """``(n_features,)`` learnt standard deviation about a prediction, the largest of several sources'."""

@@ -117,7 +117,8 @@ class CoupledTrainingPlan(TrainingPlan):
         # Calling self.log for every term would cost as much as the rest of a small epoch.
         self.trainer.callback_metrics.update(metrics)
         if self.trainer.progress_bar_callback is not None:
-            name = next(iter(metrics))
+            # The total has the couplings, of any sign, which say little by themselves.
+            name = f"reconstruction_loss_{mode}"
             self.log(name, metrics[name], prog_bar=True, logger=False, sync_dist=True)
         scalars = {name: float(value) for name, value in metrics.items()}
         for logger in self.trainer.loggers:
@@ -159,9 +160,12 @@ class CoupledTrainingPlan(TrainingPlan):
         """Add one minibatch to the validation metrics."""
         self._accumulate("validation", self.module(batch)[2])
 
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's means over its training minibatches."""
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log the epoch's means over its training minibatches, before callbacks read them at its end."""
         self._log("train")
+
+    def on_train_epoch_end(self) -> None:
+        """Adapt the learning rate, if asked to."""
         if self.reduce_lr_on_plateau:
             self.lr_schedulers().step(self.trainer.callback_metrics[self.lr_scheduler_metric])
 
