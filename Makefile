@@ -1,6 +1,8 @@
 # make demo   what the package does, on simulated data (DATA=scala2020 for real ones); results in demo/
 # make test   the test suite
 # make benchmark   models and all baselines on the real data under SCVI_CAE_DATA (ARGS=--quick for two folds)
+# make numbers   the numbers of README and documentation, measured anew (hours; ARGS="uncertainty few_pairs" for some,
+#                ARGS=--pages to write the pages' tables from docs/numbers.csv only)
 # make tutorials   the notebooks, executed anew (SCVI_CAE_TUTORIAL_DATA=simulated without the real data)
 # make docs   the documentation, in docs/_build/html; a warning is an error
 # make coverage   the test suite, and the lines that it does not reach
@@ -14,15 +16,15 @@ LATEST_VENV ?= $(or $(TMPDIR),/tmp)/scvi_cae-latest
 LATEST_PYTHON ?= $(shell for python in python3.13 python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[23]*/bin/python; do \
 	$$python -c "" 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test test-latest benchmark tutorials lint docs coverage package clean
+.PHONY: demo test test-latest benchmark numbers tutorials lint docs coverage package clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/scvi-cae demo --data $(DATA) --out demo --overwrite
 
 # The networks of the tests are too small to share out among threads, which only get in each other's way; numba,
 # with which scanpy normalises, would set the number of threads of everyone.
-test test-latest benchmark coverage tutorials: export OMP_NUM_THREADS = 1
-test test-latest benchmark coverage tutorials: export NUMBA_NUM_THREADS = 1
+test test-latest benchmark numbers coverage tutorials: export OMP_NUM_THREADS = 1
+test test-latest benchmark numbers coverage tutorials: export NUMBA_NUM_THREADS = 1
 
 # Processes share out the whole suite, a file at a time, since fixtures are of files. A choice of tests by ARGS runs in
 # one process, unless ARGS says otherwise: each process first imports scvi-tools, which takes seconds.
@@ -39,6 +41,11 @@ test-latest: $(LATEST_VENV)/installed
 benchmark: $(VENV)/installed
 	-$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --group benchmark
 	$(VENV)/bin/python tests/benchmarks/peers.py $(ARGS)
+
+# Which script measures what, and which table shows it, is in docs/numbers.toml.
+numbers: $(VENV)/installed
+	-$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --group benchmark
+	$(VENV)/bin/python tests/benchmarks/results.py $(ARGS)
 
 # Executes every notebook anew; an error in one is an error here.
 tutorials: $(VENV)/installed

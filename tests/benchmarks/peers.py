@@ -37,6 +37,7 @@ from typing import Any
 
 import pandas as pd
 from external import CCAZooBaseline, MOFABaseline, UniVIBaseline
+from results import record
 from scala2020_folds import paired_cells, ten_folds
 
 from scvi_cae import CoupledAE, splits
@@ -99,13 +100,14 @@ def rows_of(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return rows if source is None else rows[(rows["source"] == source) & (rows["target"] == target)]
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
+def summary(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Mean and standard deviation over folds of each method and column."""
-    columns = {}
+    means, deviations = {}, {}
     for column in COLUMNS:
         folds = rows_of(table, column).groupby(["method", "fold"], sort=False)["value"].mean().unstack("fold")
-        columns[column] = folds.mean(axis=1).map("{:.3f}".format) + folds.std(axis=1).map(" ({:.3f})".format)
-    return pd.DataFrame(columns).reindex(table["method"].unique()).fillna("")
+        means[column], deviations[column] = folds.mean(axis=1), folds.std(axis=1)
+    methods = table["method"].unique()
+    return pd.DataFrame(means).reindex(methods), pd.DataFrame(deviations).reindex(methods)
 
 
 def against_best(table: pd.DataFrame, ours: list[str], baselines: list[str]) -> pd.DataFrame:
@@ -117,13 +119,15 @@ def against_best(table: pd.DataFrame, ours: list[str], baselines: list[str]) -> 
         methods = [method for method in ours if method in set(rows["method"])]
         if means.empty:
             continue
-        best = means.idxmin() if metric in LOWER_IS_BETTER else means.idxmax()
+        lower, folds = metric in LOWER_IS_BETTER, rows["fold"].unique()
+        best = means.idxmin() if lower else means.idxmax()
         for method in methods:
             result = compare(rows, method, best, metric).reset_index(drop=True)
-            results.append(result.assign(score=column, method=method, best=best))
+            won = len(folds) - result["n_better"] if lower else result["n_better"]
+            results.append(result.assign(score=column, method=method, best=best, won=won))
     if not results:
         return pd.DataFrame()
-    out = pd.concat(results).drop(columns=["n_folds"]).set_index(["score", "method", "best"])
+    out = pd.concat(results).drop(columns=["n_folds", "n_better"]).set_index(["score", "method", "best"])
     return out.rename(columns={"a": "ours", "b": "theirs"})
 
 
@@ -228,7 +232,15 @@ def main() -> None:
         print(
             f"\n{kind} folds: {len(folds)}; mean (standard deviation between folds); {minutes:.0f} minutes\n"
         )
-        print(summary(table).to_string())
+        means, deviations = summary(table)
+        text = means.map("{:.3f}".format) + deviations.map(" ({:.3f})".format)
+        print(text.where(means.notna(), "").to_string())
+        name = f"{kind} folds" if args.n_latent == 10 else f"{kind} folds, {args.n_latent} dimensions"
+        others = means.index.isin(list(PEERS))
+        record(name, means[~others], deviations[~others])
+        if others.any():
+            packages = [PEERS[method] for method in means.index[others]]
+            record(f"{name}, other packages", means[others], deviations[others], packages)
         ours = [name for name in table["method"].unique() if name.startswith(("CoupledAE", "Ensemble"))]
         from_source = [name for name in ours if not name.endswith(GIVEN_TYPE)]
         for what, methods, baselines in (
@@ -239,6 +251,7 @@ def main() -> None:
             if len(tests):
                 print(f"\nAgainst the best baseline{what}, paired by fold\n")
                 print(tests.round(4).to_string())
+                record(f"{name}, paired{what}", tests)
 
 
 if __name__ == "__main__":
