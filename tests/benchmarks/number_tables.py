@@ -150,7 +150,7 @@ def rendered(name: str, numbers: pd.DataFrame) -> str:
     parts = [[names.get(part, part) for part in key.split(" | ")] for key in cells.index]
     headings = view.get("headings", [""] * len(parts[0]))
     out = [
-        [*headings, *(names.get(column, column) for column in cells)],
+        [*headings, *(names.get(column, column).strip() for column in cells)],
         ["---"] * (len(headings) + len(columns)),
     ]
     out += [[*part, *row] for part, row in zip(parts, cells.to_numpy().tolist(), strict=True)]
