@@ -121,7 +121,9 @@ def test_every_recorded_table_is_shown_and_measured_by_a_known_command():
     assert not numbers.duplicated(["table", "row", "column"]).any()
     scripts = {path.name for path in results.BENCHMARKS.glob("*.py")}
     assert set(numbers["command"].str.split().str[0]) <= scripts
-    assert not numbers.stack().astype(str).str.contains(r"/(?:work|home|tmp|root)/").any()
+    assert not any(
+        numbers[column].astype(str).str.contains(r"/(?:work|home|tmp|root)/").any() for column in numbers
+    )
 
 
 def test_recorded_rows_replace_those_of_the_same_name_and_command(tmp_path, monkeypatch):

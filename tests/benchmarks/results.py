@@ -72,10 +72,10 @@ def record(
         for i, row in enumerate(rows)
         for column in values
     ]
-    new = pd.DataFrame(found, columns=number_tables.COLUMNS).dropna(subset="value")
     old = number_tables.read(file)
     old = old[(old["table"] != table) | ((old["command"] != command) & ~old["row"].isin(rows))]
-    number_tables.write(pd.concat([old, new]) if len(old) else new, file)
+    lines = pd.DataFrame([*old.to_dict("records"), *found], columns=number_tables.COLUMNS)
+    number_tables.write(lines.dropna(subset="value"), file)
 
 
 def main() -> None:
