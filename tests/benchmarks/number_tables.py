@@ -81,7 +81,7 @@ def cell(formats: str | list[str], values: dict[str, float]) -> str:
     """The first format that has all its values; empty if none has."""
     for format in [formats] if isinstance(formats, str) else formats:
         try:
-            return re.sub(r"-(?=[\d.])", "−", format.format_map(values))
+            return re.sub(r"-(?=[\d.])", "−", format.format_map(values)).replace("%", " %")
         except KeyError:
             continue
     return ""
@@ -128,6 +128,8 @@ def rendered(name: str, numbers: pd.DataFrame) -> str:
     names = spec["names"] | view.get("names", {})
     of = view.get("of", name)
     lines = numbers[numbers["table"].isin([of] if isinstance(of, str) else of)]
+    if lines.empty:
+        raise KeyError(f"Table {name!r} has no numbers in {NUMBERS.name}; make numbers measures them.")
     row, column = ("column", "row") if view.get("transpose") else ("row", "column")
     columns = view.get("columns", lines[column].unique().tolist())
     if not isinstance(columns, dict):

@@ -86,7 +86,7 @@ def main() -> None:
     record("intervals", table, by_fold.std().to_frame("coverage").loc[table.index])
     print("mean squared error by fraction set aside")
     curves = pd.concat(curves).reset_index()
-    curves["set aside"] = curves["set aside"].map("{:.0%}".format)
+    curves["set aside"] = curves["set aside"].map(lambda part: f"{100 * part:.0f} %")
     mse = curves.pivot_table(index="method", columns="set aside", values="mse", sort=False)
     print(mse.round(3).to_string())
     record("abstention", mse)
