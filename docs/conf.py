@@ -27,6 +27,8 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    # MathJax itself, so that formulas need no network.
+    "sphinx-mathjax-offline",
     "sphinx_autodoc_typehints",
     # Returns sections in sentences; napoleon would read them as lists of types.
     "scanpydoc.elegant_typehints",
@@ -129,14 +131,16 @@ copybutton_prompt_is_regexp = True
 
 # What users of a model need of scvi-tools; its other inherited members are left out.
 INHERITED = ("history", "is_trained", "train_indices", "validation_indices", "test_indices")
+# What other parts of the package need of a model, and what only says that it is not offered.
+INTERNAL = ("expression_references", "load_registry", "models", "setup_anndata", "view_setup_args")
 
 
 def skip_member(app: Any, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out members that other packages define, and those that only say that they are not offered."""
+    """Leave out members that other packages define, and those that users need not know."""
     function = getattr(member, "fget", member)
     module = str(getattr(function, "__module__", None))
     ours = module.partition(".")[0] == project and not module.endswith("._not_offered")
-    return None if ours or name in INHERITED else True
+    return None if (ours or name in INHERITED) and name not in INTERNAL else True
 
 
 def setup(app: Any) -> None:
