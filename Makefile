@@ -4,16 +4,21 @@
 # make numbers   the numbers of README and documentation, measured anew (hours; ARGS="uncertainty few_pairs" for some,
 #                ARGS=--pages to write the pages' tables from docs/numbers.csv only)
 # make tutorials   the notebooks, executed anew (SCVI_CAE_TUTORIAL_DATA=simulated without the real data)
+# make lint   ruff, mypy and import-linter
 # make docs   the documentation, in docs/_build/html; a warning is an error
 # make coverage   the test suite, and the lines that it does not reach
-# make package   wheel and sdist in dist/, checked, installed into empty environments and tried
+# make package   wheel and sdist in dist/, checked, installed into empty environments and tried with the README's lines
 PYTHON ?= python3
 VENV ?= .venv
 DATA ?= simulated
 ARGS ?=
+PRE ?=
 
 LATEST_VENV ?= $(or $(TMPDIR),/tmp)/scvi_cae-latest
-LATEST_PYTHON ?= $(shell for python in python3.13 python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[23]*/bin/python; do \
+LATEST_PYTHON ?= $(or $(call python_of,3.13),$(call python_of,3.12))
+PACKAGE_PYTHONS ?= $(foreach version,3.11 3.13,$(call python_of,$(version)))
+# The first Python of a version that starts.
+python_of = $(shell for python in python$(1) $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$(1).*/bin/python; do \
 	$$python -c "" 2>/dev/null && echo $$python && break; done)
 
 .PHONY: demo test test-latest benchmark numbers tutorials lint docs coverage package clean
@@ -33,7 +38,7 @@ PROCESSES = $(if $(ARGS),,-n logical --maxprocesses 4 --dist loadfile --no-loads
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest $(PROCESSES) $(ARGS)
 
-# The same suite on the newest releases of everything, without constraints.
+# The same suite on the newest releases of everything, without constraints; PRE=--pre for pre-releases, too.
 test-latest: $(LATEST_VENV)/installed
 	$(LATEST_VENV)/bin/python -m pytest $(PROCESSES) $(ARGS)
 
@@ -53,7 +58,7 @@ tutorials: $(VENV)/installed
 	cd tutorials && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" jupytext --to ipynb --execute *.py
 
 lint: $(VENV)/installed
-	$(VENV)/bin/python -m pip install --quiet --group dev
+	$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --group dev
 	$(VENV)/bin/ruff check src tests
 	$(VENV)/bin/ruff format --check src tests
 	$(VENV)/bin/mypy
@@ -71,12 +76,13 @@ package: $(VENV)/installed
 	rm -rf dist
 	$(VENV)/bin/python -m build --outdir dist
 	$(VENV)/bin/python -m twine check --strict dist/*
-	for file in dist/*; do \
-		empty=$$(mktemp -d) && $(PYTHON) -m venv $$empty && \
+	@test -n "$(PACKAGE_PYTHONS)" || { echo "Set PACKAGE_PYTHONS to Pythons of at least 3.11."; exit 1; }
+	for python in $(PACKAGE_PYTHONS); do for file in dist/*; do \
+		echo "$$($$python --version): $$file" && empty=$$(mktemp -d) && $$python -m venv $$empty && \
 		$$empty/bin/python -m pip install --quiet --constraint .ci/constraints.txt $$file && \
-		(cd $$empty && bin/python $(CURDIR)/.ci/quick_start.py && bin/scvi-cae demo --out demo) && \
+		(cd $$empty && bin/python $(CURDIR)/.ci/quick_start.py && bin/scvi-cae --version) && \
 		rm -rf $$empty || exit 1; \
-	done
+	done; done
 
 clean:
 	rm -rf $(VENV) demo dist docs/_build docs/generated
@@ -91,5 +97,5 @@ $(LATEST_VENV)/installed: pyproject.toml
 	@test -n "$(LATEST_PYTHON)" || { echo "Set LATEST_PYTHON to a Python of at least 3.12."; exit 1; }
 	$(LATEST_PYTHON) -m venv $(LATEST_VENV)
 	$(LATEST_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(LATEST_VENV)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --group test --editable .
+	$(LATEST_VENV)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager $(PRE) --group test --editable .
 	touch $@

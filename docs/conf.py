@@ -14,6 +14,9 @@ from typing import Any
 HERE = Path(__file__).parent
 PROJECT = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
+#: Addresses, by their names in pyproject.toml.
+URLS = PROJECT["urls"]
+
 project = "scvi_cae"
 author = PROJECT["authors"][0]["name"]
 copyright = f"2026, {author}"
@@ -124,6 +127,8 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
 }
+if "Source" in URLS:
+    html_theme_options |= {"repository_url": URLS["Source"], "use_repository_button": True}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
@@ -143,6 +148,17 @@ def skip_member(app: Any, what: str, name: str, member: Any, skip: bool, options
     return None if (ours or name in INHERITED) and name not in INTERNAL else True
 
 
+# -- Addresses
+
+
+def fill_in(app: Any, page: str, source: list[str]) -> None:
+    """Put addresses in place of their names in capitals, in the text for the scverse ecosystem."""
+    if page == "docs/ecosystem":
+        for name, address in URLS.items():
+            source[0] = source[0].replace(name.upper(), address)
+
+
 def setup(app: Any) -> None:
-    """Connect the function above."""
+    """Connect the functions above."""
     app.connect("autodoc-skip-member", skip_member)
+    app.connect("source-read", fill_in)

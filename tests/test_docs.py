@@ -148,6 +148,25 @@ def test_versions_agree():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert version == scvi_cae.__version__
+    assert re.search(r"^## (\S+), ", text_of("CHANGELOG.md"), flags=re.MULTILINE)[1] == version
+
+
+def test_addresses_are_those_of_the_project():
+    urls = {"Source": "https://example.org/code", "Documentation": "https://example.org/docs"}
+    conf, page = configuration(), [text_of("docs/ecosystem.md")]
+    conf.URLS.update(urls)
+    conf.fill_in(None, "docs/ecosystem", page)
+    assert f"project_home: {urls['Source']}\n" in page[0]
+    assert f"tutorials_home: {urls['Documentation']}/docs/tutorials.html\n" in page[0]
+
+
+def test_the_citation_has_the_project_s_address():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    if "Source" in project["urls"]:
+        assert f"\nrepository-code: {project['urls']['Source']}\n" in citation
+    else:
+        assert "repository-code" not in citation
 
 
 def test_both_papers_are_cited():

@@ -111,14 +111,12 @@ def with_best(cells: pd.DataFrame, view: dict[str, Any]) -> pd.DataFrame:
 
 def measured(lines: pd.DataFrame, machine: bool) -> str:
     """Commands, dates and versions of some numbers."""
-    parts = []
-    for (date, versions), part in lines.groupby(["date", "versions"], sort=False):
-        commands = " and ".join(
-            f"`python tests/benchmarks/{command}`" for command in part["command"].unique()
-        )
+    runs: dict[tuple[str, str], list[str]] = {}
+    for (command, date), part in lines.groupby(["command", "date"], sort=False):
+        versions = ", ".join(dict.fromkeys(", ".join(part["versions"].unique()).split(", ")))
         where = f"; {', '.join(part['machine'].unique())}" if machine else ""
-        parts.append(f"{commands} ({date}; {versions}{where})")
-    return "; ".join(parts)
+        runs.setdefault((date, versions + where), []).append(f"`python tests/benchmarks/{command}`")
+    return "; ".join(f"{' and '.join(commands)} ({date}; {how})" for (date, how), commands in runs.items())
 
 
 def rendered(name: str, numbers: pd.DataFrame) -> str:
