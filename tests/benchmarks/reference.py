@@ -22,6 +22,7 @@ import mudata
 import numpy as np
 import pandas as pd
 import scvi
+from results import record
 
 from scvi_cae import Ensemble, datasets, pp, splits
 from scvi_cae.datasets._reference import MAX_EPOCHS, N_MODELS, SEED
@@ -64,9 +65,9 @@ def held_out(folds: Sequence[int]) -> None:
                     row[f"{key} from {source}"] = accuracy(predicted, mdata.obs[key].iloc[test])
             rows.append(row)
             print(row, flush=True)
-    print(
-        pd.DataFrame(rows).groupby("features", sort=False).mean().drop(columns="fold").round(3).T.to_string()
-    )
+    means = pd.DataFrame(rows).groupby("features", sort=False).mean().drop(columns="fold").T
+    print(means.round(3).to_string())
+    record("reference, held out", means)
 
 
 def gouwens2020() -> None:
@@ -76,6 +77,7 @@ def gouwens2020() -> None:
     family = other.obs["t_type"].astype(object).str.split().str[0]
     family = family.where(family.isin(reference.models[0].setup.features["rna_family"]))
     print(family.value_counts(dropna=False).to_string())
+    rows = {}
     for different in (False, True):
         names = pp.ephys_names(other["ephys"].var_names, "scala2020", different=different)
         query = Ensemble.prepare_query_mudata(
@@ -92,6 +94,9 @@ def gouwens2020() -> None:
             f"accuracy {accuracy(predicted, labels):.3f}, among these families {accuracy(among, labels):.3f}"
         )
         print(f"recall {known}, cells with a p-value of novelty below .05: {novelty:.2f}")
+        definitions = "also other definitions" if different else "same definitions"
+        rows[definitions] = {"accuracy": accuracy(predicted, labels), **known, "novel": float(novelty)}
+    record("reference, gouwens2020", pd.DataFrame(rows).T)
 
 
 def main() -> None:
