@@ -7,6 +7,7 @@ pages of ``docs/`` lead to the same places in the repository and on the site.
 from __future__ import annotations
 
 import logging
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,11 @@ def skip_member(app: Any, what: str, name: str, member: Any, skip: bool, options
 # -- Addresses
 
 
+def link_pages(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Make links of the pages that docstrings name, as in "docs/benchmark.md"."""
+    lines[:] = [re.sub(r"docs/(\w+)\.md", r":doc:`docs/\1.md </docs/\1>`", line) for line in lines]
+
+
 def fill_in(app: Any, page: str, source: list[str]) -> None:
     """Put addresses in place of their names in capitals, in the text for the scverse ecosystem."""
     if page == "docs/ecosystem":
@@ -161,4 +167,5 @@ def fill_in(app: Any, page: str, source: list[str]) -> None:
 def setup(app: Any) -> None:
     """Connect the functions above."""
     app.connect("autodoc-skip-member", skip_member)
+    app.connect("autodoc-process-docstring", link_pages)
     app.connect("source-read", fill_in)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import inspect
 import re
@@ -120,6 +121,17 @@ def test_every_page_is_in_a_toctree():
 def test_names_in_backticks_exist(page):
     for name in re.findall(r"`~?(scvi_cae(?:\.\w+)+)", without_code(text_of(page))):
         resolve_name(name)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "README.md"])
+def test_code_is_python_and_names_in_it_exist(page):
+    for block in re.findall(r"^```python\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Attribute) and re.fullmatch(r"scvi_cae(\.\w+)+", ast.unparse(node)):
+                resolve_name(ast.unparse(node))
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("scvi_cae"):
+                for name in node.names:
+                    resolve_name(f"{node.module}.{name.name}")
 
 
 def test_the_migration_table_has_counterparts():

@@ -61,7 +61,7 @@ class CoupledAE(
         MuData set up by :meth:`setup_mudata`. ``None`` only together with ``registry``.
     n_latent
         Number of latent dimensions. With the default, 10, cross-modal predictions are about as good as with
-        more; 2 or 3 can be plotted but retain less information (docs/benchmark.md).
+        more; 2 or 3 can be plotted but retain less information (docs/dimensions.md).
     arms
         For each modality, settings that differ from the defaults: any of the arguments of
         :class:`~scvi_cae.module.ArmConfig`, as in ``{"rna": {"hidden": (128, 64)}}``. The defaults depend on the
