@@ -84,7 +84,9 @@ def by_hand(path: Path) -> dict[str, float]:
     spikes = [crossings(voltage, rate, start, end) for voltage in sweeps]
     quiet = [not crossings(voltage, rate, start - base, start) for voltage in sweeps]
     values: dict[str, float] = {
-        "resting_potential": np.mean([np.median(v[start - base : start]) for v, q in zip(sweeps, quiet, strict=True) if q])
+        "resting_potential": np.mean(
+            [np.median(v[start - base : start]) for v, q in zip(sweeps, quiet, strict=True) if q]
+        )
     }
     spontaneous = not all(quiet) or any(s and c <= 0 for s, c in zip(spikes, currents, strict=True))
     down = [(v, c, start, end) for v, c, s in zip(sweeps, currents, spikes, strict=True) if c < 0 and not s]
@@ -128,7 +130,10 @@ def agreement(ipfx: Path | None) -> None:
     """Features of six files, of the package and by hand."""
     folder = Path(os.environ["SCVI_CAE_DATA"]) / "recordings"
     ours = read_recordings(folder).to_df()
-    tables = {"ours": ours, "by hand": pd.DataFrame({p.stem: by_hand(p) for p in sorted(folder.glob("*.abf"))}).T}
+    tables = {
+        "ours": ours,
+        "by hand": pd.DataFrame({p.stem: by_hand(p) for p in sorted(folder.glob("*.abf"))}).T,
+    }
     if ipfx is not None:
         tables["ipfx"] = pd.read_csv(ipfx, index_col=0)
     print(f"| file | measured | {' | '.join(SHOWN)} |\n|{'---|' * (len(SHOWN) + 2)}")
@@ -169,12 +174,16 @@ def speed() -> None:
         read_recordings(Path(folder) / "cell_0.abf")  # imports
         start = time.perf_counter()
         read_recordings(folder)
-        print(f"{(time.perf_counter() - start) / 6:.2f} s a cell: 16 sweeps of 3 s at 20 kHz, steps of 2 s, one core")
+        print(
+            f"{(time.perf_counter() - start) / 6:.2f} s a cell: 16 sweeps of 3 s at 20 kHz, steps of 2 s, one core"
+        )
 
 
 def main() -> None:
     """Print what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--ipfx", type=Path, help="table written by recordings_ipfx.py")
     parts = ["agreement", "noise", "speed"]
     parser.add_argument("--part", nargs="+", choices=parts, default=parts)
@@ -190,5 +199,5 @@ def main() -> None:
 if __name__ == "__main__":
     import sys
 
-    sys.path.insert(0, str(Path(__file__).parents[1] / "io" / "recordings"))  # the simulated neurons of the tests
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # the simulated neurons of the tests
     main()

@@ -1,4 +1,4 @@
-"""Command line ``scvi-cae``: ``read`` from tables, ``fit``, ``embed``, ``predict`` and ``map`` on MuData files, and ``demo``."""
+"""Command line ``scvi-cae``: ``read`` from tables, ``recordings`` of current steps, ``fit``, ``embed``, ``predict`` and ``map`` on MuData files, and ``demo``."""
 
 from ._app import app
 

@@ -36,6 +36,8 @@ OPTIONS = {
     "coverage": "--coverage",
     "rename": "--rename",
     "min_features": "--min-features",
+    "cell": "--cell",
+    "command": "--command",
     "join": "--join",
     "missing": "--missing",
     "transposed": "--transposed",

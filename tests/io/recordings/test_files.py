@@ -7,9 +7,8 @@ import struct
 import numpy as np
 import pytest
 
+from neurons import END, RATE, START, LeakyNeuron, command, write_abf, write_abf_with_steps
 from scvi_cae.io import read_recordings
-
-from .neurons import END, RATE, START, LeakyNeuron, command, write_abf, write_abf_with_steps
 
 pytest.importorskip("efel", reason="needs the extra 'ephys'")
 

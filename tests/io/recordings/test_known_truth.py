@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import find_peaks
 
-from scvi_cae.io import read_recordings
-
-from .neurons import (
+from neurons import (
     END,
     RATE,
     START,
@@ -19,6 +17,7 @@ from .neurons import (
     write_abf_with_steps,
     write_nwb,
 )
+from scvi_cae.io import read_recordings
 
 pytest.importorskip("efel", reason="needs the extra 'ephys'")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from neurons import END, RATE, START, LeakyNeuron, command, nwb_file, write_nwb
 from scvi_cae.io import read_recordings
-
-from .neurons import END, RATE, START, LeakyNeuron, command, nwb_file, write_nwb
 
 pytest.importorskip("efel", reason="needs the extra 'ephys'")
 pytest.importorskip("pynwb", reason="needs the extra 'ephys'")
@@ -180,7 +179,7 @@ def test_other_series_are_skipped(tmp_path, sweeps):
     skipped = ephys.uns["recordings"].set_index("sweep")["skipped"]
     assert (skipped.loc[:3] == "").all()
     assert skipped[4] == "no current clamp (VoltageClampSeries)"
-    assert skipped[5] == "no stimulus belongs to alone; give command="
+    assert skipped[5] == "no stimulus belongs to alone; give command=..."
     assert skipped[6].startswith("no step of 200 ms")
     assert skipped[7] == "irregular: its samples are not at a constant rate"
 

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from neurons import END, START, LeakyNeuron, write_abf, write_abf_with_steps
 from scvi_cae.io import read_recordings
 from scvi_cae.pp import ephys_concepts, ephys_names
-
-from .neurons import END, START, LeakyNeuron, write_abf, write_abf_with_steps
 
 pytest.importorskip("efel", reason="needs the extra 'ephys'")
 

@@ -100,6 +100,11 @@ def test_a_step_after_another_level_than_the_holding_current_is_none():
     assert found(both) == [[(75, 150, 650)]]
 
 
+def test_the_time_between_two_steps_is_no_step():
+    both = sweep((150, 0.0), (500, -100.0), (500, 0.0), (1000, -100.0), (500, 0.0))
+    assert found(both) == [[(-100, 150, 650), (-100, 1150, 2150)]]
+
+
 def test_sweeps_of_other_lengths_and_rates():
     sweeps = [
         sweep((150, 0.0), (500, -50.0), (100, 0.0)),
@@ -121,7 +126,7 @@ def test_what_is_not_known_is_no_step():
     command = np.r_[np.zeros(1500), np.full(5000, 50.0), np.full(1000, np.nan)]
     assert isinstance(found(Sweep("electrode", 0, np.zeros(7500), command, RATE))[0], str)
     unknown = Sweep("electrode", 0, np.zeros(7500), np.full(7500, np.nan), RATE)
-    assert found(unknown) == ["its command is not known; give command="]
+    assert found(unknown) == ["its command is not known; give command=..."]
 
 
 def test_an_impossible_current_is_of_another_unit():

@@ -94,8 +94,8 @@ def _output(abf: Any, channel: int, alone: bool) -> int | str:
     outputs = [i for i, unit in enumerate(abf.dacUnits) if of_known_unit(_COMMANDS, unit)]
     if channel not in outputs and not (alone and len(outputs) == 1):
         unit = said(abf.dacUnits[channel : channel + 1] or [""])
-        return f"its command is in {unit}, no unit of current (pA, nA, uA); give command="
+        return f"its command is in {unit}, no unit of current (pA, nA, uA); give command=..."
     output = channel if channel in outputs else outputs[0]
     if np.isnan(abf.stimulusByChannel[output].stimulusWaveform(0)).all():
-        return "its command is in a stimulus file that is not there; put it into the same folder, or give command="
+        return "its command is in a stimulus file that is not there; put it into the same folder, or give command=..."
     return output

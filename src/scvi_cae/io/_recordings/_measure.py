@@ -118,7 +118,7 @@ def _recorded_otherwise(file: Path, rows: Sequence[dict[str, Any]]) -> list[str]
         if abs(current - step.current) > max(_CURRENT * abs(step.current), _CURRENT_PA):
             return [
                 f"{file.name}: the recorded current of sweep {step.sweep.number} is {current:.4g} pA, the command "
-                f"{step.current:.4g} pA, which is used; if the scale of the command is wrong, give command="
+                f"{step.current:.4g} pA, which is used; if the scale of the command is wrong, give command=..."
             ]
     return []
 

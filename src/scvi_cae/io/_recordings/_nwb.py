@@ -152,7 +152,7 @@ def _sweep(
     if command is not None:
         waveform = command.waveform(index, n_sweeps, len(voltage), rate)
     elif stimulus is None:
-        return unusable(name, number, f"no stimulus belongs to {series.name}; give command=")
+        return unusable(name, number, f"no stimulus belongs to {series.name}; give command=...")
     else:
         current, unit = _values(stimulus, CURRENTS)
         if current is None:

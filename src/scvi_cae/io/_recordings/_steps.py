@@ -80,11 +80,12 @@ def _window(step: Step) -> tuple[int, int]:
 
 
 def _steps(sweep: Sweep) -> list[Step]:
-    """All steps that are long enough, come from the holding current and go back to it."""
+    """All steps that are long enough, come from the current at the start of the sweep and go back to it."""
     command = sweep.command
-    if not len(command):
+    known = command[np.isfinite(command)]
+    if not len(known):
         return []
-    largest = np.abs(command[np.isfinite(command)]).max(initial=0)
+    holding, largest = known[0], np.abs(known).max()
     # A difference to NaN is NaN, and no step goes on across it.
     edges = np.flatnonzero(~(np.abs(np.diff(command)) <= 1e-6 * largest)) + 1
     starts, ends = np.append(0, edges), np.append(edges, len(command))
@@ -93,11 +94,11 @@ def _steps(sweep: Sweep) -> list[Step]:
         rested = AFTER_START if i == 1 else BEFORE
         if i in (0, len(starts) - 1) or ends[i - 1] - starts[i - 1] < rested / 1000 * sweep.rate:
             continue
-        before, level, after = (command[starts[j]] for j in (i - 1, i, i + 1))
-        current = round(float(np.median(command[starts[i] : ends[i]]) - before), 6)  # units were converted
-        ripple = np.ptp(command[starts[i] : ends[i]]) if np.isfinite(level) else np.inf
+        before, after = command[starts[i - 1]], command[starts[i + 1]]
+        current = round(float(np.median(command[starts[i] : ends[i]]) - holding), 6)  # units were converted
         slack = _FLAT * abs(current)
-        if ripple <= slack and abs(after - before) <= slack:
+        others = np.abs([np.ptp(command[starts[i] : ends[i]]), before - holding, after - holding])
+        if (others <= slack).all():  # and none is NaN
             steps.append(Step(sweep, int(starts[i]), int(ends[i]), current))
     return steps
 
@@ -117,10 +118,10 @@ def _no_step(sweep: Sweep) -> str:
     """Why a sweep has no step."""
     known = sweep.command[np.isfinite(sweep.command)]
     if not len(known):
-        return "its command is not known; give command="
+        return "its command is not known; give command=..."
     if np.ptp(known) == 0:
         return "its command is constant"
     return (
-        f"no step of {SHORTEST:g} ms or more that starts from the holding current, {BEFORE:g} ms or more after the last "
-        "change, and returns to it"
+        f"no step of {SHORTEST:g} ms or more that starts from the current at the start of the sweep, {BEFORE:g} ms or more "
+        "after the last change, and returns to it"
     )
