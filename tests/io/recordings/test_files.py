@@ -95,6 +95,32 @@ def test_a_command_in_another_unit_is_none(tmp_path, sweeps, unit):
         read_recordings(path)
 
 
+@pytest.mark.parametrize("source", [2, 7])
+def test_a_command_that_is_not_in_the_file(tmp_path, sweeps, source):
+    """But in a stimulus file, as a source of 2 says, or nowhere."""
+    path = write_abf_with_steps(tmp_path / "a.abf", sweeps, -60.0, 30.0)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("h", data, 2300, source)
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="stimulus file.*give command="):
+        read_recordings(path)
+    assert_measured(read_recordings(path, command=STEP))
+
+
+def test_the_command_of_another_output(tmp_path):
+    """Of a file with one electrode, if no other output varies."""
+    currents = np.array([-60.0, 70, 200])
+    path = write_abf_with_steps(tmp_path / "a.abf", NEURON.sweeps(currents), -60.0, 130.0)
+    data = bytearray(path.read_bytes())
+    data[1354:1362] = b"pA      "
+    for offset, n in ((2296, 2), (2300, 2)):  # enabled, source
+        data[offset + n : offset + 2 * n], data[offset : offset + n] = data[offset : offset + n], bytes(n)
+    for offset, n in ((2308, 20), (2348, 40), (2428, 40), (2508, 40)):  # epochs
+        data[offset + n : offset + 2 * n], data[offset : offset + n] = data[offset : offset + n], bytes(n)
+    path.write_bytes(data)
+    assert read_recordings(path).uns["recordings"]["current_pA"].tolist() == pytest.approx([-60, 70, 200])
+
+
 def test_voltage_clamp_and_gap_free_files(tmp_path, sweeps):
     clamp = write_abf(tmp_path / "clamp.abf", sweeps, units="pA")
     with pytest.raises(ValueError, match="it is of voltage clamp: its channels are in 'pA'"):
@@ -171,6 +197,12 @@ def test_bad_sweeps_are_left_out(tmp_path, sweeps, kind, reason):
     assert ephys.to_df()["rheobase"].iloc[0] == 250
 
 
+def test_a_slow_rate_is_refused(tmp_path, sweeps):
+    path = write_abf(tmp_path / "a.abf", sweeps[:, ::5], rate=4000.0)
+    with pytest.raises(ValueError, match="sampled at 4 kHz, less than 5"):
+        read_recordings(path, command=STEP)
+
+
 def test_voltage_in_another_unit_than_the_file_says_is_noticed(tmp_path, sweeps):
     path = write_abf(tmp_path / "a.abf", sweeps / 10)
     with pytest.raises(ValueError, match="resting potential -7 mV, not in -110 to -30"):
@@ -229,5 +261,7 @@ def test_without_a_library_it_is_said_how_to_get_it(tmp_path, sweeps, monkeypatc
         return __import__(library)
 
     monkeypatch.setattr("scvi_cae.io._recordings._sweep.import_module", absent)
-    with pytest.raises(ImportError, match=rf'a\.abf needs {name}: pip install "scvi-cae\[ephys\]"'):
+    with pytest.raises(
+        ImportError, match=rf'Reading recordings needs {name}: pip install "scvi-cae\[ephys\]"'
+    ):
         read_recordings(path, command=STEP)

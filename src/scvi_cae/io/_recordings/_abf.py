@@ -23,8 +23,8 @@ _NO_SWEEPS = {1: "events of variable length", 3: "gap-free"}
 def read_abf(path: Path, command: Command | None) -> list[Sweep]:
     """Read the sweeps of each electrode of an ABF file, version 1 or 2.
 
-    A channel in a unit of voltage is an electrode. Its command is the waveform of the output of the same number, or of
-    the only output in a unit of current if there is one electrode.
+    A channel in a unit of voltage is an electrode. Its command is the waveform of the output of the same number; of the
+    only one that varies, if there is one electrode.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def read_abf(path: Path, command: Command | None) -> list[Sweep]:
     Unreadable
         If the file is damaged, or has no sweeps of current clamp.
     """
-    pyabf = needed("pyabf", path)
+    pyabf = needed("pyabf")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of stimulus files that are not there, which are said below
         try:
@@ -65,7 +65,7 @@ def read_abf(path: Path, command: Command | None) -> list[Sweep]:
 def _of_electrode(abf: Any, channel: int, alone: bool, command: Command | None) -> list[Sweep]:
     name = abf.adcNames[channel].strip(" \0") or f"channel {channel}"
     factor = of_known_unit(VOLTAGES, abf.adcUnits[channel]) or np.nan
-    output = None if command is not None else _output(abf, channel, alone)
+    output = channel if command is not None else _output(abf, channel, alone)
     if isinstance(output, str):
         return [unusable(name, number, output) for number in abf.sweepList]
     monitors = [i for i in abf.channelList if of_known_unit(CURRENTS, abf.adcUnits[i])]
@@ -77,8 +77,7 @@ def _of_electrode(abf: Any, channel: int, alone: bool, command: Command | None) 
         if command is not None:
             waveform = command.waveform(number, len(abf.sweepList), len(voltage), rate)
         else:
-            waveform = abf.stimulusByChannel[output].stimulusWaveform(number)
-            waveform = waveform * of_known_unit(_COMMANDS, abf.dacUnits[output])
+            waveform = _waveform(abf, output, number) * of_known_unit(_COMMANDS, abf.dacUnits[output])
         recorded = None
         if alone and len(monitors) == 1:
             abf.setSweep(number, monitors[0])
@@ -91,11 +90,27 @@ def _of_electrode(abf: Any, channel: int, alone: bool, command: Command | None) 
 
 def _output(abf: Any, channel: int, alone: bool) -> int | str:
     """Number of the output that drives an electrode, or why there is none."""
-    outputs = [i for i, unit in enumerate(abf.dacUnits) if of_known_unit(_COMMANDS, unit)]
-    if channel not in outputs and not (alone and len(outputs) == 1):
+    with_waveforms = abf.dacUnits[:2] if abf.abfVersion["major"] == 1 else abf.dacUnits
+    outputs = [i for i, unit in enumerate(with_waveforms) if of_known_unit(_COMMANDS, unit)]
+    if alone:
+        vary = [i for i in outputs if any(np.ptp(_waveform(abf, i, k)) > 0 for k in (0, abf.sweepCount - 1))]
+        channel = vary[0] if len(vary) == 1 else channel
+    if channel not in outputs:
         unit = said(abf.dacUnits[channel : channel + 1] or [""])
         return f"its command is in {unit}, no unit of current (pA, nA, uA); give command=..."
-    output = channel if channel in outputs else outputs[0]
-    if np.isnan(abf.stimulusByChannel[output].stimulusWaveform(0)).all():
+    if np.isnan(_waveform(abf, channel, 0)).all():
         return "its command is in a stimulus file that is not there; put it into the same folder, or give command=..."
-    return output
+    return channel
+
+
+def _waveform(abf: Any, output: int, number: int) -> np.ndarray:
+    """What an output gave in a sweep, in its unit."""
+    try:
+        # Of pyabf's own list there are as many as inputs.
+        return np.asarray(
+            needed("pyabf.stimulus").Stimulus(abf, output).stimulusWaveform(number), dtype=float
+        )
+    except Exception as error:
+        raise Unreadable(
+            f"its command cannot be read ({type(error).__name__}: {error}), as if it is in a stimulus file; give command=..."
+        ) from error

@@ -82,7 +82,8 @@ def measure_files(
         found = {electrode: find_steps(of_one) for electrode, of_one in by_electrode.items()}
         usable = [one for one, steps in found.items() if any(isinstance(of_one, list) for of_one in steps)]
         for electrode, steps in found.items():
-            cell = f"{name}_{electrode}" if len(usable) > 1 and electrode in usable else name
+            own = electrode if electrode in usable else usable[0] if usable else ""
+            cell = f"{name}_{own}" if len(usable) > 1 else name
             new = [
                 _row(file, sweep, step)
                 for sweep, of_one in zip(by_electrode[electrode], steps, strict=True)

@@ -49,7 +49,7 @@ def read_nwb(path: Path, command: Command | None) -> list[Sweep]:
     Unreadable
         If the file is damaged, or has no sweeps of current clamp.
     """
-    pynwb, icephys = needed("pynwb", path), needed("pynwb.icephys", path)
+    pynwb, icephys = needed("pynwb"), needed("pynwb.icephys")
     with warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter(
             "ignore"

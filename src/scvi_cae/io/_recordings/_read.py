@@ -132,7 +132,7 @@ def read_recordings(
     """
     paths = find_files(files, tuple(_READERS))
     groups = cells_of(paths, cell)
-    needed("efel", paths[0])
+    needed("efel")
     cells = list(_measured(groups, command, n_jobs, progress))
     notes = [note for one in cells for note in one.notes]
     sweeps = pd.DataFrame([{**_SWEEPS, "cell": one.name, **row} for one in cells for row in one.sweeps])
@@ -142,7 +142,6 @@ def read_recordings(
         raise ValueError(
             "No sweep can be used. "
             + "; ".join(f"{row.file}: {row.skipped}" for row in reasons.head(5).itertuples())
-            + "."
         )
     without = [one.name for one in cells if one.measured is None]
     if without:

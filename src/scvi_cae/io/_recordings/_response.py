@@ -13,6 +13,8 @@ from ._steps import BEFORE, Step
 
 #: Rates from twice this one on, in Hz, are averaged down: derivatives of single samples would be noise.
 _RATE = 20_000.0
+#: Smallest rate, in Hz: between samples that are further apart, action potentials are lost.
+SLOWEST = 5_000.0
 #: Range of resting potentials, in mV.
 RESTING = (-110.0, -30.0)
 #: Largest trend of V over the 100 ms before a step, and largest standard deviation around it, in mV.
@@ -101,6 +103,8 @@ def respond(step: Step) -> Response | str:
         The step.
     """
     voltage, dt, onset = _trace(step)
+    if step.sweep.rate < SLOWEST:
+        return f"sampled at {step.sweep.rate / 1000:g} kHz, less than {SLOWEST / 1000:g}"
     if len(step.sweep.voltage) < step.end:
         return "the sweep ends before its step"
     if not np.isfinite(voltage).all():

@@ -13,8 +13,8 @@ from scipy.signal import find_peaks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: An AP is a peak that rises by so many mV above what is around it ...
-HEIGHT, AROUND = 15.0, 20.0
+#: An AP is a peak so many mV above the minima within so many ms on both sides ...
+HEIGHT, AROUND = 20.0, 20.0
 #: ... and in the few ms before it at a rate of so many V/s or more, with which an AP starts.
 ONSET_RATE, RISE = 10.0, 5.0
 #: Time in ms after the onset of a step in which V jumps across the electrode's resistance.

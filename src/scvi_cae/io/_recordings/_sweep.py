@@ -12,7 +12,6 @@ from scvi_cae._arguments import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 _PREFIXES = {"": 1.0, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
 #: Factors to mV and to pA, by the names that files have for units.
@@ -65,13 +64,13 @@ def unusable(electrode: str, number: int, reason: str) -> Sweep:
     return Sweep(electrode, number, np.empty(0), np.empty(0), np.nan, reason)
 
 
-def needed(library: str, path: Path) -> Any:
+def needed(library: str) -> Any:
     """Import a library of the extra "ephys", or say how to get it."""
     try:
         return import_module(library)
     except ImportError as error:
         raise ImportError(
-            f'Measuring {path.name} needs {library.partition(".")[0]}: pip install "scvi-cae[ephys]".'
+            f'Reading recordings needs {library.partition(".")[0]}: pip install "scvi-cae[ephys]".'
         ) from error
 
 
