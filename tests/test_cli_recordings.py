@@ -48,7 +48,7 @@ def test_tables_of_cells_and_sweeps(folder, commands, tmp_path):
     assert features.index.tolist() == ["a", "b"]
     assert features["input_resistance"].to_numpy() == pytest.approx(150, rel=0.02)
     assert features["rheobase"].tolist() == [220, 220]
-    assert pd.read_csv(tmp_path / "out.cells.csv", index_col="cell")["n_sweeps"].tolist() == [3, 3]
+    assert pd.read_csv(tmp_path / "out.cells.csv", index_col="cell")["n_steps"].tolist() == [3, 3]
     sweeps = pd.read_csv(tmp_path / "out.sweeps.csv")
     assert sweeps["current_pA"].tolist() == pytest.approx([*CURRENTS, *CURRENTS])
     # Its columns are those of a table of commands.

@@ -49,7 +49,7 @@ def recordings(
 ) -> None:
     """Measure features of recordings of current steps: a table of cells by features, for 'read --table ephys=OUT.csv'.
 
-    Beside it, OUT.cells.csv has numbers of sweeps of each cell, and OUT.sweeps.csv what was measured on each sweep, or
+    Beside it, OUT.cells.csv has numbers of steps of each cell, and OUT.sweeps.csv what was measured on each step, or
     why it was skipped. Needs the extra "ephys" of the package.
     """
     end = ending(out, tuple(SEPARATORS)) or ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -193,7 +195,7 @@ def test_bad_sweeps_are_left_out(tmp_path, sweeps, kind, reason):
     assert table["skipped"].str.len().gt(0).tolist() == [False, False, True, False]
     assert table["skipped"].iloc[2].startswith(reason)
     assert table["used_for"].iloc[2] == ""
-    assert ephys.obs[["n_sweeps", "n_skipped"]].iloc[0].tolist() == [3, 1]
+    assert ephys.obs[["n_steps", "n_skipped"]].iloc[0].tolist() == [3, 1]
     assert ephys.to_df()["rheobase"].iloc[0] == 250
 
 
@@ -265,3 +267,8 @@ def test_without_a_library_it_is_said_how_to_get_it(tmp_path, sweeps, monkeypatc
         ImportError, match=rf'Reading recordings needs {name}: pip install "scvi-cae\[ephys\]"'
     ):
         read_recordings(path, command=STEP)
+
+
+def test_the_package_is_imported_without_these_libraries():
+    absent = "import sys; sys.modules.update(dict.fromkeys(['efel', 'pyabf', 'pynwb', 'neo'])); "
+    subprocess.run([sys.executable, "-c", absent + "import scvi_cae.io"], check=True)

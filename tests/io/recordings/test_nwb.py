@@ -126,6 +126,11 @@ def test_electrodes_are_cells(tmp_path, sweeps):
     assert_measured(ephys)
     assert ephys.to_df()["input_resistance"].iloc[1] == pytest.approx(300, rel=0.02)
     assert ephys.to_df()["rheobase"].iloc[1] == 100
+    # What is to be said of a file is said, whatever its cells are named.
+    (tmp_path / "b.nwb").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"b\.nwb: it cannot be read"):
+        both = read_recordings(tmp_path, cell=lambda path: "slice")
+    assert {"slice_left", "slice_right"} <= set(both.obs_names)
 
 
 @pytest.mark.parametrize(

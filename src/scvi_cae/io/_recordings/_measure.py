@@ -37,7 +37,7 @@ class Cell(NamedTuple):
     measured
         Its features; ``None`` if no sweep can be used.
     sweeps
-        A row for each sweep.
+        A row for each step, and for each sweep without.
     spikes
         A row for each action potential.
     notes
@@ -91,11 +91,8 @@ def measure_files(
             ]
             rows.setdefault(cell, []).extend(new)
             notes += _recorded_otherwise(file, new)
-    return [
-        _of_rows(cell, of_one, notes if i == 0 else [])
-        for i, (cell, of_one) in enumerate(rows.items())
-        if of_one
-    ]
+    cells = [_of_rows(cell, of_one) for cell, of_one in rows.items() if of_one]
+    return [cells[0]._replace(notes=notes), *cells[1:]]
 
 
 def _row(file: Path, sweep: Sweep, step: Step | str) -> dict[str, Any]:
@@ -124,7 +121,7 @@ def _recorded_otherwise(file: Path, rows: Sequence[dict[str, Any]]) -> list[str]
     return []
 
 
-def _of_rows(name: str, rows: list[dict[str, Any]], notes: list[str]) -> Cell:
+def _of_rows(name: str, rows: list[dict[str, Any]]) -> Cell:
     """Measure a cell, of whose sweeps those far from its resting potential are left out."""
     kept = [row for row in rows if "response" in row]
     resting = [row["response"].resting for row in kept if not row["response"].before]
@@ -156,5 +153,5 @@ def _of_rows(name: str, rows: list[dict[str, Any]], notes: list[str]) -> Cell:
         measured,
         [{k: v for k, v in row.items() if k not in ("step", "response")} for row in rows],
         spikes,
-        notes,
+        [],
     )

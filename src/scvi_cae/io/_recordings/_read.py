@@ -89,10 +89,10 @@ def read_recordings(
     Returns
     -------
     AnnData of cells x 27 features, dense, in the units of the concepts, NaN where a feature cannot be had. ``.var`` is as
-    in :func:`read_ipfx`. ``.obs`` has numbers of files, and of sweeps used and skipped; whether the cell is
+    in :func:`read_ipfx`. ``.obs`` has numbers of files, of steps, and of steps and sweeps skipped; whether the cell is
     ``spontaneous``, that is, fires without current, so that rheobase and latencies are missing; and ``rheobase_step``,
-    the difference in pA to the largest current below rheobase. ``.uns["recordings"]`` has a row for each sweep: its
-    step, what was measured, the features that it was ``used_for``, or why it was ``skipped``;
+    the difference in pA to the largest current below rheobase. ``.uns["recordings"]`` has a row for each step,
+    and for each sweep without: what was measured, the features that it was ``used_for``, or why it was ``skipped``;
     ``.uns["action_potentials"]`` a row for each action potential, with its time from the start of the sweep.
 
     Raises
@@ -116,12 +116,11 @@ def read_recordings(
 
     Notes
     -----
-    A sweep has one step: at least 200 ms of constant current, after at least 100 ms of another one, to which it returns.
-    Of several steps, that is taken in whose time the file's sweeps have most different currents. Sweeps of voltage
-    clamp, without sweeps (gap-free), of ramps, pulses and noise are skipped, and sweeps whose resting potential is not
-    within -110 to -30 mV or more than 15 mV from the cell's median, drifts by more than 10 mV in 100 ms or has a
-    standard deviation above 2 mV, or which reach the amplifier's limit. The page "Features from recordings" of the
-    documentation has rules and formulas.
+    A step is a constant current of at least 200 ms, after at least 100 ms of the holding current (20 ms at the start of a
+    sweep), to which it returns. Skipped are voltage clamp, files without sweeps (gap-free), ramps, pulses and noise, and
+    steps whose resting potential is not within -110 to -30 mV or more than 15 mV from the cell's median, drifts by more
+    than 10 mV in 100 ms or has a standard deviation above 2 mV, or that reach the amplifier's limit. The page "Features
+    from recordings" of the documentation has rules and formulas.
 
     Examples
     --------
@@ -178,7 +177,7 @@ def _annotations(cells: list[Cell]) -> pd.DataFrame:
         skipped = table["skipped"] != ""
         rows[one.name] = {
             "n_files": table["file"].nunique(),
-            "n_sweeps": int((~skipped).sum()),
+            "n_steps": int((~skipped).sum()),
             "n_skipped": int(skipped.sum()),
             "spontaneous": one.measured is not None and one.measured.spontaneous,
             "rheobase_step": float("nan") if one.measured is None else one.measured.rheobase_step,
