@@ -80,7 +80,13 @@ def test_advice_is_in_options(folder, tmp_path):
     assert message.startswith("Error: No sweep can be used. b_1.abf: its command is in")
     assert "give --command" in message
     message = run(folder, tmp_path / "out.csv", "--cell", "^(a)_", code=1)
-    assert message.startswith("Error: --cell ^(a)_ gives no cell for 'b_1.abf'")
+    assert message.startswith("Error: --cell '^(a)_' gives no cell for 'b_1.abf'")
+    (tmp_path / "a_1.abf").write_bytes((folder / "a_1.abf").read_bytes())
+    message = run(folder / "a_1.abf", tmp_path / "a_1.abf", tmp_path / "out.csv", code=1)
+    assert "Say which cell each is of: --cell FILE, a table with columns file and cell." in message
+    (tmp_path / "empty").mkdir()
+    message = run(tmp_path / "empty", tmp_path / "out.csv", code=1)
+    assert message.endswith("Folders in it are not searched; give their files.\n")
     run(folder / "a_1.abf", tmp_path / "out.csv")
     message = run(folder / "a_1.abf", tmp_path / "out.csv", code=1)
     assert message.startswith(f"Error: {tmp_path / 'out.csv'} already exists.")

@@ -22,7 +22,7 @@ import pandas as pd
 
 from scvi_cae.io import read_recordings
 
-#: Start and end of the step in samples, first current and its increment in pA, and the hyperpolarising pulse, if another.
+#: Start and end of the step in samples, first current and its increment in pA.
 PROTOCOLS = {
     "171116sh_0018": (2937, 12937, -100, 25),
     "17o05028_ic_steps": (2937, 12937, -50, 10),
