@@ -33,6 +33,7 @@ from ._options import (
     name_list,
     table_options,
 )
+from ._recordings import recordings
 from ._tables import read as read_table_files
 
 app = typer.Typer(
@@ -286,6 +287,7 @@ app.command()(embed)
 app.command()(predict)
 app.command()(novelty)
 app.command("map")(map_cells)
+app.command()(recordings)
 
 
 @app.command()

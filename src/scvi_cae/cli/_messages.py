@@ -78,6 +78,11 @@ PHRASES: dict[str, str | Callable[[re.Match[str]], str]] = {
     ),
     r"setup_mudata\(mdata, (.*?\})\)": r"\1",
     r"(?:CoupledAE|train)\((\w+)\)": r"\1",
+    r"give command=\.\.\.": "give --command",
+    r"cell=('.*?') gives": r"--cell \1 gives",
+    r"cell=\w+ gives": "--cell gives",
+    r"cell=lambda path: path\.parent\.name, or \{file: cell\}": "--cell FILE, a table with columns file and cell",
+    r"; give their files: sorted\(.*?\)\)": "; give their files",
 }
 ARGUMENT = re.compile(
     rf"\b({'|'.join(OPTIONS)})(?:\[('[^']*')\])?=(\{{.*?\}}|\[.*?\]|'[^']*'|\.\.\.|[\w.]*\w)"

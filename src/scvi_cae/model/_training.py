@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from ._fitted import FeatureMoments
 
 
-#: Highest learning rate of a model that is adapted to a query, and the weight of its changes beside the sum over pairs;
-#: fewer pairs count as so many. Chosen on other cells of scala2020 with simulated rigs.
-ADAPTING_LR, ANCHOR, FEWEST_PAIRS = 1e-3, 30.0, 30
+#: Highest learning rate of a model that is adapted to a query, and the weight of its changes beside a sum over pairs.
+#: Chosen on other cells of scala2020 with simulated rigs.
+ADAPTING_LR, ANCHOR = 1e-3, 30.0
 
 
 class TrainingMixin(CoreModel):
@@ -120,7 +120,7 @@ class TrainingMixin(CoreModel):
         plan_kwargs
             Arguments of :class:`~scvi_cae.train.CoupledTrainingPlan`, such as ``lr``. A model of
             :meth:`load_query_data` has other defaults: ``lr=1e-3``, no weight decay, and ``anchor=30 / n`` with ``n``
-            pairs, at least 30, which draws it towards its reference.
+            pairs, which draws it towards its reference.
         checkpoint
             File for the state of the training, written repeatedly. If it exists, from a process that was killed,
             training resumes from it and ends with the same weights as without the interruption. The call must be the
@@ -194,7 +194,7 @@ class TrainingMixin(CoreModel):
         planning = dict(plan_kwargs or {})
         if before is not None and before.adaptation is not None:
             n_pairs = int(splitter.paired[split.train].sum())
-            adapting = {"lr": ADAPTING_LR, "weight_decay": 0.0, "anchor": ANCHOR / max(n_pairs, FEWEST_PAIRS)}
+            adapting = {"lr": ADAPTING_LR, "weight_decay": 0.0, "anchor": ANCHOR / max(n_pairs, 1)}
             planning = adapting | planning
         runner = self._train_runner_cls(
             self,
