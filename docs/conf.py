@@ -7,12 +7,16 @@ pages of ``docs/`` lead to the same places in the repository and on the site.
 from __future__ import annotations
 
 import logging
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 PROJECT = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+#: Addresses, by their names in pyproject.toml.
+URLS = PROJECT["urls"]
 
 project = "scvi_cae"
 author = PROJECT["authors"][0]["name"]
@@ -27,6 +31,8 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    # MathJax itself, so that formulas need no network.
+    "sphinx-mathjax-offline",
     "sphinx_autodoc_typehints",
     # Returns sections in sentences; napoleon would read them as lists of types.
     "scanpydoc.elegant_typehints",
@@ -122,6 +128,8 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
 }
+if "Source" in URLS:
+    html_theme_options |= {"repository_url": URLS["Source"], "use_repository_button": True}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
@@ -129,16 +137,35 @@ copybutton_prompt_is_regexp = True
 
 # What users of a model need of scvi-tools; its other inherited members are left out.
 INHERITED = ("history", "is_trained", "train_indices", "validation_indices", "test_indices")
+# What other parts of the package need of a model, and what only says that it is not offered.
+INTERNAL = ("expression_references", "load_registry", "models", "setup_anndata", "view_setup_args")
 
 
 def skip_member(app: Any, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out members that other packages define, and those that only say that they are not offered."""
+    """Leave out members that other packages define, and those that users need not know."""
     function = getattr(member, "fget", member)
     module = str(getattr(function, "__module__", None))
     ours = module.partition(".")[0] == project and not module.endswith("._not_offered")
-    return None if ours or name in INHERITED else True
+    return None if (ours or name in INHERITED) and name not in INTERNAL else True
+
+
+# -- Addresses
+
+
+def link_pages(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Make links of the pages that docstrings name, as in "docs/benchmark.md"."""
+    lines[:] = [re.sub(r"docs/(\w+)\.md", r":doc:`docs/\1.md </docs/\1>`", line) for line in lines]
+
+
+def fill_in(app: Any, page: str, source: list[str]) -> None:
+    """Put addresses in place of their names in capitals, in the text for the scverse ecosystem."""
+    if page == "docs/ecosystem":
+        for name, address in URLS.items():
+            source[0] = source[0].replace(name.upper(), address)
 
 
 def setup(app: Any) -> None:
-    """Connect the function above."""
+    """Connect the functions above."""
     app.connect("autodoc-skip-member", skip_member)
+    app.connect("autodoc-process-docstring", link_pages)
+    app.connect("source-read", fill_in)

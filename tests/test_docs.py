@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import inspect
 import re
@@ -74,8 +75,9 @@ def test_every_public_name_is_in_the_api(package):
 
 def test_settings_of_arms_and_all_couplings_are_in_the_api():
     listed = {name.removeprefix("module.") for name in api() if name.startswith("module.")}
-    couplings = {coupling.__name__ for coupling in module.COUPLING_LOSSES.values()}
-    assert listed == {"ArmConfig", "PublishedSettings", "COUPLING_LOSSES", *couplings}
+    assert listed == {"ArmConfig", "PublishedSettings", "COUPLING_LOSSES"}
+    for name in module.COUPLING_LOSSES:
+        assert f'``"{name}"``' in text_of("docs/api.md")
 
 
 def test_the_api_page_lists_each_thing_once():
@@ -92,6 +94,7 @@ def test_the_api_page_lists_each_thing_once():
         ),
         *((name, True) for name in ("history", "is_trained", "validation_indices")),
         *((name, False) for name in ("to_device", "view_anndata_setup", "device")),
+        *((name, False) for name in ("setup_anndata", "expression_references")),
     ],
 )
 def test_the_page_of_the_model_has_its_own_methods_and_few_inherited_ones(name, shown):
@@ -120,6 +123,17 @@ def test_names_in_backticks_exist(page):
         resolve_name(name)
 
 
+@pytest.mark.parametrize("page", [*PAGES, "README.md"])
+def test_code_is_python_and_names_in_it_exist(page):
+    for block in re.findall(r"^```python\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Attribute) and re.fullmatch(r"scvi_cae(\.\w+)+", ast.unparse(node)):
+                resolve_name(ast.unparse(node))
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("scvi_cae"):
+                for name in node.names:
+                    resolve_name(f"{node.module}.{name.name}")
+
+
 def test_the_migration_table_has_counterparts():
     rows = [line for line in text_of("docs/migration.md").splitlines() if line.startswith("| ")]
     rows = [row for row in rows if not row.startswith("| published")]
@@ -146,6 +160,25 @@ def test_versions_agree():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert version == scvi_cae.__version__
+    assert re.search(r"^## (\S+), ", text_of("CHANGELOG.md"), flags=re.MULTILINE)[1] == version
+
+
+def test_addresses_are_those_of_the_project():
+    urls = {"Source": "https://example.org/code", "Documentation": "https://example.org/docs"}
+    conf, page = configuration(), [text_of("docs/ecosystem.md")]
+    conf.URLS.update(urls)
+    conf.fill_in(None, "docs/ecosystem", page)
+    assert f"project_home: {urls['Source']}\n" in page[0]
+    assert f"tutorials_home: {urls['Documentation']}/docs/tutorials.html\n" in page[0]
+
+
+def test_the_citation_has_the_project_s_address():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    if "Source" in project["urls"]:
+        assert f"\nrepository-code: {project['urls']['Source']}\n" in citation
+    else:
+        assert "repository-code" not in citation
 
 
 def test_both_papers_are_cited():

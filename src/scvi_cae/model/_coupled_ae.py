@@ -61,7 +61,7 @@ class CoupledAE(
         MuData set up by :meth:`setup_mudata`. ``None`` only together with ``registry``.
     n_latent
         Number of latent dimensions. With the default, 10, cross-modal predictions are about as good as with
-        more; 2 or 3 can be plotted but retain less information (docs/benchmark.md).
+        more; 2 or 3 can be plotted but retain less information (docs/dimensions.md).
     arms
         For each modality, settings that differ from the defaults: any of the arguments of
         :class:`~scvi_cae.module.ArmConfig`, as in ``{"rna": {"hidden": (128, 64)}}``. The defaults depend on the
@@ -81,7 +81,7 @@ class CoupledAE(
     coupling_loss
         Loss that makes latents agree. ``"log_determinant"`` resembles the mutual information of the latents: they agree
         closely along directions that modalities share, and each keeps the others
-        (:func:`~scvi_cae.module.log_determinant_coupling`). As published: ``"min_variance"`` :cite:p:`Gala21`, the
+        (:data:`~scvi_cae.module.COUPLING_LOSSES`). As published: ``"min_variance"`` :cite:p:`Gala21`, the
         squared distance relative to the smallest variance of the latents; ``"min_variance_2019"``, with a term for each
         modality, and ``"full_covariance"``, relative to the whole covariance :cite:p:`Gala19`; or ``"mse"``, the plain
         distance, under which latents collapse, for comparison.

@@ -14,7 +14,7 @@ from ._combination import SharedCompanions, predict_cells
 from ._encoding import encode
 from ._ensemble_core import EnsembleCore
 from ._member import Member, out_of_fold_members
-from ._prediction import check_no_batch, predict_quantiles
+from ._prediction import calibrating_cells, check_no_batch, check_recalibration, predict_quantiles
 from ._tables import tidy_table
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class EnsemblePrediction(EnsembleCore):
         batch_size: int | None = None,
         transform_batch: str | None = None,
         quantiles: Sequence[float] | None = None,
+        recalibrate: bool = False,
         out_of_fold: bool = True,
         tidy: bool = False,
     ) -> pd.DataFrame:
@@ -79,7 +80,7 @@ class EnsemblePrediction(EnsembleCore):
 
         Parameters
         ----------
-        source, target, adata, indices, batch_size, transform_batch
+        source, target, adata, indices, batch_size, transform_batch, recalibrate
             As in :meth:`scvi_cae.CoupledAE.predict`; ``adata`` is the first model's data by default.
         quantiles
             Quantiles, as in :meth:`scvi_cae.CoupledAE.predict`, calibrated on the validation cells of all models by
@@ -127,9 +128,12 @@ class EnsemblePrediction(EnsembleCore):
         first = self._trained()
         sources = self._ordered(source, target)
         check_whole(batch_size, "batch_size", optional=True)
+        check_recalibration(recalibrate, quantiles)
         if quantiles is not None:
             check_no_batch(transform_batch)
-            table = self._quantiles(source, target, adata, indices, batch_size, quantiles, out_of_fold)
+            data = first._align(adata, sources)
+            own = calibrating_cells(self, data, sources, target) if recalibrate else None
+            table = self._quantiles(sources, target, data, indices, batch_size, quantiles, own, out_of_fold)
             return tidy_table(table) if tidy else table
         number = first._batch_number(target, transform_batch)
         data = first._align(adata, sources)
@@ -163,18 +167,17 @@ class EnsemblePrediction(EnsembleCore):
 
     def _quantiles(
         self,
-        source: str | Sequence[str],
+        sources: Sequence[str],
         target: str,
-        adata: MuData | AlignedData | None,
+        data: AlignedData,
         indices: Sequence[int] | np.ndarray | None,
         batch_size: int | None,
         quantiles: Sequence[float],
+        own: np.ndarray | None,
         out_of_fold: bool,
     ) -> pd.DataFrame:
         """Quantiles, cells that different models predict apart."""
         first = self._trained()
-        source = self._ordered(source, target)
-        data = first._align(adata, source)
         cells = first._positions(data, indices)
         by = (
             self._predictors(data)[cells]
@@ -187,7 +190,9 @@ class EnsemblePrediction(EnsembleCore):
             there = np.flatnonzero((by == pattern).all(1))
             chosen = members if pattern.all() else out_of_fold_members(members, pattern)
             parts.append(
-                predict_quantiles(first, chosen, source, target, data, cells[there], batch_size, quantiles)
+                predict_quantiles(
+                    first, chosen, sources, target, data, cells[there], batch_size, quantiles, own
+                )
             )
             rows.append(there)
         return pd.concat(parts).iloc[np.argsort(np.concatenate(rows), kind="stable")]

@@ -10,7 +10,7 @@ import torch
 
 from scvi_cae._arguments import check_whole, shorten
 
-from ._calibration import Calibration, Predicted, calibrate, predicted_quantiles
+from ._calibration import Calibration, Predicted, calibrate, predicted_quantiles, relative_errors
 from ._core import CoreModel
 from ._encoding import decode, decoder_inputs, device_of, encode, measured_values
 from ._intervals import check_quantiles
@@ -41,6 +41,7 @@ class PredictionMixin(CoreModel):
         batch_size: int | None = None,
         transform_batch: str | None = None,
         quantiles: Sequence[float] | None = None,
+        recalibrate: bool = False,
         tidy: bool = False,
     ) -> pd.DataFrame:
         """Predict one modality from others; ``source == target`` reconstructs it.
@@ -60,6 +61,10 @@ class PredictionMixin(CoreModel):
         quantiles
             Quantiles of the value of a cell, instead of its expected value: nine cells in ten have a value between
             those of ``[0.05, 0.95]``. They are calibrated on the training's validation cells by conformal prediction.
+        recalibrate
+            Whether to calibrate quantiles on cells of ``adata`` instead: those that have a source and the target, and
+            that the model was not trained on. So they hold for the other cells of another laboratory, if cells with both
+            are a random sample of all.
         tidy
             Whether to return a row for each value, with columns ``cell``, ``feature``, ``quantile`` if there are
             quantiles, and ``value``: what ``to_csv(path, index=False)`` writes, :func:`pandas.read_csv` reads as it was.
@@ -77,8 +82,9 @@ class PredictionMixin(CoreModel):
             If the model is not trained.
         ValueError
             If no arm or technical batch has such a name, a source and the target are not coupled, or the data lack
-            every ``source``, or have other features or infinite values in one. With ``quantiles``, if the training had
-            too few validation cells, and for labels or a ``transform_batch``.
+            every ``source``, or have other features or infinite values in one. With ``quantiles``, if too few cells
+            calibrate them, 19 for ``[0.05, 0.95]``, and for labels or a ``transform_batch``. If ``recalibrate`` is set
+            without ``quantiles``.
 
         Notes
         -----
@@ -115,9 +121,12 @@ class PredictionMixin(CoreModel):
         """
         sources = self._sources(source, target)
         check_whole(batch_size, "batch_size", optional=True)
+        check_recalibration(recalibrate, quantiles)
         if quantiles is not None:
             check_no_batch(transform_batch)
-            table = predict_quantiles(self, [self], source, target, adata, indices, batch_size, quantiles)
+            data = self._align(adata, sources)
+            own = calibrating_cells(self, data, sources, target) if recalibrate else None
+            table = predict_quantiles(self, [self], source, target, data, indices, batch_size, quantiles, own)
             return tidy_table(table) if tidy else table
         number = self._batch_number(target, transform_batch)
         data = self._align(adata, sources)
@@ -243,6 +252,13 @@ class Calibrated(Protocol):
     ) -> Predicted: ...
 
 
+class Mapped(Protocol):
+    """What knows which cells it was trained on: a model, or an ensemble."""
+
+    def set_membership(self, adata: AlignedData) -> pd.Series:
+        """Sets of the cells."""
+
+
 def predict_quantiles(
     first: PredictionMixin,
     predictors: Sequence[Calibrated],
@@ -252,8 +268,21 @@ def predict_quantiles(
     indices: Sequence[int] | np.ndarray | None,
     batch_size: int | None,
     quantiles: Sequence[float],
+    own: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Quantiles of the joint prediction of models, the first of which knows the set-up; see :meth:`PredictionMixin.predict`."""
+    """Quantiles of the joint prediction of models, the first of which knows the set-up.
+
+    Parameters
+    ----------
+    first
+        The model that knows the set-up.
+    predictors
+        The predictors.
+    source, target, adata, indices, batch_size, quantiles
+        As in :meth:`PredictionMixin.predict`.
+    own
+        Positions of cells of ``adata`` that calibrate; by default, validation cells of the training do.
+    """
     wanted = check_quantiles(quantiles)
     if target in first.labels:
         raise ValueError(
@@ -264,20 +293,52 @@ def predict_quantiles(
     data = first._align(adata, sources)
     cells = first._positions(data, indices)
     calibrations = [predictor._calibration(sources, target) for predictor in predictors]
+
+    def predicted(rows: np.ndarray) -> list[Predicted]:
+        return [
+            predictor._predicted(data, sources, target, rows, batch_size, calibration)
+            for predictor, calibration in zip(predictors, calibrations, strict=True)
+        ]
+
+    errors = None
+    if own is not None:
+        errors = relative_errors(predicted(own), measured_values(first.module, data, target, own))
     features = first.setup.features[target]
     values = np.empty((len(cells), len(features), len(wanted)), dtype=np.float32)
     step = max(MAX_VALUES // (len(features) * len(predictors)), 1)
     # At least once, for the errors of a call without cells.
     for start in range(0, max(len(cells), 1), step):
         part = slice(start, start + step)
-        predicted = [
-            predictor._predicted(data, sources, target, cells[part], batch_size, calibration)
-            for predictor, calibration in zip(predictors, calibrations, strict=True)
-        ]
-        values[part] = predicted_quantiles(predicted, wanted, target, features)
+        values[part] = predicted_quantiles(predicted(cells[part]), wanted, target, features, errors)
     values = np.maximum(values, np.float32(first.module.arm(target).likelihood.minimum))
     values = data.in_units(values.swapaxes(1, 2), target).swapaxes(1, 2)
     return quantile_table(values, wanted, features, data.cells[cells])
+
+
+def check_recalibration(recalibrate: bool, quantiles: Sequence[float] | None) -> None:
+    """Refuse to calibrate an expected value."""
+    if recalibrate and quantiles is None:
+        raise ValueError("recalibrate=True is for quantiles: add quantiles=[0.05, 0.95].")
+
+
+def calibrating_cells(model: Mapped, data: AlignedData, sources: Sequence[str], target: str) -> np.ndarray:
+    """Positions of the cells of other data that calibrate quantiles on them.
+
+    Parameters
+    ----------
+    model
+        The model, or an ensemble.
+    data
+        The data.
+    sources, target
+        What is predicted from what.
+    """
+    if not data.has(target):
+        raise ValueError(
+            f"recalibrate=True: the data lack {target!r}, whose measured values would calibrate its quantiles."
+        )
+    has = np.any([data[name].present for name in sources], axis=0) & data[target].present
+    return np.flatnonzero(has & model.set_membership(data).isin(["validation", "test"]).to_numpy())
 
 
 def check_no_batch(batch: str | None) -> None:

@@ -44,6 +44,10 @@ class CoupledTrainingPlan(TrainingPlan):
         (:class:`torch.optim.lr_scheduler.OneCycleLR`); ``"constant"`` keeps ``lr``.
     lr_scheduler_metric
         Metric that ``reduce_lr_on_plateau`` watches.
+    anchor
+        Weight in the loss of the sum of squared differences between the weights that learn and those that the training
+        starts from (Li, Grandvalet and Davoine, "Explicit inductive bias for transfer learning with convolutional
+        networks", ICML 2018).
     **kwargs
         Further arguments of :class:`scvi.train.TrainingPlan`.
     """
@@ -58,8 +62,11 @@ class CoupledTrainingPlan(TrainingPlan):
         optimizer: Literal["Adam", "AdamW", "Custom"] = "AdamW",
         schedule: Literal["one_cycle", "constant"] = "one_cycle",
         lr_scheduler_metric: str = RECONSTRUCTION,
+        anchor: float = 0.0,
         **kwargs: Any,
     ) -> None:
+        if not 0 <= anchor < float("inf"):
+            raise ValueError(f"anchor={anchor!r} must be a number of at least 0.")
         if schedule not in ("one_cycle", "constant"):
             raise ValueError(f"schedule={schedule!r} must be 'one_cycle' or 'constant'.")
         super().__init__(
@@ -74,6 +81,10 @@ class CoupledTrainingPlan(TrainingPlan):
         if self.loss_kwargs:
             raise TypeError(f"Unknown arguments of the training plan: {sorted(self.loss_kwargs)}.")
         self.schedule = schedule
+        self.anchor = anchor
+        # Of now, since a training that resumes starts from later weights.
+        learning = [weights for weights in module.parameters() if weights.requires_grad]
+        self._start = [(weights, weights.detach().clone()) for weights in learning] if anchor else []
         self.automatic_optimization = False
         self._sums: dict[str, torch.Tensor] = {}
         self._n_cells: dict[str, torch.Tensor] = {}
@@ -124,6 +135,10 @@ class CoupledTrainingPlan(TrainingPlan):
         # Here one autocast context, in which older versions of Lightning cache halved weights, spans a whole epoch.
         torch.clear_autocast_cache()
 
+    def on_train_start(self) -> None:
+        """Move the weights that the training starts from to its device."""
+        self._start = [(weights, start.to(weights.device)) for weights, start in self._start]
+
     def training_step(self, batch: Iterable[dict[str, Observation]], batch_idx: int) -> None:
         """Steps of an epoch."""
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
@@ -131,7 +146,11 @@ class CoupledTrainingPlan(TrainingPlan):
             optimizer.zero_grad()
             output = self.module(observations)[2]
             # Members, where there are several, do not share parameters.
-            self._backward(output.loss.sum())
+            loss = output.loss.sum()
+            if self._start:
+                changes = [(weights - start).square().sum() for weights, start in self._start]
+                loss = loss + self.anchor * torch.stack(changes).sum()
+            self._backward(loss)
             optimizer.step()
             if self.schedule == "one_cycle":
                 scheduler.step()
