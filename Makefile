@@ -1,6 +1,8 @@
 # make demo   what the package does, on simulated data (DATA=scala2020 for real ones); results in demo/
 # make test   the test suite
 # make benchmark   models and all baselines on the real data under SCVI_CAE_DATA (ARGS=--quick for two folds)
+# make numbers   the numbers of README and documentation, measured anew (hours; ARGS="uncertainty few_pairs" for some,
+#                ARGS=--pages to write the pages' tables from docs/numbers.csv only)
 # make tutorials   the notebooks, executed anew (SCVI_CAE_TUTORIAL_DATA=simulated without the real data)
 # make lint   ruff, mypy and import-linter
 # make docs   the documentation, in docs/_build/html; a warning is an error
@@ -19,15 +21,15 @@ PACKAGE_PYTHONS ?= $(foreach version,3.11 3.13,$(call python_of,$(version)))
 python_of = $(shell for python in python$(1) $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$(1).*/bin/python; do \
 	$$python -c "" 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test test-latest benchmark tutorials lint docs coverage package clean
+.PHONY: demo test test-latest benchmark numbers tutorials lint docs coverage package clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/scvi-cae demo --data $(DATA) --out demo --overwrite
 
 # The networks of the tests are too small to share out among threads, which only get in each other's way; numba,
 # with which scanpy normalises, would set the number of threads of everyone.
-test test-latest benchmark coverage tutorials: export OMP_NUM_THREADS = 1
-test test-latest benchmark coverage tutorials: export NUMBA_NUM_THREADS = 1
+test test-latest benchmark numbers coverage tutorials: export OMP_NUM_THREADS = 1
+test test-latest benchmark numbers coverage tutorials: export NUMBA_NUM_THREADS = 1
 
 # Processes share out the whole suite, a file at a time, since fixtures are of files. A choice of tests by ARGS runs in
 # one process, unless ARGS says otherwise: each process first imports scvi-tools, which takes seconds.
@@ -44,6 +46,11 @@ test-latest: $(LATEST_VENV)/installed
 benchmark: $(VENV)/installed
 	-$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --group benchmark
 	$(VENV)/bin/python tests/benchmarks/peers.py $(ARGS)
+
+# Which script measures what, and which table shows it, is in docs/numbers.toml.
+numbers: $(VENV)/installed
+	-$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --group benchmark
+	$(VENV)/bin/python tests/benchmarks/results.py $(ARGS)
 
 # Executes every notebook anew; an error in one is an error here.
 tutorials: $(VENV)/installed

@@ -70,7 +70,7 @@ def query(data, path, *names):
 
 def test_version_and_help():
     assert run("--version").stdout.strip() == scvi_cae.__version__
-    for command in ("fit", "embed", "predict", "map", "demo"):
+    for command in ("fit", "embed", "predict", "novelty", "map", "demo"):
         assert command in run("--help").stdout
         assert "--overwrite" in run(command, "--help").stdout
 
@@ -78,7 +78,7 @@ def test_version_and_help():
 def test_the_installed_command_has_help():
     result = subprocess.run([SCRIPT, "--help"], check=True, capture_output=True, text=True)
     assert result.stderr == ""
-    for command in ("fit", "embed", "predict", "map", "demo"):
+    for command in ("fit", "embed", "predict", "novelty", "map", "demo"):
         assert command in result.stdout
 
 
@@ -186,11 +186,14 @@ def outputs(data, fitted, out):
         "fit": ("fit", data, out, "--n-latent", 3, "--max-epochs", 1),
         "embed": ("embed", fitted, data, out),
         "predict": ("predict", fitted, data, out, "--source", "rna", "--target", "ephys"),
+        "novelty": ("novelty", fitted, data, out, "--modality", "rna"),
         "demo": ("demo", "--out", out),
     }
 
 
-@pytest.mark.parametrize(("command", "name"), [("embed", "out.h5mu"), ("predict", "out.csv")])
+@pytest.mark.parametrize(
+    ("command", "name"), [("embed", "out.h5mu"), ("predict", "out.csv"), ("novelty", "out.csv")]
+)
 def test_files_are_refused_before_any_work_and_replaced_when_told(data, fitted, tmp_path, command, name):
     out = tmp_path / name
     out.write_bytes(b"precious")
@@ -440,13 +443,108 @@ def test_recordings_are_aligned_before_they_are_mapped(data, fitted_ensemble, tm
         )
         found = pd.read_csv(out, index_col="cell")["kind_probability"]
         np.testing.assert_allclose(found, ensemble.map_query(mapped)["kind_probability"], atol=1e-5)
-        assert ("scvi-cae map --align class_balanced." in result.stderr) == (not align)
+        assert ("distribution: --align class_balanced." in result.stderr) == (not align)
     mudata.MuData({"ephys": ephys[:30].copy()}).write_h5mu(tmp_path / "few.h5mu")
     failed = run(
         "map", fitted_ensemble, tmp_path / "few.h5mu", tmp_path / "x.csv", "--align", "moments", code=1
     )
     assert "an alignment takes at least 50" in failed.stderr
     assert "--rename ephys=" in failed.stderr
+
+
+def test_recordings_are_aligned_before_they_are_embedded_and_predicted(data, fitted_ensemble, tmp_path):
+    """Predictions are in the laboratory's own units."""
+    full = mudata.read_h5mu(data)
+    ephys = full["ephys"].copy()
+    ephys.obs_names = "other " + ephys.obs_names
+    ephys.X = 1.4 * ephys.X + 3
+    mudata.MuData({"ephys": ephys}).write_h5mu(tmp_path / "in.h5mu")
+    ensemble = scvi_cae.Ensemble.load(fitted_ensemble, adata=False)
+    with pytest.warns(UserWarning, match="not distributed as the training cells"):
+        query = scvi_cae.Ensemble.prepare_query_mudata(mudata.read_h5mu(tmp_path / "in.h5mu"), ensemble)
+    aligned = ensemble.align_query(query, "moments")
+    in_file = fitted_ensemble, tmp_path / "in.h5mu"
+    run("embed", *in_file, tmp_path / "out.h5mu", "--align", "ephys=moments")
+    z = mudata.read_h5mu(tmp_path / "out.h5mu").obsm["X_cae"]
+    np.testing.assert_allclose(z, ensemble.get_latent_representation(aligned), rtol=1e-3, atol=1e-4)
+    result = run(
+        "predict", *in_file, tmp_path / "out.csv", "--source", "ephys", "--target", "ephys", "--align", "moments"
+    )  # fmt: skip
+    assert "Warning" not in result.stderr
+    found = pd.read_csv(tmp_path / "out.csv", index_col="cell")
+    np.testing.assert_allclose(found, ensemble.predict("ephys", "ephys", aligned), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found.mean(), ephys.to_df().mean(), rtol=0.2)
+
+
+def test_one_of_several_narrow_modalities_is_aligned_by_name(tmp_path):
+    full = make_mdata(n_features={"rna": 30, "ephys": 8, "morph": 6})
+    full.write_h5mu(tmp_path / "in.h5mu")
+    run("fit", tmp_path / "in.h5mu", tmp_path / "model", "--n-latent", 3, "--max-epochs", 2)
+    for name in ("ephys", "morph"):
+        full[name].X = 2 * full[name].X + 5
+    other = mudata.MuData({name: full[name].copy() for name in ("ephys", "morph")})
+    other.write_h5mu(tmp_path / "other.h5mu")
+    predict = (
+        "predict",
+        tmp_path / "model",
+        tmp_path / "other.h5mu",
+        tmp_path / "out.csv",
+        "--target",
+        "rna",
+    )
+    predict = (*predict, "--source", "ephys", "--source", "morph")
+    message = run(*predict, "--align", "moments", code=1).stderr.splitlines()[-1]
+    assert message.endswith("Name the one to align: --align MODALITY=METHOD")
+    message = run(*predict, "--align", "atac=moments", code=1).stderr.splitlines()[-1]
+    assert "no modality 'atac'" in message
+    result = run(*predict, "--align", "ephys=moments", "--align", "morph=ranks")
+    for name, method in (("ephys", "moments"), ("morph", "ranks")):
+        assert f"{name!r}: aligned by {method}; it no longer differs from" in result.stderr
+    assert "from 'ephys' and 'morph'" in result.stderr
+    for wrong, why in (
+        (["mean"], "is not a method"),
+        (["ephys=moments", "ephys=ranks"], "one method too many"),
+        (["ephys=moments", "ranks"], "one method too many"),
+    ):
+        options = [x for text in wrong for x in ("--align", text)]
+        assert why in " ".join(run(*predict, *options, code=2).stderr.replace("│", " ").split())
+
+
+def test_quantiles_and_several_sources_are_read_back_as_they_were(data, fitted_ensemble, tmp_path):
+    out, full = tmp_path / "out.csv", mudata.read_h5mu(data)
+    ensemble = scvi_cae.Ensemble.load(fitted_ensemble, adata=False)
+    predict = ("predict", fitted_ensemble, data, out, "--target", "ephys")
+    quantiles = ("--quantiles", 0.05, "--quantiles", 0.95)
+    result = run(*predict, "--source", "rna", "--source", "kind", *quantiles)
+    assert "from 'rna' and 'kind'" in result.stderr
+    expected = ensemble.predict(["rna", "kind"], "ephys", full, quantiles=[0.05, 0.95], tidy=True)
+    found = pd.read_csv(out, dtype={"value": "float32"})
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-5)
+    run(*predict, "--source", "rna,kind", "--overwrite")
+    found = pd.read_csv(out, index_col="cell").astype("float32")
+    pd.testing.assert_frame_equal(found, ensemble.predict(["rna", "kind"], "ephys", full), rtol=1e-5)
+    message = error_of(*predict, "--source", "rna", "--overwrite", "--quantiles", 0.0001)
+    assert "--quantiles 0.0001 need at least" in message
+    message = error_of(*predict, "--source", "rna", "--overwrite", "--quantiles", 0.1, "--quantiles", 1.5)
+    assert "--quantiles 0.1 --quantiles 1.5 must be" in message
+
+
+def test_novelty_is_written(data, fitted, tmp_path):
+    full = mudata.read_h5mu(data)
+    strange = full["ephys"].copy()
+    strange.X = strange.X + 1000
+    out = tmp_path / "out.csv"
+    assert "Name the modality: --modality is one of" in error_of("novelty", fitted, data, out)
+    result = run("novelty", fitted, data, out, "--modality", "ephys")
+    model = scvi_cae.CoupledAE.load(fitted, adata=False)
+    expected = model.novelty(full, "ephys")
+    found = pd.read_csv(out, index_col="cell")
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-4)
+    n = int((expected["p_value"] < 0.05).sum())
+    assert f"{n} of {full['ephys'].n_obs} cells have a p-value below 0.05" in result.stderr
+    mudata.MuData({"ephys": strange}).write_h5mu(tmp_path / "strange.h5mu")
+    run("novelty", fitted, tmp_path / "strange.h5mu", out, "--prepare", "--overwrite")
+    assert pd.read_csv(out)["p_value"].max() < found["p_value"].min() + 1e-6
 
 
 @pytest.mark.parametrize("options", [["--prepare"], ["--rename", "rna=names.csv"], ["--normalize"]])

@@ -1,4 +1,4 @@
-"""Every public object is documented, and its examples run."""
+"""Every public object is documented, and its examples run; tables of numbers are those of the file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import doctest
 import inspect
 from functools import cache
 
+import number_tables
+import pandas as pd
 import pytest
+import results
 import scvi
 
 import scvi_cae
@@ -86,3 +89,60 @@ def test_examples_run(thing):
 def test_the_model_has_examples():
     for thing in (scvi_cae.CoupledAE, scvi_cae.CoupledAE.setup_mudata, scvi_cae.CoupledAE.predict):
         assert ">>>" in inspect.getdoc(thing)
+
+
+def marked_tables():
+    return {
+        path: number_tables.MARKED.findall(path.read_text(encoding="utf-8")) for path in number_tables.pages()
+    }
+
+
+@pytest.mark.parametrize(
+    "page", [page for page, found in marked_tables().items() if found], ids=lambda p: p.name
+)
+def test_tables_are_those_of_the_file(page):
+    text = page.read_text(encoding="utf-8")
+    assert number_tables.filled(text, number_tables.read()) == text, "run make numbers ARGS=--pages"
+
+
+def test_every_table_of_numbers_is_shown_once():
+    shown = [name for found in marked_tables().values() for _, name, _ in found]
+    assert sorted(shown) == sorted(number_tables.specification()["tables"])
+
+
+def test_every_recorded_table_is_shown_and_measured_by_a_known_command():
+    numbers, spec = number_tables.read(), number_tables.specification()
+    shown = {
+        name
+        for key, view in spec["tables"].items()
+        for name in ([view.get("of", key)] if isinstance(view.get("of", key), str) else view["of"])
+    }
+    assert set(numbers["table"]) == shown
+    assert not numbers.duplicated(["table", "row", "column"]).any()
+    scripts = {path.name for path in results.BENCHMARKS.glob("*.py")}
+    assert set(numbers["command"].str.split().str[0]) <= scripts
+    assert not any(
+        numbers[column].astype(str).str.contains(r"/(?:work|home|tmp|root)/").any() for column in numbers
+    )
+
+
+def test_recorded_rows_replace_those_of_the_same_name_and_command(tmp_path, monkeypatch):
+    file = tmp_path / "numbers.csv"
+    before, after = (pd.DataFrame({"R2": {"one": value, "two": value}}) for value in (0.1, 0.2))
+    results.record("table", before, file=file)
+    assert not file.exists()  # a script run by itself only prints
+    for command, table in {"a.py": before, "b.py": after.rename({"one": "three"})}.items():
+        monkeypatch.setenv(results.VARIABLE, command)
+        results.record("table", table, spread=table / 10, file=file)
+    found = number_tables.read(file).set_index(["command", "row"])
+    assert found["value"].to_dict() == {("a.py", "one"): 0.1, ("b.py", "three"): 0.2, ("b.py", "two"): 0.2}
+    assert found.loc[("b.py", "two"), "spread"] == 0.02
+    results.record("table", after.loc[["two"]], file=file)
+    assert number_tables.read(file)["row"].tolist() == ["one", "two"]
+
+
+def test_the_best_of_a_row_is_bold_after_rounding():
+    cells = pd.DataFrame({"a": ["0.123", "−0.5"], "b": ["0.123", "−0.2"], "c": ["", "0.9"]}, index=["x", "y"])
+    found = number_tables.with_best(cells, {"best": "row", "compared": ["a", "b"], "lower": ["y"]})
+    assert found.loc["x"].tolist() == ["**0.123**", "**0.123**", ""]
+    assert found.loc["y"].tolist() == ["**−0.5**", "−0.2", "0.9"]

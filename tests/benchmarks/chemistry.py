@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import scvi
 from anndata import AnnData
+from results import record
 from scala2020_folds import paired_cells, ten_folds
 from scipy import sparse
 from scipy.stats import rankdata
@@ -121,6 +122,7 @@ def main() -> None:
             print(f"fold {fold}, {chemistry}: {nonzero:.0f} genes found in a cell", flush=True)
     table = pd.DataFrame(rows).pivot_table("accuracy", "chemistry", ["label", "method"], sort=False)
     print(table.round(3).to_string())
+    record("chemistry", table.set_axis([" by ".join(name) for name in table], axis=1))
 
 
 if __name__ == "__main__":

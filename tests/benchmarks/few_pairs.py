@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from matplotlib import pyplot as plt
+from results import record
 from scala2020_folds import paired_cells, ten_folds
 
 from scvi_cae import CoupledAE, Ensemble
@@ -34,7 +35,7 @@ from scvi_cae.splits import Split
 
 METHODS = ["Ensemble", "mean of its networks", "CoupledAE", "ridge", "tuned kernel ridge"]
 REGRESSIONS = METHODS[3:]
-KEYS = ["source", "target", "reference", "n_pairs"]
+KEYS = ["source", "target", "n_pairs", "reference"]
 
 
 def drawn(fold: int, position: np.ndarray, inner: bool) -> Split:
@@ -134,7 +135,17 @@ def main() -> None:
         table.to_csv(args.csv, index=False)
     if args.figure:
         draw(table, args.figure)
-    print(summary(table).round(3).to_string())
+    means = summary(table)
+    print(means.round(3).to_string())
+    means.index = pd.MultiIndex.from_tuples(
+        [
+            ("E from T" if target == "ephys" else "T from E", f"{n:,}", reference)
+            for _, target, n, reference in means.index
+        ]
+    )
+    record(
+        "few pairs", means.drop(columns=["best", "error"]), means[["error"]].set_axis(["difference"], axis=1)
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from collections import Counter
 import mudata
 import numpy as np
 import pandas as pd
+from results import record
 from scala2020_folds import paired_cells, ten_folds
 
 from scvi_cae import CoupledAE, pp
@@ -72,6 +73,7 @@ def main() -> None:
         {n: np.mean(series, axis=0) for n, series in rows.items()}, index=rows[args.n_genes[0]][0].index
     )
     print(table.T.round(3).to_string())
+    record("gene panel", table.T.rename(index="{:,} genes".format))
     print((table.T / table.T.iloc[0]).round(3).to_string())
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import mudata
 import pandas as pd
+from results import record
 
 import scvi_cae
 
@@ -57,6 +58,7 @@ def main() -> None:
         table["correlation"] = expression.loc[ephys.index].corrwith(ephys[feature])
         largest = table["mean"].abs().loc[channels].nlargest(args.top).index
         print(f"\n{feature}\n{table.loc[largest].round(3).to_string()}")
+        record(f"ion channels, {feature}", table.loc[largest])
         print(
             f"Median stability of all genes {table['stability'].median():.2f}; correlation of mean and "
             f"correlation over all genes {table['mean'].corr(table['correlation']):.2f}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from few_pairs import drawn
+from results import record
 from scala2020_folds import paired_cells
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.metrics import f1_score
@@ -121,7 +122,9 @@ def main() -> None:
     if args.csv:
         table.to_csv(args.csv, index=False)
     keys = ["source", "labels", "method"]
-    print(table.drop(columns="fold").groupby(keys, sort=False).mean().round(3).to_string())
+    means = table.drop(columns="fold").groupby(keys, sort=False).mean()
+    print(means.round(3).to_string())
+    record("classifiers", means)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import scvi
+from results import record
 
 from scvi_cae import Ensemble
 from scvi_cae.datasets import scala2020
@@ -97,7 +98,11 @@ def main() -> None:
                         for name, x in zip(("coverage", "size"), pair, strict=True)
                     }
                 )
-    print(pd.DataFrame(rows).round(3).to_string(index=False))
+    table = pd.DataFrame(rows)
+    table["shifted"] = np.where(table["shifted"], "shifted", "as measured")
+    table = table.set_index(["labels", "from", "shifted"])
+    print(table.round(3).to_string())
+    record("class sets", table)
 
 
 if __name__ == "__main__":

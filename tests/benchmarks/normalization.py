@@ -22,6 +22,7 @@ import pandas as pd
 import scanpy as sc
 import scvi
 from anndata import AnnData
+from results import record
 from scala2020_folds import paired_cells, ten_folds
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -115,7 +116,9 @@ def main() -> None:
         name: pd.DataFrame(found).rename(columns=lambda c: c.rstrip("*")).mean()
         for name, found in rows.items()
     }
-    print(pd.DataFrame(tables).T.round(3).to_string())
+    table = pd.DataFrame(tables).T
+    print(table.round(3).to_string())
+    record("normalisations", table)
 
 
 if __name__ == "__main__":

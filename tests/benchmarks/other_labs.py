@@ -24,6 +24,7 @@ import mudata
 import numpy as np
 import pandas as pd
 import scvi
+from results import record
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
@@ -181,7 +182,7 @@ def with_labels(model: Ensemble, table: pd.DataFrame, families: np.ndarray) -> p
     return pd.DataFrame(rows).groupby(["n", "method"]).mean()
 
 
-def area(target: str, seeds: list[int]) -> None:
+def area(target: str, seeds: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Map the cells of one area by a reference of the other."""
     data = cells()
     query = data[target]
@@ -196,6 +197,7 @@ def area(target: str, seeds: list[int]) -> None:
             return train(as_mudata(table, families), seed, kind)
 
     scores = {name: [values] for name, values in by_regression(reference, query).items()}
+    with_some = []
     for seed in seeds:
         for kind in (CoupledAE, Ensemble):
             model = fit(seed, kind, *reference)
@@ -207,8 +209,10 @@ def area(target: str, seeds: list[int]) -> None:
                 seconds = time.perf_counter() - start
                 print(f"\n{target}, with n labelled cells, seed {seed} ({seconds:.0f} s)")
                 print(labelled.round(3).to_string(), flush=True)
+                with_some.append(labelled)
     table = pd.DataFrame({name: pd.DataFrame(found).mean() for name, found in scores.items()}).T
     print(f"\n{target} by a reference of the other area\n{table.round(3).to_string()}", flush=True)
+    return table, pd.concat(with_some).groupby(level=[0, 1]).mean()
 
 
 def simulated(seeds: list[int]) -> None:
@@ -232,13 +236,13 @@ def simulated(seeds: list[int]) -> None:
                     which = "all" if kinds is FAMILIES else " + ".join(kinds)
                     rows.append((what, which, name.removeprefix("Ensemble, "), values["accuracy"]))
     found = pd.DataFrame(rows, columns=["query", "families", "method", "accuracy"])
-    print(
+    means = (
         found.groupby(["query", "families", "method"], sort=False)["accuracy"]
         .mean()
-        .unstack()
-        .round(3)
-        .to_string()
+        .unstack([2, 0], sort=False)
     )
+    print(means.round(3).to_string())
+    record("other laboratories, simulated", means.set_axis([", ".join(name) for name in means], axis=1))
 
 
 def warned(n_draws: int = 100) -> None:
@@ -271,13 +275,9 @@ def warned(n_draws: int = 100) -> None:
                 changed["volts"] /= 1000
                 rows += [(name, n_families, n, distribution.shift(y).found) for name, y in changed.items()]
     found = pd.DataFrame(rows, columns=["shift", "families", "cells", "share"])
-    print(
-        found.groupby(["shift", "families", "cells"], sort=False)["share"]
-        .mean()
-        .unstack()
-        .round(3)
-        .to_string()
-    )
+    means = found.groupby(["shift", "families", "cells"], sort=False)["share"].mean().unstack()
+    print(means.round(3).to_string())
+    record("other laboratories, warnings", means)
 
 
 def main() -> None:
@@ -293,12 +293,19 @@ def main() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     pd.set_option("display.width", 0)
+    areas = {part: area(part, args.seeds) for part in args.to if part in ("V1", "M1")}
+    if areas:
+        tables, labelled = (
+            pd.concat(dict(zip(areas, found, strict=True)), axis=1)
+            for found in zip(*areas.values(), strict=True)
+        )
+        for name, table in {"": tables, ", labelled": labelled}.items():
+            columns = [f"{score}, {to}" for to, score in table]
+            record(f"other laboratories{name}", table.set_axis(columns, axis=1))
     for part in args.to:
-        if part in ("V1", "M1"):
-            area(part, args.seeds)
-        elif part == "simulated":
+        if part == "simulated":
             simulated(args.seeds)
-        else:
+        elif part == "warnings":
             warned()
 
 

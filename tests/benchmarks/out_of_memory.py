@@ -38,6 +38,7 @@ import pandas as pd
 import torch
 import zarr
 from anndata.io import read_elem, sparse_dataset, write_elem
+from results import record
 from scipy import sparse
 
 import scvi_cae
@@ -174,6 +175,7 @@ def main() -> None:
         f"{'of that':>9} {'peak':>6}\n"
         f"{'':21} {'us/cell':>8} {'us/cell':>10} {'us/cell':>9} {'us/cell':>9} {'cells/s':>9} {'in memory':>9} {'GB':>6}"
     )
+    rows = {}
     for size in map(int, args.sizes):
         for how in args.format:
             folder = Path(tempfile.mkdtemp(dir=args.folder))
@@ -187,9 +189,18 @@ def main() -> None:
                     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
                     out = json.loads(done.stdout.splitlines()[-1])
                     rate[way] = 1e6 / out["train_us"]
-                    ratio = (
-                        f"{rate['disk'] / rate['memory']:.0%}" if way == "disk" and "memory" in rate else ""
-                    )
+                    of_memory = rate["disk"] / rate["memory"] if len(rate) == 2 else None
+                    ratio = f"{of_memory:.0%}" if of_memory else ""
+                    microseconds = {
+                        "set-up": 1e6 * out["set_up"] / size,
+                        "training": out["train_us"],
+                        "embedding": 1e6 * out["embed"] / size,
+                    }
+                    rows[f"{size:,}", how if way == "disk" else "memory"] = {
+                        **microseconds,
+                        "of in memory": of_memory,
+                        "peak": out["peak_gb"],
+                    }
                     print(
                         f"{size:>8} {how + ', ' + way:12} {1e6 * out['set_up'] / size:8.1f} "
                         f"{1e6 * out['rest_of_train'] / size:10.1f} {out['train_us']:9.1f} "
@@ -198,6 +209,7 @@ def main() -> None:
                     )
             finally:
                 shutil.rmtree(folder)
+    record("large data", pd.DataFrame.from_dict(rows, orient="index"))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ cells; these use the first seed only.
 
 For each kind of split, two tables: the mean of each method's scores over folds with the standard deviation
 between folds, seeds averaged first (scores: ``scvi_cae.evaluate.score``); and the default model, alone and as
-an ensemble, against the best baseline for each score, paired by fold (``scvi_cae.evaluate.compare``). The
-best baseline is selected on the test folds themselves, which favours it.
+an ensemble, against the best baseline for each score, paired by fold (``scvi_cae.evaluate.compare``), of those that are
+given the test cell's type as little as the model, or as much. The best baseline is selected on the test folds themselves,
+which favours it.
 
 Methods of other packages (``external.py``) are run if they are installed (``pip install --group benchmark``),
 on random folds only. On random folds, models of the first seed are also trained with the types of the
@@ -37,6 +38,7 @@ from typing import Any
 
 import pandas as pd
 from external import CCAZooBaseline, MOFABaseline, UniVIBaseline
+from results import record
 from scala2020_folds import paired_cells, ten_folds
 
 from scvi_cae import CoupledAE, splits
@@ -99,13 +101,14 @@ def rows_of(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return rows if source is None else rows[(rows["source"] == source) & (rows["target"] == target)]
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
+def summary(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Mean and standard deviation over folds of each method and column."""
-    columns = {}
+    means, deviations = {}, {}
     for column in COLUMNS:
         folds = rows_of(table, column).groupby(["method", "fold"], sort=False)["value"].mean().unstack("fold")
-        columns[column] = folds.mean(axis=1).map("{:.3f}".format) + folds.std(axis=1).map(" ({:.3f})".format)
-    return pd.DataFrame(columns).reindex(table["method"].unique()).fillna("")
+        means[column], deviations[column] = folds.mean(axis=1), folds.std(axis=1)
+    methods = table["method"].unique()
+    return pd.DataFrame(means).reindex(methods), pd.DataFrame(deviations).reindex(methods)
 
 
 def against_best(table: pd.DataFrame, ours: list[str], baselines: list[str]) -> pd.DataFrame:
@@ -117,13 +120,15 @@ def against_best(table: pd.DataFrame, ours: list[str], baselines: list[str]) -> 
         methods = [method for method in ours if method in set(rows["method"])]
         if means.empty:
             continue
-        best = means.idxmin() if metric in LOWER_IS_BETTER else means.idxmax()
+        lower, folds = metric in LOWER_IS_BETTER, rows["fold"].unique()
+        best = means.idxmin() if lower else means.idxmax()
         for method in methods:
             result = compare(rows, method, best, metric).reset_index(drop=True)
-            results.append(result.assign(score=column, method=method, best=best))
+            won = len(folds) - result["n_better"] if lower else result["n_better"]
+            results.append(result.assign(score=column, method=method, best=best, won=won))
     if not results:
         return pd.DataFrame()
-    out = pd.concat(results).drop(columns=["n_folds"]).set_index(["score", "method", "best"])
+    out = pd.concat(results).drop(columns=["n_folds", "n_better"]).set_index(["score", "method", "best"])
     return out.rename(columns={"a": "ours", "b": "theirs"})
 
 
@@ -228,17 +233,27 @@ def main() -> None:
         print(
             f"\n{kind} folds: {len(folds)}; mean (standard deviation between folds); {minutes:.0f} minutes\n"
         )
-        print(summary(table).to_string())
+        means, deviations = summary(table)
+        text = means.map("{:.3f}".format) + deviations.map(" ({:.3f})".format)
+        print(text.where(means.notna(), "").to_string())
+        name = f"{kind} folds" if args.n_latent == 10 else f"{kind} folds, {args.n_latent} dimensions"
+        others = means.index.isin(list(PEERS))
+        record(name, means[~others], deviations[~others])
+        if others.any():
+            packages = [PEERS[method] for method in means.index[others]]
+            record(f"{name}, other packages", means[others], deviations[others], packages)
         ours = [name for name in table["method"].unique() if name.startswith(("CoupledAE", "Ensemble"))]
-        from_source = [name for name in ours if not name.endswith(GIVEN_TYPE)]
+        with_type = [name for name in ours if name.endswith(GIVEN_TYPE)]
+        from_source = [name for name in ours if name not in with_type]
         for what, methods, baselines in (
             ("", from_source, [*FROM_SOURCE, *PEERS]),
-            (", with or without the type", ours, names),
+            (", given the type", with_type, FROM_LABELS),
         ):
             tests = against_best(table, methods, baselines)
             if len(tests):
                 print(f"\nAgainst the best baseline{what}, paired by fold\n")
                 print(tests.round(4).to_string())
+                record(f"{name}, paired{what}", tests)
 
 
 if __name__ == "__main__":

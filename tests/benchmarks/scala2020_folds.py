@@ -26,6 +26,7 @@ import mudata
 import numpy as np
 import pandas as pd
 import scvi
+from results import record
 
 import scvi_cae
 from scvi_cae.evaluate import cross_validate, score
@@ -98,6 +99,14 @@ def main() -> None:
     keys = ["n_latent", "metric", "target", "source", "method"]
     summary = scores.groupby(keys)["value"].agg(["mean", "std", "count"])
     print(summary.round(4).to_string())
+    pairs = " " + scores["target"] + " from " + scores["source"]
+    scores["score"] = scores["metric"] + pairs.where(scores["source"].notna(), "").astype(str)
+    if args.published_epochs:
+        scores["column"] = "seed " + scores["seed"].astype(str)
+    else:
+        scores["column"] = scores["method"] + ", " + scores["n_latent"].astype(str) + " dimensions"
+    means = scores.pivot_table("value", "score", "column", sort=False)
+    record("published recipe" if args.published_epochs else "default recipe", means)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ import time
 import warnings
 
 import numpy as np
+import pandas as pd
 import torch
+from results import record
 
 import scvi_cae
 from scvi_cae.data import AlignedData, ResidentData, Split
@@ -80,15 +82,20 @@ def main() -> None:
         return (time.perf_counter() - start) / (args.epochs * 6)
 
     package(), bare()
-    ratios = []
+    ratios, milliseconds = [], []
     for _ in range(args.repeats):
         a, b = package(), bare()
         ratios.append(a / b)
+        milliseconds.append(1e3 * a)
         print(
             f"train() {1e3 * a:6.2f} ms/step   bare loop {1e3 * b:6.2f} ms/step   ratio {a / b:.2f}",
             flush=True,
         )
-    print(f"median ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    median = statistics.median(ratios)
+    print(f"median ratio {median:.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    row = {"milliseconds": statistics.median(milliseconds), "ratio": median}
+    row |= {"least": min(ratios), "greatest": max(ratios)}
+    record("speed of a step", pd.DataFrame({"a step of training": row}).T)
 
 
 if __name__ == "__main__":

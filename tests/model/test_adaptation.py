@@ -70,18 +70,52 @@ def test_fine_tuning_makes_up_for_another_set_up(reference):
         if epochs:
             scvi.settings.seed = 0
             split = (np.setdiff1d(cells, test), None, test)
-            model.train(epochs, external_indexing=split, plan_kwargs={"lr": 3e-3}, **QUIET)
+            model.train(epochs, external_indexing=split, plan_kwargs={"lr": 3e-3, "anchor": 0.0}, **QUIET)
         truth = query["ephys"].to_df().reindex(query.obs_names[test])
         errors[epochs] = ((model.predict("rna", "ephys", indices=test) - truth) ** 2).mean(axis=None)
     assert errors[60] < 0.5 * errors[0]
 
 
-def test_a_query_without_pairs_can_be_learnt_from(reference):
-    ephys = other_lab()["ephys"].copy()
-    query = mudata.MuData({"ephys": ephys})
-    model = CoupledAE.load_query_data(query, reference)
-    model.train(max_epochs=3, **QUIET)
-    assert model.predict("ephys", "rna").notna().all(axis=None)
+def test_a_query_without_pairs_leaves_the_reference_little(reference):
+    """Only the penalty holds the latents that the other arms read."""
+    query = mudata.MuData({"ephys": make_mdata(300)["ephys"].copy()})
+    before = reference.predict("ephys", "rna", adata=query).to_numpy()
+    change = {}
+    for anchor in (None, 0.0):
+        model = CoupledAE.load_query_data(query, reference)
+        scvi.settings.seed = 0
+        model.train(
+            max_epochs=60, train_size=1.0, plan_kwargs={} if anchor is None else {"anchor": anchor}, **QUIET
+        )
+        change[anchor] = np.abs(model.predict("ephys", "rna").to_numpy() - before).mean()
+    assert 0 < change[None] < 0.3 * change[0.0]
+    assert change[None] < 0.05 * before.std()
+
+
+def test_a_few_pairs_of_an_aligned_query_do_not_undo_the_reference(reference):
+    """Of 20 pairs and 280 cells without transcriptomes, beside what alignment alone gives."""
+    query, errors = other_lab(), {}
+    truth = query["ephys"].to_df()
+    few = mudata.MuData({"ephys": query["ephys"].copy(), "rna": query["rna"][:20].copy()})
+    with pytest.warns(UserWarning, match="not distributed as|unlike|far from"):
+        prepared = CoupledAE.prepare_query_mudata(few, reference)
+    aligned = reference.align_query(prepared, "moments", "ephys")
+    aligned = mudata.MuData({"ephys": aligned["ephys"], "rna": prepared["rna"]})
+    values = aligned["ephys"].to_df()
+    others = query["rna"].obs_names[20:].intersection(truth.index)
+    unseen = mudata.MuData({"rna": query["rna"][others].copy()})
+    for adapt in (False, True):
+        model = CoupledAE.load_query_data(aligned, reference)
+        if adapt:
+            model.train(max_epochs=100, train_size=1.0, **QUIET)
+        errors[adapt] = ((model.predict("rna", "ephys", unseen) - values.loc[others]) ** 2).mean(axis=None)
+    assert errors[True] < 1.05 * errors[False]
+
+
+def test_a_bad_anchor(reference):
+    model = CoupledAE.load_query_data(make_mdata(300), reference)
+    with pytest.raises(ValueError, match="anchor=-1 must be"):
+        model.train(max_epochs=1, plan_kwargs={"anchor": -1}, **QUIET)
 
 
 def test_an_adapted_model_is_saved_with_what_learns(reference, tmp_path):

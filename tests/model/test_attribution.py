@@ -61,13 +61,16 @@ def linear(trained_mdata):
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
-def test_is_the_product_of_the_matrices_of_a_linear_model(linear, source, target):
+def test_is_the_product_of_the_matrices_of_a_linear_model(linear, trained_mdata, source, target):
+    """Of cells without missing values: another one's input is expected from those that are moved, too."""
+    whole = trained_mdata[source].to_df().dropna().index
+    cells = trained_mdata.obs_names.get_indexer(whole)
     encoder, decoder = linear.module.arm(source), linear.module.arm(target)
     norm = torch.rsqrt(encoder.latent_norm.running_var + encoder.latent_norm.eps)
     cross_map = torch.eye(3) + (source != target) * decoder.cross_maps[0].difference.weight
     product = decoder.decoder.last.weight @ cross_map @ torch.diag(norm) @ encoder.encoder.first.weight
     np.testing.assert_allclose(
-        linear.attribute(source, target), product.detach().numpy().T, rtol=1e-4, atol=1e-6
+        linear.attribute(source, target, indices=cells), product.detach().numpy().T, rtol=1e-4, atol=1e-6
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from conftest import make_mdata
 from scvi_cae import Ensemble
 from scvi_cae.evaluate import RidgeBaseline, pooled_r2
+from scvi_cae.model import _companions
 from scvi_cae.model._combination import subsets
 
 N_MODELS = 3
@@ -164,6 +165,33 @@ def test_intervals_cover_new_cells_and_those_of_the_training(ensemble, mdata, sp
         inside = (values[cells] >= low) & (values[cells] <= high)
         assert 0.8 < inside[known].mean() <= 1
         assert list(table.index) == list(mdata.obs_names[cells])
+
+
+@pytest.mark.parametrize("quantiles", [None, [0.1, 0.9]])
+def test_new_cells_are_encoded_once_by_each_model_and_regressed_once_by_all(
+    ensemble, mdata, quantiles, monkeypatch
+):
+    new = mudata.MuData({"rna": mdata["rna"].copy()})
+    new["rna"].obs_names = "new " + new["rna"].obs_names
+    new.update()
+    ensemble.predict("rna", "ephys", new, quantiles=quantiles)  # calibrates
+    calls = {"encoded": 0, "regressed": 0}
+
+    def count(owner, name, what):
+        function = getattr(owner, name)
+
+        def counted(*args, **kwargs):
+            calls[what] += 1
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    for model in ensemble.models:
+        count(model.module.arm("rna"), "encode", "encoded")
+    count(_companions.Companions, "predict", "regressed")
+    monkeypatch.setattr(scvi.settings, "batch_size", 1000)
+    ensemble.predict("rna", "ephys", new, quantiles=quantiles)
+    assert calls == {"encoded": N_MODELS, "regressed": 1}
 
 
 def test_groups_are_not_divided(mdata):

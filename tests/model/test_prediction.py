@@ -58,6 +58,24 @@ def test_quantiles_are_a_table_by_feature(data, model, ensemble, source):
             assert not (pair[0] > pair[1]).any()
 
 
+@pytest.mark.parametrize("quantiles", [None, WANTED])
+@pytest.mark.parametrize("kind", ["model", "ensemble"])
+def test_a_tidy_table_is_read_back_as_it_was(model, ensemble, kind, quantiles, tmp_path):
+    predictor = model if kind == "model" else ensemble
+    table = predictor.predict("rna", "ephys", quantiles=quantiles)
+    tidy = predictor.predict("rna", "ephys", quantiles=quantiles, tidy=True)
+    assert list(tidy) == ["cell", "feature", *([] if quantiles is None else ["quantile"]), "value"]
+    tidy.to_csv(tmp_path / "table.csv", index=False)
+    found = pd.read_csv(tmp_path / "table.csv", dtype={"value": "float32"})
+    pd.testing.assert_frame_equal(found, tidy, check_dtype=False, check_exact=True)
+    again = tidy.pivot(index="cell", columns=list(tidy)[1:-1], values="value").loc[table.index, table.columns]
+    np.testing.assert_array_equal(again, table)
+    if quantiles is None:
+        table.to_csv(tmp_path / "table.csv")
+        found = pd.read_csv(tmp_path / "table.csv", index_col="cell").astype("float32")
+        pd.testing.assert_frame_equal(found, table, check_exact=True)
+
+
 @pytest.mark.parametrize("kind", ["model", "ensemble"])
 def test_any_number_of_cells_at_once(data, model, ensemble, kind, monkeypatch):
     predictor = model if kind == "model" else ensemble
@@ -205,6 +223,7 @@ def test_at_most_so_many_cells_calibrate_and_are_stored(data, model, monkeypatch
     kept = model.fitted.calibration["ephys"].validation
     assert (kept.limits == kept.limits.max()).all()
     monkeypatch.setattr(_calibration, "MAX_CELLS", 15)
+    monkeypatch.setattr(model, "_calibrations", {})  # those of earlier calls
     assert len(kept.chosen(["rna"])) == 15
     with pytest.raises(ValueError, match="at least 19 validation cells.* have as few as 1"):
         model.predict("rna", "ephys", quantiles=[0.05, 0.95])

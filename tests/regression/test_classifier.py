@@ -81,7 +81,6 @@ def test_missing_values(make, groups):
     assert np.isnan(found[:10]).all()
     assert np.isfinite(found[10:]).all()
     filled = source.copy()
-    filled[20, 1] = np.nanmean(source[:, 1])
     filled[:, 3] = 1e9  # was never measured
     np.testing.assert_allclose(fitted.predict(filled)[10:], found[10:], atol=1e-9)
 

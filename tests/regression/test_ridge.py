@@ -51,8 +51,10 @@ def test_each_pattern_is_fitted_to_its_own_cells_only(linear):
     )
 
 
-def test_missing_source_values_are_the_training_mean(linear):
-    source, target = linear
+def test_missing_values_of_many_features_are_the_training_mean():
+    rng = np.random.default_rng(0)
+    source = rng.normal(size=(100, 201))
+    target = source[:, :4] @ rng.normal(size=(4, 3))
     ridge = RidgeBaseline().fit(source, target)
     gappy, filled = source[:5].copy(), source[:5].copy()
     gappy[:, 2], filled[:, 2] = np.nan, source[:, 2].mean()

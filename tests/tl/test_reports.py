@@ -97,6 +97,28 @@ def test_other_cells_and_a_model_without_data(model, tmp_path):
         prediction_report(alone, "rna", "ephys")
 
 
+def test_a_model_loaded_with_other_cells(model, tmp_path):
+    """It knows the means of its training cells, but for counts."""
+    held_out = np.sort(np.r_[model.validation_indices, model.test_indices])
+    other = scvi_cae.datasets.simulate_patchseq(n_cells=240)[held_out].copy()
+    expected = prediction_report(model, "rna", "ephys", cells=held_out)
+    model.save(tmp_path / "model")
+    loaded = scvi_cae.CoupledAE.load(tmp_path / "model", adata=other)
+    found = prediction_report(loaded, "rna", "ephys", cells="all")
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-4)
+    mdata = scvi_cae.datasets.simulate_patchseq(n_cells=240)
+    mdata["rna"].X = mdata["rna"].layers["counts"]
+    scvi_cae.CoupledAE.setup_mudata(mdata, likelihoods={"rna": "negative_binomial"})
+    counts = scvi_cae.CoupledAE(mdata, n_latent=2)
+    counts.train(max_epochs=1, train_size=0.7, enable_progress_bar=False)
+    counts.save(tmp_path / "counts")
+    others = scvi_cae.datasets.simulate_patchseq(n_cells=240)[counts.validation_indices].copy()
+    others["rna"].X = others["rna"].layers["counts"]
+    loaded = scvi_cae.CoupledAE.load(tmp_path / "counts", adata=others)
+    with pytest.raises(ValueError, match="mean of 'rna' in its training cells.*hold none of them"):
+        prediction_report(loaded, "ephys", "rna", cells="all")
+
+
 def test_means_of_types(model):
     means = type_means(model, "rna", "ephys", "cell_type", cells="all")
     feature = means["feature"].iloc[0]

@@ -1,4 +1,4 @@
-"""Command line ``scvi-cae``: ``read`` from tables, ``fit``, ``embed``, ``predict`` and ``map`` on MuData files, and ``demo``."""
+"""Command line ``scvi-cae``: tables and recordings become MuData and features, models are fitted and asked, and ``demo``."""
 
 from ._app import app
 

@@ -11,7 +11,7 @@ import typer
 
 from scvi_cae._files import remove_unfinished, write_file, write_folder
 
-from ._cells import embed, map_cells, predict
+from ._cells import embed, map_cells, novelty, predict
 from ._files import MUDATA, check_input, check_output, read_mudata
 from ._messages import note, reporting
 from ._models import check_fit_options
@@ -33,6 +33,7 @@ from ._options import (
     name_list,
     table_options,
 )
+from ._recordings import recordings
 from ._tables import read as read_table_files
 
 app = typer.Typer(
@@ -68,11 +69,12 @@ def main(
 
 
 def _train(model: Any, **kwargs: Any) -> None:
-    """Train with a progress bar on stderr; raise on Ctrl-C, so that no partly trained model is written."""
+    """Train a model or an ensemble with a progress bar on stderr; raise on Ctrl-C, so that nothing incomplete is written."""
     from ._progress import TrainingProgress
 
     model.train(enable_progress_bar=False, callbacks=[TrainingProgress()], **kwargs)
-    if model.trainer.interrupted:
+    # An ensemble raises by itself.
+    if len(model.models) == 1 and model.trainer.interrupted:
         checkpoint = kwargs.get("checkpoint")
         kept = checkpoint is not None and checkpoint.exists()
         raise KeyboardInterrupt(f"the same command goes on from {checkpoint}" if kept else "")
@@ -140,7 +142,8 @@ def fit(
     drop_spike_ins: DropSpikeIns = False,
     drop_zero_genes: DropZeroGenes = False,
     modalities: Annotated[
-        str | None, typer.Option(help="Modalities to couple, such as rna,ephys. Default: all.")
+        list[str] | None,
+        typer.Option(help="Modality to couple; can be repeated, or rna,ephys. Default: all."),
     ] = None,
     layer: Annotated[
         list[str] | None,
@@ -257,7 +260,7 @@ def fit(
         check_ensemble_folder(out)
         note(f"Training {n_models} models together ...")
         ensemble = Ensemble(mdata, n_models, n_latent=n_latent)
-        ensemble.train(max_epochs, group_by=group_by, accelerator=accelerator)
+        _train(ensemble, max_epochs=max_epochs, group_by=group_by, accelerator=accelerator)
         ensemble.save(out, overwrite)
         note(f"Saved the ensemble to {out}.")
         return
@@ -282,7 +285,9 @@ def fit(
 
 app.command()(embed)
 app.command()(predict)
+app.command()(novelty)
 app.command("map")(map_cells)
+app.command()(recordings)
 
 
 @app.command()
@@ -298,8 +303,8 @@ def demo(
 ) -> None:
     """Fit, embed, plot and score a data set, in a minute or two.
 
-    Writes the latents (latent.h5mu), the model, a UMAP of both modalities' latents (umap.png), training
-    curves (training.png) and scores of the model and of baselines on held-out cells (scores.csv), which it
+    Writes the latents (latent.h5mu), an ensemble (model), a UMAP of both modalities' latents (umap.png), training
+    curves (training.png) and scores of the ensemble and of baselines on held-out cells (scores.csv), which it
     also prints.
     """
     check_output(out, overwrite, folder_of=DEMO_FILES)
@@ -310,10 +315,10 @@ def demo(
 
     with annotations_apart():
         mdata, keys, split = _demo.load(data.value, seed)
-        model = _demo.make_model(mdata, keys, seed)
-        _train(model, max_epochs=max_epochs, external_indexing=[split.train, split.validation, split.test])
+        model = _demo.make_model(mdata, seed)
+        _train(model, max_epochs=max_epochs, external_indexing=[split.train, None, split.test])
         note("Scoring on held-out cells, embedding and plotting ...")
-        scores = _demo.score_model(model, keys)
+        scores = _demo.score_model(model, keys, data.value, seed)
         write_folder(out, lambda folder: _demo.write_results(folder, model, scores, keys, seed), overwrite)
     _demo.print_scores(scores)
     note(f"Wrote {', '.join(DEMO_FILES)} to {out}.")

@@ -24,10 +24,11 @@ from ._options import (
     Rename,
     TableOut,
     name_list,
-    renaming_tables,
+    preparation,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -42,6 +43,7 @@ def embed(
     min_features: MinFeatures = 0.2,
     normalize: Normalize = False,
     match_medians: MatchMedians = False,
+    align: Align = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a copy of a MuData file with latents of its cells.
@@ -50,12 +52,8 @@ def embed(
     the modality. One of the model's modalities suffices. With --prepare, too, the copy has all features of the
     file.
     """
-    files = renaming_tables(rename)
-    check_output(out, overwrite, MUDATA)
-    check_model(model)
-    check_input(data)
-    loaded = load(model)
-    mdata = read_mudata(data)
+    how = preparation(rename, min_features, normalize, match_medians, align)
+    loaded, mdata = _open(model, data, out, MUDATA, overwrite)
     if not set(loaded.modalities) & set(mdata.mod):
         raise ValueError(
             f"{data} has none of the model's modalities {loaded.modalities}; it has {list(mdata.mod)}. "
@@ -66,9 +64,8 @@ def embed(
 
     from . import _query
 
-    if prepare or files or normalize or match_medians:
-        query = _query.prepare(mdata, loaded, files, min_features, normalize, match_medians)
-        _query.write_latent(loaded, query, mdata, key)
+    if prepare or how.wanted:
+        _query.write_latent(loaded, _query.prepare(mdata, loaded, how), mdata, key)
     else:
         loaded.write_latent(mdata, key=key)
     write_file(out, lambda path: write_mudata(mdata, path))
@@ -82,42 +79,90 @@ def predict(
     data: Input,
     out: TableOut,
     source: Annotated[
-        str, typer.Option(help="Modality to predict from, or several, such as rna,morph.", show_default=False)
+        list[str],
+        typer.Option(help="Modality to predict from; can be repeated, or rna,morph.", show_default=False),
     ],
     target: Annotated[str, typer.Option(help="Modality or column of labels to predict.", show_default=False)],
+    quantiles: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Quantile of a cell's value, such as 0.05, instead of its expected value; can be repeated."
+        ),
+    ] = None,
     prepare: Prepare = False,
     rename: Rename = None,
     min_features: MinFeatures = 0.2,
     normalize: Normalize = False,
     match_medians: MatchMedians = False,
+    align: Align = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Predict a modality from others: a table of cells by features, in the units of the training data.
 
-    Rows of cells that lack all sources are empty. For labels, the table holds class probabilities.
+    Rows of cells that lack all sources are empty. For labels, the table holds class probabilities. With --quantiles, it
+    has a row for each cell, feature and quantile: columns cell, feature, quantile and value. Of aligned data, predictions
+    of the aligned modality are in their own units.
     """
-    sources, files = name_list(source), renaming_tables(rename)
-    check_output(out, overwrite, tuple(SEPARATORS))
-    check_model(model)
-    check_input(data)
-    loaded = load(model)
-    mdata = read_mudata(data)
+    sources = name_list(source) or []
+    how = preparation(rename, min_features, normalize, match_medians, align)
+    loaded, mdata = _open(model, data, out, tuple(SEPARATORS), overwrite)
     query = mdata
-    if prepare or files or normalize or match_medians:
+    if prepare or how.wanted:
         from . import _query
 
-        query = _query.prepare(mdata, loaded, files, min_features, normalize, match_medians)
-    prediction = loaded.predict(sources or [], target, adata=query).reindex(mdata.obs_names)
-    empty = int(prediction.isna().all(axis=1).sum())
+        query = _query.prepare(mdata, loaded, how)
+    prediction = loaded.predict(sources, target, adata=query, quantiles=quantiles or None)
+    prediction = prediction.reindex(_cells(mdata))
+    empty, named = int(prediction.isna().all(axis=1).sum()), " and ".join(map(repr, sources))
     if empty == len(prediction):
         raise ValueError(
-            f"No cell of {data} has a value of {source!r}; the file has modalities {list(mdata.mod)}. Choose "
+            f"No cell of {data} has a value of {named}; the file has modalities {list(mdata.mod)}. Choose "
             "another --source."
         )
+    if quantiles:
+        from scvi_cae.model._tables import tidy_table
 
-    _write_table(prediction, out)
-    lacking = f"; {empty} of them lack {source!r} and have empty rows" if empty else ""
-    note(f"Wrote {out}: {target!r} of {len(prediction)} cells from {source!r}{lacking}.")
+        _write_table(tidy_table(prediction).set_index("cell"), out)
+    else:
+        _write_table(prediction, out)
+    lacking = f"; {empty} of them lack {named} and have empty rows" if empty else ""
+    note(f"Wrote {out}: {target!r} of {len(prediction)} cells from {named}{lacking}.")
+
+
+@reporting()
+def novelty(
+    model: Model,
+    data: Input,
+    out: TableOut,
+    modality: Annotated[
+        str | None, typer.Option(help="Modality to judge; needed if the data have several of the model's.")
+    ] = None,
+    prepare: Prepare = False,
+    rename: Rename = None,
+    min_features: MinFeatures = 0.2,
+    normalize: Normalize = False,
+    match_medians: MatchMedians = False,
+    align: Align = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write how far cells are from those that a model knows: a table of distances and p-values.
+
+    A distance is about 1 for a training cell. The p-value is the fraction of reference cells that are at least as far
+    away: what is predicted from a cell with a small one is unreliable. Rows of cells that lack the modality are empty.
+    """
+    how = preparation(rename, min_features, normalize, match_medians, align)
+    loaded, mdata = _open(model, data, out, tuple(SEPARATORS), overwrite)
+    query = mdata
+    if prepare or how.wanted:
+        from . import _query
+
+        query = _query.prepare(mdata, loaded, how)
+    table = loaded.novelty(query, modality).reindex(_cells(mdata))
+    _write_table(table, out)
+    few, known = int((table["p_value"] < 0.05).sum()), int(table["p_value"].notna().sum())
+    note(
+        f"Wrote {out}: {few} of {known} cells have a p-value below 0.05, where 5% of cells like the training's have."
+    )
 
 
 @reporting()
@@ -126,10 +171,12 @@ def map_cells(
     data: Input,
     out: TableOut,
     labels: Annotated[
-        str | None, typer.Option(help="Columns of labels, such as rna_family,rna_type. Default: all.")
+        list[str] | None,
+        typer.Option(help="Column of labels, such as rna_family; can be repeated, or a,b. Default: all."),
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="Modality to map from, or several, such as rna,ephys. Default: all.")
+        list[str] | None,
+        typer.Option(help="Modality to map from; can be repeated, or rna,ephys. Default: all."),
     ] = None,
     coverage: Annotated[
         float, typer.Option(min=0.01, max=0.99, help="Probability that a cell's class is in its set.")
@@ -147,18 +194,15 @@ def map_cells(
     sets. Columns NAME, NAME_probability, NAME_set and NAME_calibrated of each column of labels, novelty_p_MODALITY, and
     the sources that a cell was mapped from.
     """
-    files = renaming_tables(rename)
-    check_output(out, overwrite, tuple(SEPARATORS))
-    check_model(model)
-    check_input(data)
-    loaded = load(model)
-    mdata = read_mudata(data)
+    how = preparation(rename, min_features, normalize, match_medians, align)
+    loaded, mdata = _open(model, data, out, tuple(SEPARATORS), overwrite)
 
     from . import _query
 
-    query = _query.prepare(mdata, loaded, files, min_features, normalize, match_medians, align)
-    table = loaded.map_query(query, name_list(labels), name_list(source), coverage)
-    _write_table(table.reindex(mdata.obs_names), out)
+    table = loaded.map_query(
+        _query.prepare(mdata, loaded, how), name_list(labels), name_list(source), coverage
+    )
+    _write_table(table.reindex(_cells(mdata)), out)
     columns = [name.removesuffix("_calibrated") for name in table if name.endswith("_calibrated")]
     for name in columns:
         note(
@@ -168,9 +212,22 @@ def map_cells(
     note(f"Wrote {out}.")
 
 
+def _open(model: Path, data: Path, out: Path, endings: Sequence[str], overwrite: bool) -> tuple[Any, Any]:
+    """The model and the data, after a check of all paths."""
+    check_output(out, overwrite, endings)
+    check_model(model)
+    check_input(data)
+    return load(model), read_mudata(data)
+
+
+def _cells(mdata: Any) -> Any:
+    """Names of the cells of a file, as the index of a table."""
+    return mdata.obs_names.rename("cell")
+
+
 def _write_table(table: Any, out: Path) -> None:
     """Write a table of cells, whole or not at all."""
     end = ending(out, tuple(SEPARATORS)) or ""
     options: Any = {"sep": SEPARATORS[end], "compression": "gzip" if end.endswith(".gz") else None}
-    write_file(out, lambda path: table.to_csv(path, index_label="cell", **options))
+    write_file(out, lambda path: table.to_csv(path, **options))
     remove_unfinished(out)

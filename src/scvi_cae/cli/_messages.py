@@ -32,6 +32,8 @@ OPTIONS = {
     "max_epochs": "--max-epochs",
     "train_size": "--train-size",
     "source": "--source",
+    "modality": "--modality",
+    "quantiles": "--quantiles",
     "labels": "--labels",
     "coverage": "--coverage",
     "rename": "--rename",
@@ -41,13 +43,15 @@ OPTIONS = {
     "transposed": "--transposed",
 }
 #: Options that take one of several values each.
-REPEATED = ("join", "missing", "transposed")
+REPEATED = ("join", "missing", "transposed", "quantiles")
 #: Other advice of the library, and the same for commands.
 PHRASES: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"(?:query = CoupledAE\.prepare_query_mudata\(mdata, model\); )?query = model\.normalize_query\(query\)": "--normalize",
     r"query = model\.normalize_query\(query, match_medians=True\)": "--match-medians",
-    r"query = model\.align_query\(query\)": "scvi-cae map --align class_balanced",
-    r"\(model\.align_query\)": "(scvi-cae map --align)",
+    r"query = model\.align_query\(query\)": "--align class_balanced",
+    r"\(model\.align_query\)": "(--align)",
+    r"Name the one to align: modality=\.\.\.": "Name the one to align: --align MODALITY=METHOD",
+    r"modality='([^']*)' cannot be aligned": r"--align \1 cannot be aligned",
     r"call model\.normalize_query\(query, match_medians=True\)": "pass --match-medians",
     r"Data with others are brought to them by CoupledAE\.prepare_query_mudata\(mdata, model\), with rename= for other "
     r"names": "--prepare brings the data to them, with --rename if names differ",
@@ -74,6 +78,11 @@ PHRASES: dict[str, str | Callable[[re.Match[str]], str]] = {
     ),
     r"setup_mudata\(mdata, (.*?\})\)": r"\1",
     r"(?:CoupledAE|train)\((\w+)\)": r"\1",
+    r"give command=\.\.\.": "give --command",
+    r"cell=('.*?') gives": r"--cell \1 gives",
+    r"cell=\w+ gives": "--cell gives",
+    r"cell=lambda path: path\.parent\.name, or \{file: cell\}": "--cell FILE, a table with columns file and cell",
+    r"; give their files: sorted\(.*?\)\)": "; give their files",
 }
 ARGUMENT = re.compile(
     rf"\b({'|'.join(OPTIONS)})(?:\[('[^']*')\])?=(\{{.*?\}}|\[.*?\]|'[^']*'|\.\.\.|[\w.]*\w)"
@@ -95,8 +104,8 @@ def in_options(message: str, keep_blanks: bool = False) -> str:
     def option(found: re.Match[str]) -> str:
         name, modality, value = (*found.groups(), "")[:3]
         if name in REPEATED and value.startswith("["):  # ['fail', 'x y'] is --missing fail --missing 'x y'
-            words = re.findall(r"""'([^']*)'|"([^"]*)\"""", value)
-            return " ".join(f"{OPTIONS[name]} {shlex.quote(a or b)}" for a, b in words)
+            words = re.findall(r"""'([^']*)'|"([^"]*)"|(-?[\d.]+)""", value)
+            return " ".join(f"{OPTIONS[name]} {shlex.quote(''.join(word))}" for word in words)
         if name in REPEATED and value.startswith("'"):
             return f"{OPTIONS[name]} {shlex.quote(value[1:-1])}"
         if value.startswith("{"):  # {'rna': 'counts'} is rna=counts

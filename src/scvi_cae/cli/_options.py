@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path  # typer reads annotations when it runs
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -103,30 +102,67 @@ DropZeroGenes = Annotated[
 ]
 
 
-class AlignMethod(StrEnum):
-    """Methods of ``align_query``."""
-
-    class_balanced = "class_balanced"
-    moments = "moments"
-    ranks = "ranks"
-
-
+#: Methods of ``align_query``.
+METHODS = ("class_balanced", "moments", "ranks")
 Align = Annotated[
-    AlignMethod | None,
+    list[str] | None,
     typer.Option(
-        help="Bring recordings of 50 cells or more to the distribution of the training cells: within classes, by means and "
-        "standard deviations, or by ranks."
+        metavar="[MODALITY=]METHOD",
+        help="Bring recordings of 50 cells or more to the distribution of the training cells: class_balanced (within "
+        "classes), moments (means and standard deviations) or ranks; of a modality that is named where several could be, "
+        "such as ephys=moments; implies --prepare; can be repeated.",
     ),
 ]
 
 
-def name_list(text: str | None) -> list[str] | None:
-    """Names in a comma-separated list."""
-    if text is None:
+class Preparation(NamedTuple):
+    """How data are brought to a model.
+
+    Parameters
+    ----------
+    rename
+        Tables of names by modality.
+    min_features
+        Smallest fraction of a modality's features that the data must have.
+    normalize, match_medians
+        Whether expression values are brought onto the model's normalisation, and whether by one factor where its total
+        cannot be restored.
+    align
+        Modalities, ``None`` for the only one that can be, and methods by which they are aligned.
+    """
+
+    rename: dict[str, Path]
+    min_features: float
+    normalize: bool
+    match_medians: bool
+    align: dict[str | None, str]
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any option implies that data are prepared."""
+        return bool(self.rename or self.normalize or self.align)
+
+
+def preparation(
+    rename: list[str] | None,
+    min_features: float,
+    normalize: bool,
+    match_medians: bool,
+    align: list[str] | None,
+) -> Preparation:
+    """What the options say, checked as far as it can be without data."""
+    return Preparation(
+        renaming_tables(rename), min_features, normalize or match_medians, match_medians, alignments(align)
+    )
+
+
+def name_list(texts: list[str] | None) -> list[str] | None:
+    """Names in options, each of which has one or several, with commas between them."""
+    if not texts:
         return None
-    found = [name.strip() for name in text.split(",")]
+    found = [name.strip() for text in texts for name in text.split(",")]
     if not all(found):
-        raise typer.BadParameter(f"{text!r} is not a comma-separated list of names, such as rna,ephys.")
+        raise typer.BadParameter(f"{','.join(texts)!r} is not a list of names, such as rna,ephys.")
     return found
 
 
@@ -140,6 +176,21 @@ def by_modality(texts: list[str] | None, example: str) -> dict[str, str]:
         if modality in found:
             raise typer.BadParameter(f"{modality!r} has two values: {found[modality]} and {value}.")
         found[modality] = value
+    return found
+
+
+def alignments(texts: list[str] | None) -> dict[str | None, str]:
+    """Methods of alignment by modality, from texts of the form METHOD or MODALITY=METHOD."""
+    found: dict[str | None, str] = {}
+    for text in texts or []:
+        modality, _, method = text.rpartition("=")
+        if method not in METHODS:
+            raise typer.BadParameter(f"{text!r} is not a method, {', '.join(METHODS)}, or MODALITY=METHOD.")
+        if found and (not modality or None in found or modality in found):
+            raise typer.BadParameter(
+                f"{text!r} is one method too many. Name each modality once: ephys={method}."
+            )
+        found[modality or None] = method
     return found
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import lightning.pytorch as pl
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    import torch
+from scvi_cae.train import InterruptibleTrainer, shown_losses
 
 
 class TrainingProgress(pl.Callback):
-    """Progress bar of epochs with the current losses; without a terminal, only its final state is printed."""
+    """Progress bar of epochs with the current losses, of one training or of several in a row.
+
+    Without a terminal, only its final state is printed.
+    """
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -24,28 +24,29 @@ class TrainingProgress(pl.Callback):
             TimeRemainingColumn(elapsed_when_finished=True),
             console=Console(stderr=True),
         )
+        self._task: TaskID | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar."""
+        assert isinstance(trainer, InterruptibleTrainer)
+        if self._task is not None:
+            return
         # A resumed training does not start at epoch 0.
-        done = trainer.current_epoch
-        self._task = self._progress.add_task("", total=trainer.max_epochs, completed=done, losses="")
+        done, total = trainer.current_epoch, trainer.epochs_in_row
+        self._task = self._progress.add_task("", total=total, completed=done, losses="")
         if trainer.is_global_zero:
             self._progress.start()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Advance the bar and update the losses."""
-
-        def shown(name: str) -> str:
-            value: torch.Tensor | None = trainer.callback_metrics.get(f"reconstruction_loss_{name}")
-            return "" if value is None else f"{name} {float(value):.3f}"
-
-        losses = " ".join(filter(None, map(shown, ("train", "validation"))))
-        self._progress.update(self._task, advance=1, losses=f"reconstruction loss: {losses}")
+        assert self._task is not None
+        self._progress.update(self._task, advance=1, losses=shown_losses(trainer))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop the bar."""
-        self._progress.stop()
+        """Stop the bar after the last training."""
+        assert isinstance(trainer, InterruptibleTrainer)
+        if trainer.ends_row:
+            self._progress.stop()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
-from scvi_cae.data import ALL_MEMBERS, check_latent_key, write_latents
+from scvi_cae.data import ALL_MEMBERS, QUERY_REPORT, check_latent_key, write_latents
 from scvi_cae.model import CoupledAE, Ensemble
 
 from ._files import read_names
 from ._messages import note
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from mudata import MuData
 
+    from ._options import Preparation
 
-def prepare(
-    mdata: MuData,
-    model: CoupledAE | Ensemble,
-    rename: Mapping[str, Path],
-    min_features: float,
-    normalize: bool,
-    match_medians: bool,
-    align: Any = None,
-) -> MuData:
+
+def prepare(mdata: MuData, model: CoupledAE | Ensemble, how: Preparation) -> MuData:
     """Bring data to the features of a model, perhaps to its normalisation and distribution, and say what was found.
 
     Parameters
@@ -38,40 +29,31 @@ def prepare(
         The data.
     model
         The model, or an ensemble, whose models have the same features.
-    rename
-        Tables of names by modality.
-    min_features
-        Smallest fraction of a modality's features that the data must have.
-    normalize, match_medians
-        Whether expression values are brought onto the model's normalisation, and whether by one factor where its total
-        cannot be restored.
-    align
-        Method by which recordings are aligned.
+    how
+        What the options say.
     """
-    normalize = normalize or match_medians
     first = model.models[0]
-    tables: Any = {modality: read_names(path) for modality, path in rename.items()}
+    tables: Any = {modality: read_names(path) for modality, path in how.rename.items()}
     with warnings.catch_warnings():
-        if normalize:  # which the following advises
+        if how.normalize:  # which the following advises
             warnings.filterwarnings("ignore", message=r".*model\.normalize_query")
-        if align is not None:
+        if how.align:
             warnings.filterwarnings("ignore", message=r".*model\.align_query")
-        query = CoupledAE.prepare_query_mudata(mdata, first, tables, min_features)
-    for name, row in query.uns["scvi_cae_query"].items():
+        query = CoupledAE.prepare_query_mudata(mdata, first, tables, how.min_features)
+    for name, row in query.uns[QUERY_REPORT].items():
         note(
             f"Modality {name!r}: {row['n_matched']} of the model's {len(first.setup.features[name])} features found, "
             f"{row['n_renamed']} of them renamed, {row['n_missing']} missing; {row['n_dropped']} others left out."
         )
-    if normalize:
-        query = first.normalize_query(query, match_medians)
-    if align is None:
-        return query
-    aligned = model.align_query(query, align)
-    for name, row in aligned.uns["scvi_cae_query"].items():
+    if how.normalize:
+        query = first.normalize_query(query, how.match_medians)
+    for modality, method in how.align.items():
+        query = model.align_query(query, cast("Any", method), modality)
+    for name, row in query.uns[QUERY_REPORT].items():
         if row["aligned"]:
             still = "still differs from" if row["shifted"] else "no longer differs from"
             note(f"Modality {name!r}: aligned by {row['aligned']}; it {still} the training cells.")
-    return aligned
+    return query
 
 
 def write_latent(model: CoupledAE | Ensemble, query: MuData, mdata: MuData, key: str) -> None:

@@ -160,13 +160,13 @@ class ModalityField(Field):
         """Key of the modality."""
         return self.modality
 
-    def _checked(self, mdata: MuData) -> Scan:
-        """Check names and values of the modality, in one pass over the matrix."""
+    def _checked(self, mdata: MuData, digests: bool = False) -> Scan:
+        """Check names and values of the modality, in one pass over the matrix; perhaps for rows that are alike."""
         check_modality(mdata, self.modality, self.layer)
         adata = mdata.mod[self.modality]
         matrix = modality_matrix(mdata, self.modality, self.layer)
         check_numbers(matrix, self.modality, self.layer, adata.var_names)
-        found = scan(matrix)
+        found = scan(matrix, digests)
         self.measured = found.measured
         check_finite(found, self.modality, adata.obs_names, adata.var_names)
         if self.data_kind == "counts":
@@ -179,7 +179,7 @@ class ModalityField(Field):
 
     def register_field(self, mdata: MuData) -> dict:
         """Check the modality and register its features."""
-        found = self._checked(mdata)
+        found = self._checked(mdata, digests=self.to_train)
         check_not_empty(mdata, self.modality)
         obs_names, var_names = mdata.mod[self.modality].obs_names, mdata.mod[self.modality].var_names
         if self.to_train:

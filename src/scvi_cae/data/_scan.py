@@ -37,12 +37,12 @@ def measured_rows(matrix: Any) -> np.ndarray:
 
 def _extremes(block: Any) -> tuple[np.ndarray, np.ndarray]:
     """Least and greatest value of each column, NaN where it has none."""
-    values = block.astype(np.float64, copy=False)
-    if sparse.issparse(values):
-        columns = values.tocsc()
+    if sparse.issparse(block):
+        columns = block.astype(np.float64, copy=False).tocsc()
         low, high = (np.asarray(x.todense()).ravel() for x in (columns.nanmin(0), columns.nanmax(0)))
         return low, high
-    return np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
+    low, high = np.fmin.reduce(block, axis=0), np.fmax.reduce(block, axis=0)
+    return low.astype(np.float64), high.astype(np.float64)
 
 
 class Scan(NamedTuple):
@@ -63,7 +63,7 @@ class Scan(NamedTuple):
     gaps
         Whether any value is NaN.
     digests
-        ``(n_rows,)`` bytes that are the same for rows with the same values.
+        ``(n_rows,)`` bytes that are the same for rows with the same values; none if not asked for.
     """
 
     measured: np.ndarray
@@ -110,19 +110,21 @@ def origins(found: Scan) -> np.ndarray | None:
     return np.where(far, (found.low + found.high) / 2, 0.0) if far.any() else None
 
 
-def scan(matrix: Any) -> Scan:
+def scan(matrix: Any, digests: bool = True) -> Scan:
     """Read all values of a matrix once, a few thousand rows at a time.
 
     Parameters
     ----------
     matrix
         ``(n_rows, n_features)`` matrix of real numbers, dense or sparse, in memory or on disk.
+    digests
+        Whether rows are compared, which takes as long as all else.
     """
     n_features = matrix.shape[1]
     measured = []
     low, high = np.full((2, n_features), np.nan)
     n_infinite, first, whole, gaps = 0, None, True, False
-    digests: list[bytes] = []
+    found: list[bytes] = []
     # Networks compute with float32, in which larger values are infinite.
     with np.errstate(over="ignore"):
         for start, block in row_chunks(matrix):
@@ -135,15 +137,17 @@ def scan(matrix: Any) -> Scan:
                 first = int(row[infinite][0]) + start, int(column[infinite][0])
             n_infinite += n
             measured.append(_measured(block))
-            digests += _digests(block)
+            if digests:
+                found += _digests(block)
             if block.shape[0] and n_features:
                 least, greatest = _extremes(block)
                 low, high = np.fmin(low, least), np.fmax(high, greatest)
             if block.dtype.kind == "f":
-                finite = entries[~infinite]
-                apart = np.abs(finite - np.rint(finite))
-                whole = whole and not np.any(apart > _ROUNDING * np.maximum(np.abs(finite), 1))
-                gaps = gaps or bool(np.isnan(finite).any())
+                if whole:
+                    finite = entries[~infinite]
+                    apart = np.abs(finite - np.rint(finite))
+                    whole = not np.any(apart > _ROUNDING * np.maximum(np.abs(finite), 1))
+                gaps = gaps or bool(np.isnan(entries).any())
     return Scan(
         np.concatenate([np.empty(0, dtype=bool), *measured]),
         low,
@@ -152,5 +156,5 @@ def scan(matrix: Any) -> Scan:
         first,
         bool(whole),
         gaps,
-        np.array(digests, dtype=object),
+        np.array(found, dtype=object),
     )

@@ -184,8 +184,8 @@ class AlignedData:
 
     @property
     def cells(self) -> pd.Index:
-        """Names of the cells."""
-        return self.mdata.obs_names
+        """Names of the cells, as the index of a table of them."""
+        return self.mdata.obs_names.rename("cell")
 
     @property
     def n_cells(self) -> int:

@@ -112,7 +112,14 @@ class HeldOutFolds:
         Scores of each fold, by its number.
         """
         folds = [self.folds[number] for number in numbers]
-        fits = fit_many(self.mdata, folds, self.model_seeds, [self.model_kwargs], **self.train_kwargs)
+        fits = fit_many(
+            self.mdata,
+            folds,
+            self.model_seeds,
+            [self.model_kwargs],
+            enable_progress_bar=False,
+            **self.train_kwargs,
+        )
         scores = {}
         for position, number in enumerate(numbers):
             test = folds[position][2]
@@ -147,6 +154,8 @@ class HeldOutFolds:
         ensemble = Ensemble(self.mdata, self.n_models, **self.model_kwargs)
         with seed_set(seed):
             ensemble.train(
-                external_indexing=[np.union1d(fold.train, fold.validation), None, fold.test], **kwargs
+                external_indexing=[np.union1d(fold.train, fold.validation), None, fold.test],
+                enable_progress_bar=False,
+                **kwargs,
             )
         return ensemble

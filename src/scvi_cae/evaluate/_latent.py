@@ -18,9 +18,8 @@ _LEAST_SQUARES = np.array([1e-6])
 class PCABaseline(PairBaseline):
     """Regression on principal components of the source; from a modality to itself, its PCA reconstruction.
 
-    Missing values of the source are replaced by the training mean. The reconstruction of a modality from its
-    own principal components is the reference for the reconstruction from a model's latents of the same
-    dimension.
+    The reconstruction of a modality from its own principal components is the reference for the reconstruction from a
+    model's latents of the same dimension.
 
     Parameters
     ----------
@@ -159,7 +158,7 @@ class CCABaseline(PairBaseline):
         ``(n_cells, n_latent)`` latents, NaN for cells without the modality.
         """
         source = np.asarray(source, dtype=float)
-        latents = self._latents(np.nan_to_num(self._source(source)), 0)
+        latents = self._latents(self._inputs(source), 0)
         latents[np.isnan(source).all(1)] = np.nan
         return latents
 

@@ -47,7 +47,7 @@ NO_REFERENCE = "none"
 def _train_ensemble(mdata: MuData, split: Split) -> Ensemble:
     """An ensemble with the default settings."""
     ensemble = Ensemble(mdata)
-    ensemble.train(external_indexing=split)
+    ensemble.train(external_indexing=split, enable_progress_bar=False)
     return ensemble
 
 

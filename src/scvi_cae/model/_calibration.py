@@ -213,8 +213,27 @@ class Predicted(NamedTuple):
     calibration: Calibration | None
 
 
+def relative_errors(models: Sequence[Predicted], measured: np.ndarray) -> np.ndarray:
+    """``(n_cells, n_features)`` errors of the mean of several models on some cells, in units of the expected errors.
+
+    Parameters
+    ----------
+    models
+        Predictions of these cells.
+    measured
+        ``(n_cells, n_features)`` measured values on the scale of predictions, NaN where missing.
+    """
+    return (measured - np.mean([x.values for x in models], axis=0)) / np.mean(
+        [x.scales for x in models], axis=0
+    )
+
+
 def predicted_quantiles(
-    models: Sequence[Predicted], quantiles: np.ndarray, target: str, features: Sequence[str]
+    models: Sequence[Predicted],
+    quantiles: np.ndarray,
+    target: str,
+    features: Sequence[str],
+    errors: np.ndarray | None = None,
 ) -> np.ndarray:
     """Quantiles of the joint prediction of several models.
 
@@ -229,6 +248,8 @@ def predicted_quantiles(
         The quantiles.
     target, features
         Names for messages.
+    errors
+        :func:`relative_errors` on cells that calibrate in place of the validation cells.
 
     Returns
     -------
@@ -239,13 +260,43 @@ def predicted_quantiles(
     ValueError
         If a feature has too few residuals, or only some models have validation cells.
     """
+    if errors is None and all(model.calibration is None for model in models):
+        return gaussian_quantiles([x.values for x in models], [x.scales for x in models], quantiles)
+    if errors is None:
+        centres, scales, residuals = _by_validation_cells(models)
+        kind, more = (
+            "validation cells",
+            ("Validate on more cells, as an ensemble does on all of scvi_cae.splits.within(split), or"),
+        )
+    else:
+        centres, scales = (
+            [np.mean(x, axis=0)] for x in ([y.values for y in models], [y.scales for y in models])
+        )
+        residuals = [errors]
+        kind, more = "cells of the data that were not trained on,", "Measure both in more of them, or"
+    n = np.sum([(~np.isnan(r)).sum(0) for r in residuals], axis=0)
+    needed = min_residuals(quantiles)
+    # A feature that no training cell has is predicted as NaN, and has no residuals.
+    predicted = np.any([~np.isnan(centre).all(0) for centre in centres], axis=0)
+    few = np.flatnonzero((n < needed) & predicted)
+    if len(few):
+        raise ValueError(
+            f"quantiles={quantiles.tolist()} need at least {needed} {kind} with source and target; features "
+            f"{shorten([features[int(i)] for i in few])} of {target!r} have as few as {n[few].min()}. {more} ask for "
+            "quantiles nearer to 0.5."
+        )
+    return pooled_quantiles(centres, scales, residuals, quantiles)
+
+
+def _by_validation_cells(
+    models: Sequence[Predicted],
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """Predictions, expected errors and relative errors on validation cells, of models with the same of these together."""
     groups: dict[tuple[str, ...], list[tuple[Predicted, Calibration]]] = {}
     for model in models:
         if model.calibration is not None:
             groups.setdefault(tuple(model.calibration.names), []).append((model, model.calibration))
     n_lacking = len(models) - sum(map(len, groups.values()))
-    if not groups:
-        return gaussian_quantiles([x.values for x in models], [x.scales for x in models], quantiles)
     if n_lacking:
         raise ValueError(
             f"{n_lacking} of {len(models)} models have no validation cells to calibrate quantiles on. Train all of them on "
@@ -257,15 +308,4 @@ def predicted_quantiles(
         scales.append(np.mean([x.scales for x, _ in group], axis=0))
         errors = np.mean([x.residuals for _, x in group], axis=0)
         residuals.append(errors / np.mean([x.scales for _, x in group], axis=0))
-    n = np.sum([(~np.isnan(r)).sum(0) for r in residuals], axis=0)
-    needed = min_residuals(quantiles)
-    # A feature that no training cell has is predicted as NaN, and has no residuals.
-    predicted = np.any([~np.isnan(centre).all(0) for centre in centres], axis=0)
-    few = np.flatnonzero((n < needed) & predicted)
-    if len(few):
-        raise ValueError(
-            f"quantiles={quantiles.tolist()} need at least {needed} validation cells with source and target; features "
-            f"{shorten([features[int(i)] for i in few])} of {target!r} have as few as {n[few].min()}. Validate on more "
-            "cells, as an ensemble does on all of scvi_cae.splits.within(split), or ask for quantiles nearer to 0.5."
-        )
-    return pooled_quantiles(centres, scales, residuals, quantiles)
+    return centres, scales, residuals

@@ -117,25 +117,50 @@ def combined(
     return out
 
 
+class SharedCompanions:
+    """Companions that several models ask about the same cells in turn: the last answers are kept.
+
+    Parameters
+    ----------
+    companions
+        The companions.
+    """
+
+    def __init__(self, companions: Companions) -> None:
+        self._companions = companions
+        self._last: dict[tuple[str, str], tuple[np.ndarray, list[np.ndarray]]] = {}
+
+    def predict(self, data: AlignedData, source: str, target: str, cells: np.ndarray) -> list[np.ndarray]:
+        """As :meth:`Companions.predict`, of the same data in every call."""
+        last = self._last.get((source, target))
+        if last is None or not np.array_equal(last[0], cells):
+            last = self._last[source, target] = cells, self._companions.predict(data, source, target, cells)
+        return last[1]
+
+
 def predict_cells(
     model: CoupledAE,
-    companions: Companions,
+    companions: Companions | SharedCompanions,
     stacks: Stacks,
     data: AlignedData,
-    sources: Sequence[str],
+    latents: Mapping[str, torch.Tensor],
     target: str,
     cells: np.ndarray,
     batch_size: int | None = None,
     batch: int | None = None,
 ) -> np.ndarray:
-    """Combined prediction of cells by one model and its companions, ``(len(cells), n_features)``."""
-    latents = {name: encode(model.module, data, name, cells, batch_size) for name in sources}
+    """Combined prediction of cells by one model and its companions, ``(len(cells), n_features)``, from latents by source."""
+    sources = list(latents)
 
     def network(subset: tuple[str, ...], rows: np.ndarray) -> np.ndarray:
         return decode(model.module, latents_of(latents, subset, rows), target, batch_size, batch)[1]
 
+    regressed: dict[str, list[np.ndarray]] = {}
+
     def companion(source: str, rows: np.ndarray) -> list[np.ndarray]:
-        return companions.predict(data, source, target, cells[rows])
+        if source not in regressed:
+            regressed[source] = companions.predict(data, source, target, cells)
+        return [values[rows] for values in regressed[source]]
 
     present = np.stack([_informs(model, data, name, cells) for name in sources], axis=1)
     return combined(

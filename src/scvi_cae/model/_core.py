@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from scvi_cae.module import CoupledModule
 
+    from ._calibration import Calibration
     from ._fitted import Fitted
 
 
@@ -74,6 +75,7 @@ class CoreModel(BaseModelClass):
     @fitted.setter
     def fitted(self, fitted: Fitted | None) -> None:
         self._fitted = fitted
+        self._calibrations: dict[tuple[tuple[str, ...], str], Calibration] = {}
         # scvi-tools reads these.
         self.is_trained_ = fitted is not None
         self.history_ = None if fitted is None else dict(fitted.history)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from scvi import settings
 
@@ -11,8 +12,6 @@ from scvi_cae.data import tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    import numpy as np
 
     from scvi_cae.data import AlignedData
     from scvi_cae.module import CoupledModule, Observation
@@ -59,18 +58,25 @@ def encode(
     module: CoupledModule, data: AlignedData, arm: str, cells: np.ndarray, batch_size: int | None = None
 ) -> torch.Tensor:
     """``(len(cells), n_latent)`` latents of cells in one arm, as its encoder gives them; NaN where a cell lacks it."""
-    latents = torch.empty(len(cells), module.n_latent, device=device_of(module))
-    for rows, observation in observations(module, data, arm, cells, batch_size):
+    latents = torch.full((len(cells), module.n_latent), torch.nan, device=device_of(module))
+    stored = np.flatnonzero(data[arm].rows[cells] >= 0)
+    for rows, observation in observations(module, data, arm, cells[stored], batch_size):
+        # All that is stored may be missing, or be of features that no training cell has.
         present = observation.present[:, None] > 0
-        latents[rows.to(latents.device)] = torch.where(
-            present, module.arm(arm).encode(observation), torch.nan
-        )
+        z = torch.where(present, module.arm(arm).encode(observation), torch.nan)
+        latents[torch.from_numpy(stored)[rows].to(z.device)] = z
     return latents
 
 
 def mean_latent(latents: Sequence[torch.Tensor]) -> torch.Tensor:
     """Mean of the latents that a cell has."""
     return torch.nanmean(torch.stack(list(latents)), dim=0)
+
+
+@torch.inference_mode()
+def decoder_inputs(module: CoupledModule, latents: Mapping[str, torch.Tensor], target: str) -> torch.Tensor:
+    """``(n_cells, n_latent)`` latents that the decoder of an arm reads, from those by source."""
+    return mean_latent([module.map_latent(z, source, target) for source, z in latents.items()])
 
 
 @torch.inference_mode()
@@ -100,7 +106,7 @@ def decode(
     -------
     ``(n_cells, n_latent)`` latents that the decoder reads, and ``(n_cells, n_features)`` predictions.
     """
-    z = mean_latent([module.map_latent(z, source, target) for source, z in latents.items()])
+    z = decoder_inputs(module, latents, target)
     parts = z.split(batch_size or settings.batch_size)
     values = torch.cat([module.arm(target).decode(part, batch) for part in parts])
     return z.cpu().numpy(), values.cpu().numpy()

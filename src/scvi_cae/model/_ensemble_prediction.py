@@ -10,10 +10,12 @@ import pandas as pd
 from scvi_cae._arguments import check_whole
 
 from ._attribution import agreement
-from ._combination import predict_cells
+from ._combination import SharedCompanions, predict_cells
+from ._encoding import encode
 from ._ensemble_core import EnsembleCore
 from ._member import Member, out_of_fold_members
-from ._prediction import check_no_batch, predict_quantiles
+from ._prediction import calibrating_cells, check_no_batch, check_recalibration, predict_quantiles
+from ._tables import tidy_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,13 +72,15 @@ class EnsemblePrediction(EnsembleCore):
         batch_size: int | None = None,
         transform_batch: str | None = None,
         quantiles: Sequence[float] | None = None,
+        recalibrate: bool = False,
         out_of_fold: bool = True,
+        tidy: bool = False,
     ) -> pd.DataFrame:
         """Predict one modality from others, or quantiles of the prediction.
 
         Parameters
         ----------
-        source, target, adata, indices, batch_size, transform_batch
+        source, target, adata, indices, batch_size, transform_batch, recalibrate
             As in :meth:`scvi_cae.CoupledAE.predict`; ``adata`` is the first model's data by default.
         quantiles
             Quantiles, as in :meth:`scvi_cae.CoupledAE.predict`, calibrated on the validation cells of all models by
@@ -85,6 +89,8 @@ class EnsemblePrediction(EnsembleCore):
         out_of_fold
             Whether a cell of the training is predicted by the models that were not trained on it (default), so that its
             prediction is as good as that of a new cell; otherwise by all.
+        tidy
+            Whether to return a row for each value, as in :meth:`scvi_cae.CoupledAE.predict`.
 
         Returns
         -------
@@ -122,9 +128,13 @@ class EnsemblePrediction(EnsembleCore):
         first = self._trained()
         sources = self._ordered(source, target)
         check_whole(batch_size, "batch_size", optional=True)
+        check_recalibration(recalibrate, quantiles)
         if quantiles is not None:
             check_no_batch(transform_batch)
-            return self._quantiles(source, target, adata, indices, batch_size, quantiles, out_of_fold)
+            data = first._align(adata, sources)
+            own = calibrating_cells(self, data, sources, target) if recalibrate else None
+            table = self._quantiles(sources, target, data, indices, batch_size, quantiles, own, out_of_fold)
+            return tidy_table(table) if tidy else table
         number = first._batch_number(target, transform_batch)
         data = first._align(adata, sources)
         cells = first._positions(data, indices)
@@ -136,36 +146,38 @@ class EnsemblePrediction(EnsembleCore):
         features = first.setup.features[target]
         total = np.zeros((len(cells), len(features)))
         n_models = np.zeros(total.shape, dtype=np.int16)
-        new = chosen.all(1)
+        new, whole = chosen.all(1), SharedCompanions(self._whole)
         for k, (model, companions) in enumerate(zip(self.models, self._companions, strict=True)):
             for rows, beside in (
                 (np.flatnonzero(chosen[:, k] & ~new), companions),
-                (np.flatnonzero(chosen[:, k] & new), self._whole),
+                (np.flatnonzero(chosen[:, k] & new), whole),
             ):
                 if len(rows):
+                    there = cells[rows]
+                    latents = {name: encode(model.module, data, name, there, batch_size) for name in sources}
                     values = predict_cells(
-                        model, beside, self._stacks, data, sources, target, cells[rows], batch_size, number
+                        model, beside, self._stacks, data, latents, target, there, batch_size, number
                     )
                     # A model does not predict a feature that none of its training cells has.
                     total[rows] += np.nan_to_num(values)
                     n_models[rows] += np.isfinite(values)
         mean = (total / np.where(n_models > 0, n_models, np.nan)).astype(np.float32)
-        return pd.DataFrame(data.in_units(mean, target), index=data.cells[cells], columns=list(features))
+        table = pd.DataFrame(data.in_units(mean, target), index=data.cells[cells], columns=list(features))
+        return tidy_table(table) if tidy else table
 
     def _quantiles(
         self,
-        source: str | Sequence[str],
+        sources: Sequence[str],
         target: str,
-        adata: MuData | AlignedData | None,
+        data: AlignedData,
         indices: Sequence[int] | np.ndarray | None,
         batch_size: int | None,
         quantiles: Sequence[float],
+        own: np.ndarray | None,
         out_of_fold: bool,
     ) -> pd.DataFrame:
         """Quantiles, cells that different models predict apart."""
         first = self._trained()
-        source = self._ordered(source, target)
-        data = first._align(adata, source)
         cells = first._positions(data, indices)
         by = (
             self._predictors(data)[cells]
@@ -178,15 +190,18 @@ class EnsemblePrediction(EnsembleCore):
             there = np.flatnonzero((by == pattern).all(1))
             chosen = members if pattern.all() else out_of_fold_members(members, pattern)
             parts.append(
-                predict_quantiles(first, chosen, source, target, data, cells[there], batch_size, quantiles)
+                predict_quantiles(
+                    first, chosen, sources, target, data, cells[there], batch_size, quantiles, own
+                )
             )
             rows.append(there)
         return pd.concat(parts).iloc[np.argsort(np.concatenate(rows), kind="stable")]
 
     def _members(self) -> list[Member]:
         """The models as predictors whose errors are known."""
+        whole = SharedCompanions(self._whole)
         return [
-            Member(model, companions, self._whole, self._stacks)
+            Member(model, companions, whole, self._stacks)
             for model, companions in zip(self.models, self._companions, strict=True)
         ]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from scipy.stats import norm
 
 if TYPE_CHECKING:
@@ -96,32 +95,67 @@ def pooled_quantiles(
     the American Statistical Association 2018.
     """
     n_cells, n_features = centres[0].shape
+    centres, scales = ([x.astype(np.float32) for x in parts] for parts in (centres, scales))
     out = np.empty((n_cells, n_features, len(quantiles)), dtype=np.float32)
     for f in range(n_features):
-        pools = [r[~np.isnan(r[:, f]), f] for r in residuals]
+        pools = [np.sort(r[~np.isnan(r[:, f]), f]).astype(np.float32) for r in residuals]
         n = sum(map(len, pools))
         if n == 0:
             out[:, f] = np.nan
             continue
         low, high = places(n, quantiles)
         if len(pools) == 1:
-            ordered = np.sort(pools[0])
-            middle = (ordered[low] + ordered[high]) / 2
+            middle = (pools[0][low] + pools[0][high]) / 2
             out[:, f] = centres[0][:, f, None] + scales[0][:, f, None] * middle
             continue
-        step = max(CHUNK // n, 1)
-        for start in range(0, n_cells, step):
-            rows = slice(start, start + step)
-            values = np.concatenate(
-                [
-                    y[rows, f, None] + s[rows, f, None] * pool
-                    for y, s, pool in zip(centres, scales, pools, strict=True)
-                ],
-                axis=1,
-            )
-            # A sort is faster than a partition at several places.
-            values.sort(axis=1)
-            out[rows, f] = (values[:, low] + values[:, high]) / 2
+        lower = high < n / 2
+        for side in (lower, ~lower):
+            if side.any():
+                y, scale = ([x[:, f, None] for x in parts] for parts in (centres, scales))
+                out[:, f, side] = _middle_of_places(y, scale, pools, low[side], high[side])
+    return out
+
+
+def _middle_of_places(
+    centres: Sequence[np.ndarray],
+    scales: Sequence[np.ndarray],
+    pools: Sequence[np.ndarray],
+    low: np.ndarray,
+    high: np.ndarray,
+) -> np.ndarray:
+    """Middle of two places, all on one side of the median, among one feature's values of all predictors.
+
+    Parameters
+    ----------
+    centres, scales
+        ``(n_cells, 1)`` predictions and expected errors of each predictor.
+    pools
+        Ascending residuals of each.
+    low, high
+        ``(n_places,)`` places among the ordered values of all.
+
+    Returns
+    -------
+    ``(n_cells, n_places)``.
+    """
+    n = sum(map(len, pools))
+    # What is among the smallest of all is among as many smallest of its predictor; likewise the largest.
+    n_smallest, n_largest = int(high.max()) + 1, n - int(low.min())
+    if n_smallest < n_largest:
+        pools = [pool[:n_smallest] for pool in pools]
+    else:
+        pools = [pool[max(len(pool) - n_largest, 0) :] for pool in pools]
+        n_left_out = n - sum(map(len, pools))
+        low, high = low - n_left_out, high - n_left_out
+    out = np.empty((len(centres[0]), len(low)), dtype=np.float32)
+    step = max(CHUNK // sum(map(len, pools)), 1)
+    for start in range(0, len(out), step):
+        rows = slice(start, start + step)
+        parts = [y[rows] + s[rows] * pool for y, s, pool in zip(centres, scales, pools, strict=True)]
+        values = np.concatenate(parts, axis=1)
+        # A sort is faster than a partition at several places.
+        values.sort(axis=1)
+        out[rows] = (values[:, low] + values[:, high]) / 2
     return out
 
 
@@ -144,11 +178,3 @@ def gaussian_quantiles(
     means = np.stack(values)
     variance = np.mean([scale**2 for scale in scales], axis=0) + means.var(axis=0)
     return means.mean(axis=0)[..., None] + np.sqrt(variance)[..., None] * norm.ppf(quantiles)
-
-
-def quantile_table(
-    values: np.ndarray, quantiles: np.ndarray, features: Sequence[str], cells: pd.Index
-) -> pd.DataFrame:
-    """``(n_cells, n_features, n_quantiles)`` values as a float32 data frame with columns by feature and quantile."""
-    columns = pd.MultiIndex.from_product([list(features), quantiles.tolist()], names=["feature", "quantile"])
-    return pd.DataFrame(values.reshape(len(values), len(columns)), index=cells, columns=columns)

@@ -18,6 +18,7 @@ from scvi_cae.train import (
     RECONSTRUCTION,
     InterruptibleTrainer,
     KeepBestOfEach,
+    RowProgressBar,
     StackedDataModule,
     StackedTrainingPlan,
 )
@@ -28,6 +29,7 @@ from ._preparation import SplitArguments, TrainingInput, fit_arms, observers, pr
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import lightning.pytorch as pl
     import torch
     from mudata import MuData
 
@@ -79,6 +81,8 @@ def fit_many(
     accelerator: str = "auto",
     device: int | str = "auto",
     n_together: int | None = None,
+    enable_progress_bar: bool = True,
+    callbacks: Sequence[pl.Callback] = (),
 ) -> list[Fit]:
     """Fit a model for each combination of splits, seeds and settings, many together.
 
@@ -109,6 +113,10 @@ def fit_many(
     n_together
         Largest number of models trained together: by default 10 on a CPU, whose caches hold no more, and all on another
         device.
+    enable_progress_bar
+        Whether to show one progress bar, on stderr, with mean reconstruction losses.
+    callbacks
+        Callbacks of Lightning, for all trainings.
 
     Returns
     -------
@@ -195,24 +203,29 @@ def fit_many(
     patience = early_stopping_patience if early_stopping else None
     if n_together is None:
         n_together = TOGETHER_ON_CPU if torch_device.type == "cpu" else len(fits)
+    chunks: list[list[Member]] = []
     for members in groups.values():
         n_chunks = -(-len(members) // n_together)
-        for chunk in range(n_chunks):
-            _train_together(
-                members[chunk::n_chunks],
-                max_epochs,
-                KeepBestOfEach(
-                    len(members[chunk::n_chunks]),
-                    members[0].start.monitor,
-                    monitor_after,
-                    patience,
-                    early_stopping_min_delta,
-                ),
-                plan_kwargs or {},
-                accelerator,
-                device,
-                torch_device,
-            )
+        chunks += [members[chunk::n_chunks] for chunk in range(n_chunks)]
+    n_epochs = [chunk[0].splitter.default_epochs if max_epochs is None else max_epochs for chunk in chunks]
+    shown = [*callbacks, *([RowProgressBar()] if enable_progress_bar else [])]
+    for number, chunk in enumerate(chunks):
+        best = KeepBestOfEach(
+            len(chunk), chunk[0].start.monitor, monitor_after, patience, early_stopping_min_delta
+        )
+        trainer = InterruptibleTrainer(
+            max_epochs=n_epochs[number],
+            epochs_before=sum(n_epochs[:number]),
+            epochs_in_row=sum(n_epochs),
+            accelerator=accelerator,
+            devices=1 if device == "auto" else [device],
+            callbacks=[*shown, best],
+            logger=False,
+            enable_progress_bar=False,
+            check_val_every_n_epoch=1,
+            limit_val_batches=None if len(chunk[0].start.split.validation) else 0,
+        )
+        _train_together(chunk, trainer, best, plan_kwargs or {}, torch_device)
     return fits
 
 
@@ -291,36 +304,23 @@ def one_seed_after_another() -> Iterator[None]:
 
 def _train_together(
     members: Sequence[Member],
-    max_epochs: int | None,
+    trainer: InterruptibleTrainer,
     best: KeepBestOfEach,
     plan_kwargs: Mapping[str, Any],
-    accelerator: str,
-    device: int | str,
-    torch_device: torch.device,
+    device: torch.device,
 ) -> None:
     """Train members whose steps have the same shapes, and leave each with its best weights."""
-    first = members[0]
     distinct = list({id(member.shared.data): member.shared.data for member in members}.values())
     positions = {id(data): i for i, data in enumerate(distinct)}
     data = StackedData(distinct, [positions[id(member.shared.data)] for member in members])
     module = stack([member.model.module for member in members]).train()
     module.draw_from([member.stream for member in members])
     plan = StackedTrainingPlan(module, **plan_kwargs)
-    trainer = InterruptibleTrainer(
-        max_epochs=first.splitter.default_epochs if max_epochs is None else max_epochs,
-        accelerator=accelerator,
-        devices=1 if device == "auto" else [device],
-        callbacks=[best],
-        logger=False,
-        enable_progress_bar=False,
-        check_val_every_n_epoch=1,
-        limit_val_batches=1.0 if len(first.start.split.validation) else 0,
-    )
     trainer.fit(plan, StackedDataModule(data, [member.splitter for member in members]))
     for i, member in enumerate(members):
         n_epochs = int(best.n_epochs[i])
         member.model.module.load_state_dict(member_state(best.weights, i))
-        member.model.to_device(torch_device)
+        member.model.to_device(device)
         member.model.history_ = plan.history(i, n_epochs)
         member.model._record(member.start.data, member.start.split, member.shared.moments, n_epochs > 0)
     if best.diverged.any():

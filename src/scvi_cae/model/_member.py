@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ._calibration import Predicted
 from ._combination import combined, latents_of, predict_cells
-from ._encoding import decode, device_of
+from ._encoding import decode, device_of, encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scvi_cae.data import AlignedData
 
-    from ._calibration import Calibration, CalibrationCells, Predicted
-    from ._combination import Stacks
+    from ._calibration import Calibration, CalibrationCells
+    from ._combination import SharedCompanions, Stacks
     from ._companions import Companions
     from ._coupled_ae import CoupledAE
 
@@ -37,7 +38,9 @@ class Member:
         Weights of all predictions.
     """
 
-    def __init__(self, model: CoupledAE, companions: Companions, whole: Companions, stacks: Stacks) -> None:
+    def __init__(
+        self, model: CoupledAE, companions: Companions, whole: Companions | SharedCompanions, stacks: Stacks
+    ) -> None:
         self._model = model
         self._companions = companions
         self._whole = whole
@@ -113,11 +116,12 @@ class Member:
         calibration: Calibration | None,
     ) -> Predicted:
         """Combined predictions of cells, and the network's expected errors."""
-        network = self._model._predicted(data, sources, target, cells, batch_size, calibration)
+        latents = {name: encode(self._model.module, data, name, cells, batch_size) for name in sources}
         values = predict_cells(
-            self._model, self._whole, self._stacks, data, sources, target, cells, batch_size
+            self._model, self._whole, self._stacks, data, latents, target, cells, batch_size
         )
-        return network._replace(values=values)
+        scales = self._model._expected_errors(latents, target, calibration)
+        return Predicted(values, scales, calibration)
 
 
 def out_of_fold_members(members: Sequence[Member], sees: np.ndarray) -> list[Member]:

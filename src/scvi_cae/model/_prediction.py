@@ -10,14 +10,15 @@ import torch
 
 from scvi_cae._arguments import check_whole, shorten
 
-from ._calibration import Calibration, Predicted, calibrate, predicted_quantiles
+from ._calibration import Calibration, Predicted, calibrate, predicted_quantiles, relative_errors
 from ._core import CoreModel
-from ._encoding import decode, device_of, encode, measured_values
-from ._intervals import check_quantiles, quantile_table
+from ._encoding import decode, decoder_inputs, device_of, encode, measured_values
+from ._intervals import check_quantiles
 from ._parameters import describe
+from ._tables import quantile_table, tidy_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mudata import MuData
 
@@ -40,6 +41,8 @@ class PredictionMixin(CoreModel):
         batch_size: int | None = None,
         transform_batch: str | None = None,
         quantiles: Sequence[float] | None = None,
+        recalibrate: bool = False,
+        tidy: bool = False,
     ) -> pd.DataFrame:
         """Predict one modality from others; ``source == target`` reconstructs it.
 
@@ -58,13 +61,20 @@ class PredictionMixin(CoreModel):
         quantiles
             Quantiles of the value of a cell, instead of its expected value: nine cells in ten have a value between
             those of ``[0.05, 0.95]``. They are calibrated on the training's validation cells by conformal prediction.
+        recalibrate
+            Whether to calibrate quantiles on cells of ``adata`` instead: those that have a source and the target, and
+            that the model was not trained on. So they hold for the other cells of another laboratory, if cells with both
+            are a random sample of all.
+        tidy
+            Whether to return a row for each value, with columns ``cell``, ``feature``, ``quantile`` if there are
+            quantiles, and ``value``: what ``to_csv(path, index=False)`` writes, :func:`pandas.read_csv` reads as it was.
 
         Returns
         -------
         Data frame of cells by features of ``target``, in the units of the training data, or in those of a query that
         :meth:`align_query` aligned; NaN for cells without any ``source``. Counts are those expected at the mean library size of the training cells; for labels, columns are
         classes and values class probabilities. With ``quantiles``, columns have two levels, ``feature`` and
-        ``quantile``: ``table.xs(0.05, axis=1, level="quantile")`` is one quantile.
+        ``quantile``: ``table.xs(0.05, axis=1, level="quantile")`` is one quantile. The index is named ``cell``.
 
         Raises
         ------
@@ -72,8 +82,9 @@ class PredictionMixin(CoreModel):
             If the model is not trained.
         ValueError
             If no arm or technical batch has such a name, a source and the target are not coupled, or the data lack
-            every ``source``, or have other features or infinite values in one. With ``quantiles``, if the training had
-            too few validation cells, and for labels or a ``transform_batch``.
+            every ``source``, or have other features or infinite values in one. With ``quantiles``, if too few cells
+            calibrate them, 19 for ``[0.05, 0.95]``, and for labels or a ``transform_batch``. If ``recalibrate`` is set
+            without ``quantiles``.
 
         Notes
         -----
@@ -105,19 +116,26 @@ class PredictionMixin(CoreModel):
         True
         >>> intervals = model.predict(source="rna", target="ephys", quantiles=[0.1, 0.9])
         >>> upper = intervals.xs(0.9, axis=1, level="quantile")
+        >>> model.predict("rna", "ephys", quantiles=[0.1, 0.9], tidy=True).columns.tolist()
+        ['cell', 'feature', 'quantile', 'value']
         """
         sources = self._sources(source, target)
         check_whole(batch_size, "batch_size", optional=True)
+        check_recalibration(recalibrate, quantiles)
         if quantiles is not None:
             check_no_batch(transform_batch)
-            return predict_quantiles(self, [self], source, target, adata, indices, batch_size, quantiles)
+            data = self._align(adata, sources)
+            own = calibrating_cells(self, data, sources, target) if recalibrate else None
+            table = predict_quantiles(self, [self], source, target, data, indices, batch_size, quantiles, own)
+            return tidy_table(table) if tidy else table
         number = self._batch_number(target, transform_batch)
         data = self._align(adata, sources)
         cells = self._positions(data, indices)
         latents = {name: encode(self.module, data, name, cells, batch_size) for name in sources}
         _, values = decode(self.module, latents, target, batch_size, number)
         values = data.in_units(values, target)
-        return pd.DataFrame(values, index=data.cells[cells], columns=list(self.setup.features[target]))
+        table = pd.DataFrame(values, index=data.cells[cells], columns=list(self.setup.features[target]))
+        return tidy_table(table) if tidy else table
 
     @describe
     def measured_values(
@@ -165,7 +183,12 @@ class PredictionMixin(CoreModel):
     def _calibration(self, sources: Sequence[str], target: str) -> Calibration | None:
         """Errors of a prediction on validation cells; ``None`` for a training without any."""
         cells = self._trained().calibration.get(target)
-        return None if cells is None else calibrate(self.module, cells, sources, target)
+        if cells is None:
+            return None
+        key = tuple(sources), target
+        if key not in self._calibrations:
+            self._calibrations[key] = calibrate(self.module, cells, sources, target)
+        return self._calibrations[key]
 
     def _class_scores(self, sources: Sequence[str], label: str) -> pd.Series:
         """Probability of their true class of validation cells that have all sources, by name; none if there are none."""
@@ -187,11 +210,18 @@ class PredictionMixin(CoreModel):
     ) -> Predicted:
         """Predictions of cells, and their expected errors."""
         latents = {name: encode(self.module, data, name, cells, batch_size) for name in sources}
-        z, values = decode(self.module, latents, target, batch_size)
+        _, values = decode(self.module, latents, target, batch_size)
+        return Predicted(values, self._expected_errors(latents, target, calibration), calibration)
+
+    def _expected_errors(
+        self, latents: Mapping[str, torch.Tensor], target: str, calibration: Calibration | None
+    ) -> np.ndarray:
+        """``(n_cells, n_features)`` expected errors of the prediction from latents, up to a factor if calibrated."""
+        z = decoder_inputs(self.module, latents, target).cpu().numpy()
         if calibration is not None:
-            return Predicted(values, calibration.local.at(z), calibration)
-        scale = self._learnt_scale(sources, target)
-        return Predicted(values, np.broadcast_to(scale, values.shape), None)
+            return calibration.local.at(z)
+        scale = self._learnt_scale(list(latents), target)
+        return np.broadcast_to(scale, (len(z), len(scale)))
 
     def _learnt_scale(self, sources: Sequence[str], target: str) -> np.ndarray:
         """``(n_features,)`` learnt standard deviation about a prediction, the largest of several sources'."""
@@ -222,6 +252,13 @@ class Calibrated(Protocol):
     ) -> Predicted: ...
 
 
+class Mapped(Protocol):
+    """What knows which cells it was trained on: a model, or an ensemble."""
+
+    def set_membership(self, adata: AlignedData) -> pd.Series:
+        """Sets of the cells."""
+
+
 def predict_quantiles(
     first: PredictionMixin,
     predictors: Sequence[Calibrated],
@@ -231,8 +268,21 @@ def predict_quantiles(
     indices: Sequence[int] | np.ndarray | None,
     batch_size: int | None,
     quantiles: Sequence[float],
+    own: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Quantiles of the joint prediction of models, the first of which knows the set-up; see :meth:`PredictionMixin.predict`."""
+    """Quantiles of the joint prediction of models, the first of which knows the set-up.
+
+    Parameters
+    ----------
+    first
+        The model that knows the set-up.
+    predictors
+        The predictors.
+    source, target, adata, indices, batch_size, quantiles
+        As in :meth:`PredictionMixin.predict`.
+    own
+        Positions of cells of ``adata`` that calibrate; by default, validation cells of the training do.
+    """
     wanted = check_quantiles(quantiles)
     if target in first.labels:
         raise ValueError(
@@ -243,20 +293,52 @@ def predict_quantiles(
     data = first._align(adata, sources)
     cells = first._positions(data, indices)
     calibrations = [predictor._calibration(sources, target) for predictor in predictors]
+
+    def predicted(rows: np.ndarray) -> list[Predicted]:
+        return [
+            predictor._predicted(data, sources, target, rows, batch_size, calibration)
+            for predictor, calibration in zip(predictors, calibrations, strict=True)
+        ]
+
+    errors = None
+    if own is not None:
+        errors = relative_errors(predicted(own), measured_values(first.module, data, target, own))
     features = first.setup.features[target]
     values = np.empty((len(cells), len(features), len(wanted)), dtype=np.float32)
     step = max(MAX_VALUES // (len(features) * len(predictors)), 1)
     # At least once, for the errors of a call without cells.
     for start in range(0, max(len(cells), 1), step):
         part = slice(start, start + step)
-        predicted = [
-            predictor._predicted(data, sources, target, cells[part], batch_size, calibration)
-            for predictor, calibration in zip(predictors, calibrations, strict=True)
-        ]
-        values[part] = predicted_quantiles(predicted, wanted, target, features)
+        values[part] = predicted_quantiles(predicted(cells[part]), wanted, target, features, errors)
     values = np.maximum(values, np.float32(first.module.arm(target).likelihood.minimum))
     values = data.in_units(values.swapaxes(1, 2), target).swapaxes(1, 2)
     return quantile_table(values, wanted, features, data.cells[cells])
+
+
+def check_recalibration(recalibrate: bool, quantiles: Sequence[float] | None) -> None:
+    """Refuse to calibrate an expected value."""
+    if recalibrate and quantiles is None:
+        raise ValueError("recalibrate=True is for quantiles: add quantiles=[0.05, 0.95].")
+
+
+def calibrating_cells(model: Mapped, data: AlignedData, sources: Sequence[str], target: str) -> np.ndarray:
+    """Positions of the cells of other data that calibrate quantiles on them.
+
+    Parameters
+    ----------
+    model
+        The model, or an ensemble.
+    data
+        The data.
+    sources, target
+        What is predicted from what.
+    """
+    if not data.has(target):
+        raise ValueError(
+            f"recalibrate=True: the data lack {target!r}, whose measured values would calibrate its quantiles."
+        )
+    has = np.any([data[name].present for name in sources], axis=0) & data[target].present
+    return np.flatnonzero(has & model.set_membership(data).isin(["validation", "test"]).to_numpy())
 
 
 def check_no_batch(batch: str | None) -> None:

@@ -293,8 +293,9 @@ class QueryMixin(CoreModel):
         Parameters
         ----------
         adata
-            MuData with the reference's features in the modalities that it has, as :meth:`prepare_query_mudata` returns
-            it. Cells may lack any modality; pairs help, but are not needed.
+            MuData with the reference's features in the modalities that it has, as :meth:`prepare_query_mudata` or
+            :meth:`align_query` returns it. Cells may lack any modality; pairs help, but are not needed. Of a query that
+            is distributed otherwise, align the values first: the training starts from there.
         reference_model
             Trained model, or the folder that :meth:`save` wrote.
         arms
@@ -305,8 +306,9 @@ class QueryMixin(CoreModel):
 
         Returns
         -------
-        A model of ``adata``, which embeds and predicts like the reference until :meth:`train` fine-tunes it, best with a
-        lower learning rate (``plan_kwargs={"lr": 1e-3}``) and fewer epochs than the reference.
+        A model of ``adata``, which embeds and predicts like the reference until :meth:`train` fine-tunes it. The
+        training's loss has a penalty for leaving the weights of the reference, which weighs less the more pairs there
+        are: without any, the model stays close to the reference.
 
         Raises
         ------
@@ -326,7 +328,7 @@ class QueryMixin(CoreModel):
         >>> model.train(max_epochs=20, enable_progress_bar=False)
         >>> query = scvi_cae.CoupledAE.prepare_query_mudata(other, model)
         >>> adapted = scvi_cae.CoupledAE.load_query_data(query, model, arms=["ephys"])
-        >>> adapted.train(max_epochs=10, plan_kwargs={"lr": 1e-3}, enable_progress_bar=False)
+        >>> adapted.train(max_epochs=10, enable_progress_bar=False)
         """
         if layers not in ("outer", "all"):
             raise ValueError(f"layers={layers!r} must be 'outer' or 'all'.")

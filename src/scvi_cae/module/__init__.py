@@ -1,6 +1,7 @@
 """What is computed: arms, couplings and losses; plain tensors in, tensors out."""
 
 from ._arm import Arm
+from ._completion import Correlation, complete
 from ._config import NARROW, ArmConfig, LikelihoodName, PublishedSettings
 from ._coupling import (
     COUPLING_LOSSES,
@@ -27,6 +28,7 @@ __all__ = [
     "OUTLIER",
     "Arm",
     "ArmConfig",
+    "Correlation",
     "CoupledModule",
     "Likelihood",
     "LikelihoodName",
@@ -34,6 +36,7 @@ __all__ = [
     "Observation",
     "PublishedSettings",
     "Standardiser",
+    "complete",
     "covariance",
     "full_covariance_coupling",
     "masked_mean",

@@ -162,7 +162,11 @@ class Arm(nn.Module):
 
     def embed(self, inputs: torch.Tensor, observation: Observation) -> torch.Tensor:
         """:meth:`encode` with other ``(n_cells, n_features)`` inputs than those of the observation."""
-        z = self.encoder(self.augmentation(inputs, observation.observed), observation.batch_weights)
+        observed = observation.observed
+        # In training, dropout makes gaps of its own.
+        if not self.training or self.augmentation.fixed:
+            inputs, observed = self.likelihood.complete(inputs, observed)
+        z = self.encoder(self.augmentation(inputs, observed), observation.batch_weights)
         return z if self.latent_norm is None else self.latent_norm(z, observation.present)
 
     def map_latent(self, z: torch.Tensor, source: int) -> torch.Tensor:

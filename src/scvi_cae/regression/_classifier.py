@@ -93,8 +93,8 @@ class ClassifierBaseline(WithState, ABC):
         return probabilities
 
     def _inputs(self, source: np.ndarray) -> np.ndarray:
-        """Standardised and squashed source, with the mean in place of missing values."""
-        return np.arcsinh(np.nan_to_num(self._source(source)))
+        """Standardised and squashed source without missing values."""
+        return np.arcsinh(self._source.completed(source))
 
     @abstractmethod
     def _fit(self, x: np.ndarray, codes: np.ndarray) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class DiscriminantBaseline(ClassifierBaseline):
     make logarithms of outliers; :math:`n_c` the number of cells of a class; :math:`m_c` its mean, in which the overall
     mean counts for one more cell; and :math:`S` the covariance within classes, in which the components' own variances
     count for 20 more cells. The factor :math:`t` makes up for components that are not Gaussian, whose probabilities
-    would be too close to 0 and 1. Missing values of the source are replaced by the training mean.
+    would be too close to 0 and 1.
 
     Parameters
     ----------

@@ -29,8 +29,8 @@ class LogisticBaseline(ClassifierBaseline):
 
     with :math:`u` the principal components of the standardised source, squashed by :math:`\operatorname{arsinh}` to
     make logarithms of outliers, and the sum over the labelled training cells, with components divided by the standard
-    deviation of the first. Missing values of the source are replaced by the training mean. For a modality of many
-    features, :class:`DiscriminantBaseline` is better where classes have few cells.
+    deviation of the first. For a modality of many features, :class:`DiscriminantBaseline` is better where classes have
+    few cells.
 
     Parameters
     ----------

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 #: Parameters that baselines share.
 describe = insert_descriptions(
-    source="``(n_cells, n_source)`` values, NaN where missing.",
+    source="""
+        ``(n_cells, n_source)`` values, NaN where missing. Of at most 200 features, a missing one is replaced by its mean
+        given the others, as for a normal distribution; of more, by the training mean.
+    """,
     target="``(n_cells, n_target)`` values, NaN where missing.",
     labels="``(n_cells,)`` types, missing where unknown.",
     families="""
@@ -94,8 +97,8 @@ class PairBaseline(ABC):
         return self._target.inverse(y)
 
     def _inputs(self, source: np.ndarray) -> np.ndarray:
-        """Standardised source, with the mean in place of missing values."""
-        x = np.nan_to_num(self._source(source))
+        """Standardised source without missing values."""
+        x = self._source.completed(source)
         return np.arcsinh(x) if self.squash else x
 
     @abstractmethod

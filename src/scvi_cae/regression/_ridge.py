@@ -22,8 +22,7 @@ class RidgeBaseline(WithState, PairBaseline):
     r"""Ridge regression from one modality to another.
 
     Source and target are standardised by the cells passed to :meth:`fit`. Target features that are observed
-    in the same cells are fitted together, on these cells only; missing values of the target are never
-    imputed. Missing values of the source are replaced by the training mean (0 after standardising).
+    in the same cells are fitted together, on these cells only; missing values of the target are never imputed.
 
     Parameters
     ----------

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
+import torch
 
-from scvi_cae.module import mean_and_spread
+from scvi_cae.module import NARROW, Correlation, complete, mean_and_spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,20 +22,36 @@ class Standardisation(NamedTuple):
         ``(n_features,)`` means, NaN for a feature without any value.
     spread
         ``(n_features,)`` population standard deviations, 0 for a constant feature.
+    correlation
+        ``(n_features, n_features)`` correlation of at most 200 features; ``None`` for more.
     """
 
     mean: np.ndarray
     spread: np.ndarray
+    correlation: np.ndarray | None = None
 
     @classmethod
     def of(cls, values: np.ndarray) -> Self:
         """Fit to the ``(n_cells, n_features)`` values of the training cells, NaN where missing."""
         mean, spread = mean_and_spread(values)
-        return cls(np.where(np.isnan(values).all(0), np.nan, mean), spread)
+        fitted = cls(np.where(np.isnan(values).all(0), np.nan, mean), spread)
+        if values.shape[1] > NARROW:
+            return fitted
+        correlation = Correlation(values.shape[1])
+        correlation.add(fitted(values))
+        return fitted._replace(correlation=correlation.matrix)
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Standardised values: 0 for a constant feature, NaN for one that was never measured."""
         return (values - self.mean) / np.where(self.spread > 0, self.spread, np.inf)
+
+    def completed(self, values: np.ndarray) -> np.ndarray:
+        """Standardised values; a missing one is its mean given the others, or of many features the training mean."""
+        scores = self(values)
+        if self.correlation is None:
+            return np.nan_to_num(scores)
+        parts = (scores, ~np.isnan(scores), self.correlation)
+        return complete(*map(torch.from_numpy, parts)).numpy()
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
         """Standardised values in their units: the constant, or NaN."""

@@ -138,7 +138,9 @@ class PCACCA:
         mdata = self._mdata if adata is None else adata
         cells = np.arange(mdata.n_obs) if indices is None else positions(indices, mdata.n_obs)
         values = self._decoders[source, target].predict(self._latents(mdata, source, cells))
-        return pd.DataFrame(values, index=mdata.obs_names[cells], columns=self.features[target])
+        return pd.DataFrame(
+            values, index=mdata.obs_names[cells].rename("cell"), columns=self.features[target]
+        )
 
     def _latents(self, mdata: MuData, modality: str, cells: np.ndarray) -> np.ndarray:
         aligned = AlignedMatrix(mdata, modality, self._layers[modality], self.features[modality])

@@ -66,8 +66,8 @@ def prediction_report(
         If the model is not trained.
     ValueError
         If the modalities are not coupled; if ``target`` is a column of labels; if the model has no data, or
-        does not know the mean of its training cells (published weights); if no cell has both source and
-        target.
+        does not know the mean of its training cells (published weights; counts, if it was loaded with other
+        cells); if no cell has both source and target.
 
     Examples
     --------
@@ -337,11 +337,12 @@ class _Predicted:
             training = np.flatnonzero(self.model.set_membership(own) == "training")
             if len(training):
                 return mean_and_scale(self.model.measured_values(self.target, own, training))
-        elif (moments := first.feature_moments(self.target)) is not None:
-            return moments
+        if (moments := first.feature_moments(self.target)) is not None:
+            mean, spread = moments
+            return mean, np.where(spread > 0, spread, 1.0)
         raise ValueError(
-            "The model does not know the mean of its training cells, to which R2 is relative: it was trained "
-            "on other data, or loaded without its data. Load it with its data: "
+            f"The model does not know the mean of {self.target!r} in its training cells, to which R2 is relative: the data "
+            "that it was loaded with hold none of them. Load it with those that it was trained on: "
             "CoupledAE.load(folder, adata=mdata)."
         )
 

@@ -44,6 +44,10 @@ class CoupledTrainingPlan(TrainingPlan):
         (:class:`torch.optim.lr_scheduler.OneCycleLR`); ``"constant"`` keeps ``lr``.
     lr_scheduler_metric
         Metric that ``reduce_lr_on_plateau`` watches.
+    anchor
+        Weight in the loss of the sum of squared differences between the weights that learn and those that the training
+        starts from (Li, Grandvalet and Davoine, "Explicit inductive bias for transfer learning with convolutional
+        networks", ICML 2018).
     **kwargs
         Further arguments of :class:`scvi.train.TrainingPlan`.
     """
@@ -58,8 +62,11 @@ class CoupledTrainingPlan(TrainingPlan):
         optimizer: Literal["Adam", "AdamW", "Custom"] = "AdamW",
         schedule: Literal["one_cycle", "constant"] = "one_cycle",
         lr_scheduler_metric: str = RECONSTRUCTION,
+        anchor: float = 0.0,
         **kwargs: Any,
     ) -> None:
+        if not 0 <= anchor < float("inf"):
+            raise ValueError(f"anchor={anchor!r} must be a number of at least 0.")
         if schedule not in ("one_cycle", "constant"):
             raise ValueError(f"schedule={schedule!r} must be 'one_cycle' or 'constant'.")
         super().__init__(
@@ -74,6 +81,10 @@ class CoupledTrainingPlan(TrainingPlan):
         if self.loss_kwargs:
             raise TypeError(f"Unknown arguments of the training plan: {sorted(self.loss_kwargs)}.")
         self.schedule = schedule
+        self.anchor = anchor
+        # Of now, since a training that resumes starts from later weights.
+        learning = [weights for weights in module.parameters() if weights.requires_grad]
+        self._start = [(weights, weights.detach().clone()) for weights in learning] if anchor else []
         self.automatic_optimization = False
         self._sums: dict[str, torch.Tensor] = {}
         self._n_cells: dict[str, torch.Tensor] = {}
@@ -106,7 +117,8 @@ class CoupledTrainingPlan(TrainingPlan):
         # Calling self.log for every term would cost as much as the rest of a small epoch.
         self.trainer.callback_metrics.update(metrics)
         if self.trainer.progress_bar_callback is not None:
-            name = next(iter(metrics))
+            # The total has the couplings, of any sign, which say little by themselves.
+            name = f"reconstruction_loss_{mode}"
             self.log(name, metrics[name], prog_bar=True, logger=False, sync_dist=True)
         scalars = {name: float(value) for name, value in metrics.items()}
         for logger in self.trainer.loggers:
@@ -123,6 +135,10 @@ class CoupledTrainingPlan(TrainingPlan):
         # Here one autocast context, in which older versions of Lightning cache halved weights, spans a whole epoch.
         torch.clear_autocast_cache()
 
+    def on_train_start(self) -> None:
+        """Move the weights that the training starts from to its device."""
+        self._start = [(weights, start.to(weights.device)) for weights, start in self._start]
+
     def training_step(self, batch: Iterable[dict[str, Observation]], batch_idx: int) -> None:
         """Steps of an epoch."""
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
@@ -130,7 +146,11 @@ class CoupledTrainingPlan(TrainingPlan):
             optimizer.zero_grad()
             output = self.module(observations)[2]
             # Members, where there are several, do not share parameters.
-            self._backward(output.loss.sum())
+            loss = output.loss.sum()
+            if self._start:
+                changes = [(weights - start).square().sum() for weights, start in self._start]
+                loss = loss + self.anchor * torch.stack(changes).sum()
+            self._backward(loss)
             optimizer.step()
             if self.schedule == "one_cycle":
                 scheduler.step()
@@ -140,9 +160,12 @@ class CoupledTrainingPlan(TrainingPlan):
         """Add one minibatch to the validation metrics."""
         self._accumulate("validation", self.module(batch)[2])
 
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's means over its training minibatches."""
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log the epoch's means over its training minibatches, before callbacks read them at its end."""
         self._log("train")
+
+    def on_train_epoch_end(self) -> None:
+        """Adapt the learning rate, if asked to."""
         if self.reduce_lr_on_plateau:
             self.lr_schedulers().step(self.trainer.callback_metrics[self.lr_scheduler_metric])
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from scvi.train import Trainer, TrainRunner
@@ -12,7 +14,27 @@ from scvi.train._callbacks import LoudEarlyStopping
 from torch import distributed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import lightning.pytorch as pl
+
+#: Logger of what Lightning announces: devices, products, and that a training ended as it was told to.
+ANNOUNCEMENTS = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+
+
+@contextmanager
+def without_announcements() -> Iterator[None]:
+    """Keep Lightning quiet below the level of warnings, unless someone has set its logger's level."""
+    level = ANNOUNCEMENTS.level
+    try:
+        if level == logging.NOTSET:
+            ANNOUNCEMENTS.setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            # Lightning calls torch's own deprecated tree utilities.
+            warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")
+            yield
+    finally:
+        ANNOUNCEMENTS.setLevel(level)
 
 
 class EarlyStopping(LoudEarlyStopping):
@@ -40,6 +62,8 @@ class InterruptibleTrainer(Trainer):
 
     Parameters
     ----------
+    epochs_before, epochs_in_row
+        Number of epochs of trainings before this one, and of all together, where several are in a row.
     early_stopping, callbacks
         As in :class:`scvi.train.Trainer`, whose other arguments are accepted too.
 
@@ -47,6 +71,8 @@ class InterruptibleTrainer(Trainer):
     ----------
     interrupted
         Whether Ctrl-C ended the training.
+    epochs_before, epochs_in_row
+        As given; those of this training if it is alone.
     """
 
     interrupted = False
@@ -54,6 +80,8 @@ class InterruptibleTrainer(Trainer):
     def __init__(
         self,
         *args: Any,
+        epochs_before: int = 0,
+        epochs_in_row: int | None = None,
         early_stopping: bool = False,
         callbacks: list[pl.Callback] | None = None,
         **kwargs: Any,
@@ -62,16 +90,24 @@ class InterruptibleTrainer(Trainer):
         options = {name: kwargs.pop(f"early_stopping_{name}", x) for name, x in defaults.items()}
         # Added here, since scvi-tools does not stop early on several devices, where its metrics differ. Ours do not.
         callbacks = [*(callbacks or ()), *([EarlyStopping(**options)] if early_stopping else ())]
-        with warnings.catch_warnings():
+        with without_announcements():
             warnings.filterwarnings("ignore", message="early_stopping was automatically disabled")
             super().__init__(*args, callbacks=callbacks, **kwargs)
+        self.epochs_before = epochs_before
+        self.epochs_in_row = self.max_epochs if epochs_in_row is None else epochs_in_row
+
+    @property
+    def ends_row(self) -> bool:
+        """Whether no training follows."""
+        return self.epochs_before + self.max_epochs >= self.epochs_in_row
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Fit the model; after Ctrl-C, return with :attr:`interrupted` set."""
         handler = signal.getsignal(signal.SIGINT)
         connected = distributed.is_available() and distributed.is_initialized()
         try:
-            super().fit(*args, **kwargs)
+            with without_announcements():
+                super().fit(*args, **kwargs)
         except SystemExit as error:
             self.interrupted = isinstance(error.__context__, KeyboardInterrupt)
             if not self.interrupted:

@@ -127,6 +127,20 @@ class Likelihood(nn.Module, ABC):
     def observe(self, raw: torch.Tensor) -> Observation:
         """Observation of ``(n_cells, n_features)`` raw values."""
 
+    def complete(self, inputs: torch.Tensor, observed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs in which missing ones are what the others let expect, and the mask of what is there then.
+
+        By default, nothing can be expected.
+
+        Parameters
+        ----------
+        inputs
+            ``(..., n_cells, n_features)`` inputs of the encoder.
+        observed
+            Mask of the observed ones, as in :class:`~scvi_cae.module._observation.Observation`.
+        """
+        return inputs, observed
+
     @abstractmethod
     def inputs(self, observation: Observation) -> torch.Tensor:
         """``(..., n_cells, n_features)`` values that the encoder reads, 0 where missing."""

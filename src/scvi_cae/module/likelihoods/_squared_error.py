@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from scvi_cae.module._completion import Correlation, complete
+from scvi_cae.module._config import NARROW
 from scvi_cae.module._limits import robust_limits
 from scvi_cae.module._reconstruction import linear_squared_error
 from scvi_cae.module._standardiser import Moments, Standardiser, mean_and_scale
@@ -44,12 +46,16 @@ class SquaredError(Likelihood):
     """
 
     data_kind = "values"
+    correlation: torch.Tensor
     lower: torch.Tensor
     upper: torch.Tensor
 
     def __init__(self, n_features: int, n_sources: int, config: ArmConfig) -> None:
         super().__init__(n_features, n_sources, config)
         self.standardiser = Standardiser(n_features)
+        self.completes = config.standardise and n_features <= NARROW
+        if self.completes:
+            self.register_buffer("correlation", torch.eye(n_features))
         self.clips = config.clip is not None
         if self.clips:
             self.register_buffer("lower", torch.full((n_features,), -NO_LIMIT))
@@ -75,6 +81,13 @@ class SquaredError(Likelihood):
             mean, scale = mean_and_scale(moments)
             for limit, value in ((self.lower, low), (self.upper, high)):
                 limit.copy_(torch.from_numpy(np.clip((value - mean) / scale, -NO_LIMIT, NO_LIMIT)))
+        if self.completes:
+            correlation = Correlation(self.n_features)
+            for values in passes():
+                correlation.add(
+                    (values - moments.mean) / np.where(moments.spread > 0, moments.spread, np.inf)
+                )
+            self.correlation.copy_(torch.from_numpy(correlation.matrix))
         return moments
 
     def observe(self, raw: torch.Tensor) -> Observation:
@@ -85,6 +98,17 @@ class SquaredError(Likelihood):
         within = self._within(observation.values)
         beyond = observation.values - within
         return observation._replace(values=within + beyond.sign() * beyond.abs().log1p())
+
+    def complete(self, inputs: torch.Tensor, observed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of few features, missing inputs are their means given the others (:func:`complete`)."""
+        if not self.completes or observed.shape[-1] == 1:
+            return inputs, observed
+        if inputs.dim() == 2:
+            completed = complete(inputs, observed > 0, self.correlation)
+        else:
+            members = zip(inputs, observed > 0, self.correlation, strict=True)
+            completed = torch.stack([complete(*member) for member in members])
+        return completed, torch.ones_like(observed[..., :1])
 
     def _within(self, values: torch.Tensor) -> torch.Tensor:
         """Values, at most the limits."""
