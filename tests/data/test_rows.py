@@ -118,6 +118,8 @@ def test_a_scan_tells_what_the_matrix_holds(kind, tmp_path_factory, seed, max_ro
     assert found.first_infinite is None if not len(infinite) else np.isinf(values[found.first_infinite])
     assert not found.whole
     assert any_nan(matrix)
+    assert len(found.digests) == len(values)
+    assert not len(scan(matrix, digests=False).digests)
 
 
 @pytest.mark.parametrize("kind", ["csr_matrix", "csc_matrix", "csr_array"])

@@ -246,13 +246,8 @@ def test_seeds_are_set_for_each_training_and_then_what_they_were(mdata, monkeypa
 def test_models_with_names_are_trained_by_default(mdata, monkeypatch, caplog):
     train_one = CoupledAE.train
     monkeypatch.setattr(CoupledAE, "train", lambda self, **kwargs: train_one(self, 2, **kwargs))
-    monkeypatch.setattr(
-        Ensemble,
-        "train",
-        lambda self, external_indexing, train=Ensemble.train: train(
-            self, 2, external_indexing=external_indexing
-        ),
-    )
+    train = Ensemble.train
+    monkeypatch.setattr(Ensemble, "train", lambda self, **kwargs: train(self, 2, **kwargs))
     with caplog.at_level(logging.INFO, "scvi_cae"):
         table = learning_curve(mdata, [30], 2, reference="rna")
     assert table["method"].unique().tolist() == ["Ensemble", "CoupledAE", "ridge", "tuned kernel ridge"]

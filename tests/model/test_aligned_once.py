@@ -88,3 +88,14 @@ def test_novelty_of_the_only_modality(fits, mdata, made):
     fits[0].novelty(mudata.MuData({"ephys": mdata["ephys"].copy()}))
     assert made["data"] == 1
     assert made["matrices"] == 2  # one is of the absent modality
+
+
+def test_each_cell_is_read_once_in_the_modalities_that_it_has(fits, mdata, monkeypatch):
+    read = []
+    before = AlignedMatrix.read
+    monkeypatch.setattr(
+        AlignedMatrix, "read", lambda self, cells: read.append(len(cells)) or before(self, cells)
+    )
+    query = mudata.MuData({"rna": mdata["rna"].copy()})
+    fits[0].get_latent_representation(query)
+    assert sum(read) == query.n_obs

@@ -129,7 +129,7 @@ def test_other_cells_of_one_modality(complete):
     shuffled = complete["rna"][cells, ::-1].copy()
     new = mudata.MuData({"rna": shuffled})
     expected = fitted.predict("rna", "ephys", indices=np.arange(100, 110))
-    pd.testing.assert_frame_equal(fitted.predict("rna", "ephys", new).loc[cells], expected)
+    pd.testing.assert_frame_equal(fitted.predict("rna", "ephys", new).loc[list(cells)], expected)
     assert np.isnan(fitted.transform(new)["ephys"]).all()
     assert fitted.predict("ephys", "rna", new).isna().all(axis=None)
     lacking = mudata.MuData({"rna": complete["rna"][:, 1:].copy()})

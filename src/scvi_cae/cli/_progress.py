@@ -17,9 +17,9 @@ class TrainingProgress(pl.Callback):
 
     def __init__(self) -> None:
         self._progress = Progress(
-            TextColumn("Training, epoch"),
+            TextColumn("Epoch"),
             MofNCompleteColumn(),
-            BarColumn(),
+            BarColumn(8),  # with which all fits into 80 characters
             TextColumn("{task.fields[losses]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=Console(stderr=True),

@@ -23,7 +23,7 @@ def shown_losses(trainer: pl.Trainer) -> str:
     """
     names = ("train", "validation")
     found = {name: trainer.callback_metrics.get(f"reconstruction_loss_{name}") for name in names}
-    losses = " ".join(f"{name} {float(value):.3f}" for name, value in found.items() if value is not None)
+    losses = " ".join(f"{name} {float(value):.2f}" for name, value in found.items() if value is not None)
     return f"reconstruction loss: {losses}" if losses else ""
 
 
