@@ -249,8 +249,11 @@ def main() -> None:
         {"mean": {k: np.mean(v) for k, v in values.items()}, "sd": {k: np.std(v) for k, v in values.items()}}
     )
     print(table.round(3).to_string())
-    table.index = pd.MultiIndex.from_tuples([tuple(name.split(" | ")) for name in table.index])
-    means, deviations = (table[column].unstack(sort=False) for column in table)
+    names = [name.split(" | ") for name in table.index]
+    table.index = pd.MultiIndex.from_tuples(names)
+    # In the order in which they came; unstack(sort=False) of pandas 2 mixes values up.
+    rows, columns = (list(dict.fromkeys(parts)) for parts in zip(*names, strict=True))
+    means, deviations = (table[column].unstack().loc[rows, columns] for column in table)
     record(f"modalities, {args.experiment}", means, deviations)
 
 
