@@ -73,7 +73,7 @@ def test_the_encoders_choice_of_coordinates_makes_no_difference(seed, n):
     other = {name: z @ turn + shift for name, z in latents.items()}
     a, b = place(latents, agreement_axes(latents, PAIR)), place(other, agreement_axes(other, PAIR))
     for name in "ab":
-        np.testing.assert_allclose(pdist(a[name][:50]), pdist(b[name][:50]), rtol=0.02, atol=5e-3)
+        np.testing.assert_allclose(pdist(a[name][:50]), pdist(b[name][:50]), rtol=0.05, atol=5e-3)
 
 
 def test_held_out_cells_match_better():
