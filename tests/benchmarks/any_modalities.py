@@ -154,7 +154,7 @@ def novelty(numbers: list[int]) -> Rows:
             spread = model.feature_moments(modality)[1]
             as_is = model.novelty(altered(model, modality, lambda x: x), modality)
             yield (
-                f"{modality}: cells with a p below 5 % | held out",
+                f"{modality}: cells with p below 5 % | held out",
                 float((as_is["p_value"] < 0.05).mean()),
             )
             for label, change in (

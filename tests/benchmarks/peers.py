@@ -240,7 +240,7 @@ def main() -> None:
         others = means.index.isin(list(PEERS))
         record(name, means[~others], deviations[~others])
         if others.any():
-            packages = [PEERS[method] for method in means.index[others]]
+            packages = [PEERS[method].replace("_", "-") for method in means.index[others]]
             record(f"{name}, other packages", means[others], deviations[others], packages)
         ours = [name for name in table["method"].unique() if name.startswith(("CoupledAE", "Ensemble"))]
         with_type = [name for name in ours if name.endswith(GIVEN_TYPE)]

@@ -99,8 +99,7 @@ def main() -> None:
     keys = ["n_latent", "metric", "target", "source", "method"]
     summary = scores.groupby(keys)["value"].agg(["mean", "std", "count"])
     print(summary.round(4).to_string())
-    pairs = " " + scores["target"] + " from " + scores["source"]
-    scores["score"] = scores["metric"] + pairs.where(scores["source"].notna(), "").astype(str)
+    scores["score"] = scores["metric"] + " " + scores["target"] + " from " + scores["source"]
     if args.published_epochs:
         scores["column"] = "seed " + scores["seed"].astype(str)
     else:
