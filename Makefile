@@ -55,7 +55,7 @@ numbers: $(VENV)/installed
 # Executes every notebook anew; an error in one is an error here.
 tutorials: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --group tutorials
-	cd tutorials && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" jupytext --to ipynb --execute *.py
+	cd tutorials && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" jupytext --to ipynb --execute [!_]*.py
 
 lint: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --group dev

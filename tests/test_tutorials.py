@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "tutorials"
-TUTORIALS = sorted(path.stem for path in FOLDER.glob("*.py"))
+#: What begins with an underscore is a module that tutorials share.
+TUTORIALS = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
 #: Largest notebook, in bytes: what is larger is slow to open, and each version stays in the repository.
 MOST_BYTES = 1_500_000
 
@@ -43,6 +44,17 @@ def test_there_are_tutorials():
 
 def test_every_notebook_has_a_script():
     assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == TUTORIALS
+
+
+@tutorials
+def test_tutorial_begins_with_its_question(name):
+    """Then come imports and data: what keeps libraries quiet is in a cell that the site does not show."""
+    (first, _), (second, code), *_ = cells_of_script(name)
+    assert (first, second) == ("markdown", "code")
+    assert code.startswith("import _tutorial ")
+    assert code_cells(name)[0]["metadata"]["tags"] == ["remove-cell"]
+    text = "\n".join(cell for _, cell in cells_of_script(name))
+    assert not re.search(r"filterwarnings|getLogger|SCVI_CAE_TUTORIAL_DATA", text)
 
 
 @tutorials

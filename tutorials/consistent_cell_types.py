@@ -21,20 +21,15 @@
 # one that the paper left open: which types does another training find again? Everything is fitted to training cells,
 # mixtures and classifiers too, and measured on test cells.
 
+# %% tags=["remove-cell"]
+import _tutorial  # keeps libraries quiet; leave it out in a notebook of your own
+
 # %%
-import logging
-import os
-import warnings
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks too small to share out among threads
-warnings.filterwarnings("ignore", message="IProgress not found|.*LeafSpec|From 0.4 .update")  # of libraries
-
 import anndata
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scanpy as sc
-import scvi
 from matplotlib.collections import LineCollection
 from scipy.cluster.hierarchy import linkage
 from scipy.stats import false_discovery_control
@@ -42,16 +37,13 @@ from scipy.stats import false_discovery_control
 import scvi_cae
 from scvi_cae import tl
 
-scvi.settings.verbosity = logging.ERROR
-for name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(name).setLevel(logging.ERROR)
 
 # %%
-simulated = os.environ.get("SCVI_CAE_TUTORIAL_DATA") == "simulated"  # stands in where the data cannot be had
-mdata = scvi_cae.datasets.simulate_patchseq() if simulated else scvi_cae.datasets.scala2020()
-family = mdata.obs["family" if simulated else "rna_family"]
+mdata = scvi_cae.datasets.scala2020()
+mdata = mdata[mdata.obs_names.isin(mdata["rna"].obs_names.union(mdata["ephys"].obs_names))].copy()
+family = mdata.obs["rna_family"]
 mdata.obs["family"] = family.where(family != "low quality").cat.remove_unused_categories()
-mdata.obs["type"] = mdata.obs["cell_type" if simulated else "rna_type"]
+mdata.obs["type"] = mdata.obs["rna_type"]
 
 # %% [markdown]
 # ## Hold out cells, train
@@ -173,8 +165,6 @@ counts = training.value_counts()
 common = counts.index[counts > n_latent]
 
 rna = mdata["rna"].to_df().loc[training.index]
-if simulated:  # simulated transcriptomes are counts
-    rna = np.log1p(rna.div(rna.sum(axis=1), axis=0) * 1e4)
 tree = tl.Taxonomy.from_linkage(linkage(rna.groupby(training).mean().loc[common], "ward"), common)
 mdata.obs["common type"] = pd.Categorical(mdata.obs["type"].astype(object), tree.leaves)
 tree
@@ -318,6 +308,7 @@ for axis, score in zip(axes, ("consistency", "ami", "reliable (1)"), strict=True
     axis.set(xlabel="number of types", title={"ami": "AMI", "reliable (1)": "reliable types"}.get(score, score))
     axis.set_ylim(0, 1.05)
     axis.spines[["top", "right"]].set_visible(False)
+axes[0].set_ylabel("score of test cells")
 axes[0].legend(frameon=False)
 figure.tight_layout()
 
@@ -362,9 +353,9 @@ axes[1].legend(frameon=False)
 figure.tight_layout()
 
 # %% [markdown]
-# With few classes, those of the mixture are better separated than those of the taxonomy, which were not made for
-# these latents: both are nearly families. With many, neither is well separated, and many cells are closer to another
-# type. Electrophysiology separates all of them less well than genes do. (The paper found its 33 types better
+# With few classes, mixture and taxonomy are about equally well separated: both are nearly families. With many, those of
+# the taxonomy, which were not made for these latents, are less well separated than those of the mixture, and neither
+# well: many cells are closer to another type. Electrophysiology separates all of them less well than genes do. (The paper found its 33 types better
 # separated than as many classes of the taxonomy.)
 #
 # ## Which types does another fit find again?
@@ -420,7 +411,7 @@ axis.barh(rows - 0.2, fine["jaccard"], height=0.4, color="0.7", label="found aga
 axis.barh(rows + 0.2, fine["by both"], height=0.4, color="C0", label="test cells with the same type by ephys")
 axis.set_yticks(rows, names)
 axis.invert_yaxis()
-axis.set_xlim(0, 1)
+axis.set(xlim=(0, 1), xlabel="fraction (0 none, 1 perfect)", ylabel="consensus type and its transcriptomic type")
 axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
 axis.spines[["top", "right"]].set_visible(False)
 figure.tight_layout()
@@ -507,3 +498,8 @@ pd.DataFrame({"swapped with a cell": flagged.size(), "flagged": flagged.mean()})
 #
 # More: [cross-modal prediction](cross_modal_prediction.ipynb), [why latents collapse](why_latents_collapse.ipynb),
 # and [the published model](../docs/gala2021.md).
+
+# %%
+import session_info2
+
+session_info2.session_info(os=False, dependencies=False)

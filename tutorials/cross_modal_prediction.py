@@ -19,30 +19,22 @@
 # answers with cells of mouse motor cortex ([Scala et al., 2021](https://doi.org/10.1038/s41586-020-2907-3)) that
 # nothing was fitted to.
 
+# %% tags=["remove-cell"]
+import _tutorial  # keeps libraries quiet; leave it out in a notebook of your own
+
 # %%
-import logging
-import os
-import warnings
-
-warnings.filterwarnings("ignore", message="IProgress not found|.*LeafSpec|From 0.4 .update")  # of libraries
-
 import matplotlib.pyplot as plt
 import mudata
 import numpy as np
 import pandas as pd
-import scvi
 
 import scvi_cae
 
-scvi.settings.verbosity = logging.ERROR
-for name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(name).setLevel(logging.ERROR)
 
 # %%
-simulated = os.environ.get("SCVI_CAE_TUTORIAL_DATA") == "simulated"  # stands in where the data cannot be had
-mdata = scvi_cae.datasets.simulate_patchseq() if simulated else scvi_cae.datasets.scala2020()
-mdata.obs["family"] = mdata.obs["family" if simulated else "rna_family"]
-mdata.obs["type"] = mdata.obs["cell_type" if simulated else "rna_type"]
+mdata = scvi_cae.datasets.scala2020()
+mdata.obs["family"] = mdata.obs["rna_family"]
+mdata.obs["type"] = mdata.obs["rna_type"]
 scvi_cae.CoupledAE.setup_mudata(mdata, modalities=["rna", "ephys"])
 pd.Series({name: mdata[name].shape for name in ("rna", "ephys")}, name="cells, features").to_frame()
 
@@ -265,10 +257,12 @@ coverage["coverage"].agg(["mean", "min", "max"]).to_frame().T.round(3)
 
 # %%
 figure, axis = plt.subplots(figsize=(5, 3.4))
-axis.scatter(coverage["width"], coverage["coverage"], s=18)
-axis.axhline(0.9, color="0.6", linewidth=1)
-axis.axhspan(*(0.9 + 2 * np.sqrt(0.09 / len(test)) * np.array([-1, 1])), color="0.92", zorder=0)
+axis.scatter(coverage["width"], coverage["coverage"], s=18, label="feature")
+axis.axhline(0.9, color="0.6", linewidth=1, label="asked for")
+band = 0.9 + 2 * np.sqrt(0.09 / len(test)) * np.array([-1, 1])
+axis.axhspan(*band, color="0.92", zorder=0, label="by chance (2 s.e.)")
 axis.set(xlabel="mean width, in standard deviations", ylabel="coverage of test cells", ylim=(0.7, 1))
+axis.legend(frameon=False, loc="lower left")
 axis.spines[["top", "right"]].set_visible(False)
 
 # %% [markdown]
@@ -307,3 +301,8 @@ ensemble.predict("rna", "ephys", adata=new, quantiles=[0.05, 0.5, 0.95])[feature
 # %% [markdown]
 # More: [uncertainty](../docs/uncertainty.md), [evaluation](../docs/evaluation.md) with all baselines and metrics, and
 # what drives a prediction, [attribution](../docs/attribution.md).
+
+# %%
+import session_info2
+
+session_info2.session_info(os=False, dependencies=False)

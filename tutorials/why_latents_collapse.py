@@ -33,13 +33,10 @@
 # Let us watch that happen, on 1,208 neurons of mouse motor cortex with transcriptome and electrophysiology
 # ([Scala et al., 2021](https://doi.org/10.1038/s41586-020-2907-3)).
 
+# %% tags=["remove-cell"]
+import _tutorial  # keeps libraries quiet; leave it out in a notebook of your own
+
 # %%
-import logging
-import os
-import warnings
-
-warnings.filterwarnings("ignore", message="IProgress not found|.*LeafSpec|From 0.4 .update")  # of libraries
-
 import matplotlib.pyplot as plt
 import mudata
 import numpy as np
@@ -48,13 +45,10 @@ import scvi
 
 import scvi_cae
 
-for name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(name).setLevel(logging.ERROR)
 
 # %%
-simulated = os.environ.get("SCVI_CAE_TUTORIAL_DATA") == "simulated"  # stands in where the data cannot be had
-mdata = scvi_cae.datasets.simulate_patchseq() if simulated else scvi_cae.datasets.scala2020()
-family = mdata.obs["family" if simulated else "rna_family"]
+mdata = scvi_cae.datasets.scala2020()
+family = mdata.obs["rna_family"]
 
 # %%
 both = mdata["rna"].obs_names.intersection(mdata["ephys"].obs_names)
@@ -112,10 +106,11 @@ shapes = pd.DataFrame({(name, m): spectrum(models[name], m) for name in models f
 shapes.style.format("{:.3g}")
 
 # %% [markdown]
-# Plain MSE leaves latents with less than a thousandth of the variance of the others. With batch normalisation the size is right,
-# but they use a single dimension of the two. The two couplings of 2019 use both.
+# Plain MSE leaves latents with a hundredth of the variance of normalised ones, and with less than a thousandth of that of
+# the two couplings of 2019. With batch normalisation the size is right, but they use a single dimension of the two. The
+# two couplings of 2019 use both.
 #
-# In a picture, of all cells, each latent on the scale of the whole row: on the left a point, next to it a line.
+# In a picture, of all cells, on one scale but for the normalised latents: on the left a point, next to it a line.
 
 # %%
 figure, axes = plt.subplots(2, 4, figsize=(12, 6), sharex="col", sharey="col")
@@ -127,9 +122,11 @@ for column, (name, model) in enumerate(models.items()):
             cells = (paired.obs["family"] == family).to_numpy()
             axis.plot(*latent[cells].T, ".", markersize=2, label=family)
         axis.set_title(f"{name}\n{modality}", fontsize=10)
-    span = np.abs(latent).max() if couplings[name]["latent_norm"] else 20
-    axes[1, column].set(xlim=(-span, span), ylim=(-span, span))
-axes[0, 0].legend(markerscale=4, fontsize=6, loc="upper left")
+    span = np.abs(latent).max() if couplings[name]["latent_norm"] else 30
+    axes[1, column].set(xlim=(-span, span), ylim=(-span, span), xlabel="latent dimension 1")
+for axis in axes[:, 0]:
+    axis.set_ylabel("latent dimension 2")
+axes[0, 3].legend(title="family", markerscale=5, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 figure.tight_layout()
 
 # %% [markdown]
@@ -149,7 +146,7 @@ table.round(3)
 
 # %% [markdown]
 # One split is not a benchmark. The couplings that keep both dimensions match cells best. The point matches worst and
-# predicts worst: decoders can undo the shrinking, but its size means nothing, and weight decay and noise act on it as
+# predicts the other modality worst: decoders can undo the shrinking, but its size means nothing, and weight decay and noise act on it as
 # it happens to be. The line predicts the other modality about as well as two dimensions do, and its own better: with
 # a weight of 10, couplings that watch over both dimensions leave little room for what a modality alone has to say.
 #
@@ -161,3 +158,8 @@ table.round(3)
 # scvi_cae.CoupledAE(mdata, coupling_loss="full_covariance")
 # scvi_cae.CoupledAE(mdata, coupling={("rna", "ephys"): (0.1, 0.9)})   # ephys follows rna, more than the reverse
 # ```
+
+# %%
+import session_info2
+
+session_info2.session_info(os=False, dependencies=False)
