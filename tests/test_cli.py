@@ -528,6 +528,10 @@ def test_quantiles_and_several_sources_are_read_back_as_they_were(data, fitted_e
     assert "--quantiles 0.0001 need at least" in message
     message = error_of(*predict, "--source", "rna", "--overwrite", "--quantiles", 0.1, "--quantiles", 1.5)
     assert "--quantiles 0.1 --quantiles 1.5 must be" in message
+    message = error_of(*predict, "--source", "rna", "--overwrite", "--recalibrate")
+    assert "--recalibrate is for quantiles: add --quantiles" in message
+    message = error_of(*predict, "--source", "rna", "--overwrite", "--recalibrate", *quantiles)
+    assert "19 cells of the data that were not trained on" in message
 
 
 def test_novelty_is_written(data, fitted, tmp_path):

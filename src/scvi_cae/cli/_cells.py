@@ -89,6 +89,12 @@ def predict(
             help="Quantile of a cell's value, such as 0.05, instead of its expected value; can be repeated."
         ),
     ] = None,
+    recalibrate: Annotated[
+        bool,
+        typer.Option(
+            "--recalibrate", help="Calibrate quantiles on cells of the data that have source and target."
+        ),
+    ] = False,
     prepare: Prepare = False,
     rename: Rename = None,
     min_features: MinFeatures = 0.2,
@@ -111,7 +117,9 @@ def predict(
         from . import _query
 
         query = _query.prepare(mdata, loaded, how)
-    prediction = loaded.predict(sources, target, adata=query, quantiles=quantiles or None)
+    prediction = loaded.predict(
+        sources, target, adata=query, quantiles=quantiles or None, recalibrate=recalibrate
+    )
     prediction = prediction.reindex(_cells(mdata))
     empty, named = int(prediction.isna().all(axis=1).sum()), " and ".join(map(repr, sources))
     if empty == len(prediction):

@@ -50,6 +50,7 @@ PHRASES: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"query = model\.normalize_query\(query, match_medians=True\)": "--match-medians",
     r"query = model\.align_query\(query\)": "--align class_balanced",
     r"\(model\.align_query\)": "(--align)",
+    r"\brecalibrate=True\b": "--recalibrate",
     r"Name the one to align: modality=\.\.\.": "Name the one to align: --align MODALITY=METHOD",
     r"modality='([^']*)' cannot be aligned": r"--align \1 cannot be aligned",
     r"call model\.normalize_query\(query, match_medians=True\)": "pass --match-medians",
