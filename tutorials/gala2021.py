@@ -14,6 +14,8 @@
 # %% [markdown]
 # # Reproducing Gala et al. 2021
 #
+# Can the published model be trained again, on the published cells, with this package?
+#
 # [Gala, Budzillo, et al., *Consistent cross-modal identification of cortical neurons with coupled
 # autoencoders*](https://doi.org/10.1038/s43588-021-00030-1) (Nature Computational Science, 2021) trained coupled
 # autoencoders on 3,411 interneurons of mouse visual cortex, with 1,252 genes and 68 electrophysiological features. Their
@@ -25,13 +27,12 @@
 # and reproduces no number of the paper**; what it shows then is how things are done. (The reader of the paper's file was
 # written from descriptions of it: if it stumbles over the real one, please report it.)
 
-# %%
-import logging
-import os
-import warnings
-from pathlib import Path
+# %% tags=["remove-cell"]
+import _tutorial  # keeps libraries quiet; leave it out in a notebook of your own
 
-warnings.filterwarnings("ignore", message="IProgress not found|.*LeafSpec|From 0.4 .update")  # of libraries
+# %%
+import os
+from pathlib import Path
 
 import anndata
 import matplotlib.pyplot as plt
@@ -42,27 +43,14 @@ import scvi
 
 import scvi_cae
 
-for name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(name).setLevel(logging.ERROR)
+try:
+    mdata = scvi_cae.datasets.gala2021()
+    published, label = True, "cluster"
+except (ConnectionError, FileNotFoundError):  # no network, or a local folder of data without the paper's
+    mdata = scvi_cae.datasets.scala2020()
+    published, label = False, "rna_type"
 
-simulated = os.environ.get("SCVI_CAE_TUTORIAL_DATA") == "simulated"  # stands in where the data cannot be had
-published = False
-if not simulated:
-    try:
-        mdata = scvi_cae.datasets.gala2021()
-        published, label = True, "cluster"
-    except FileNotFoundError:  # the folder of data that SCVI_CAE_DATA names is taken as it is
-        print(
-            "The paper's data are not in the local folder of data, from which this notebook was told to read."
-        )
-    except ConnectionError:
-        print("The paper's data cannot be downloaded: no connection.")
-if not published:
-    mdata = scvi_cae.datasets.simulate_patchseq(600) if simulated else scvi_cae.datasets.scala2020()
-    label = "cell_type" if simulated else "rna_type"
-
-what = "Gala et al. 2021, the paper's data" if published else "STAND-IN, not the paper's data: "
-what += "" if published else "simulated cells" if simulated else "mouse motor cortex of Scala et al. 2021"
+what = "Gala et al. 2021, the paper's data" if published else "STAND-IN, not the paper's: Scala et al. 2021"
 print(what)
 
 # %% [markdown]
@@ -255,3 +243,8 @@ else:
 # %% [markdown]
 # What of the published code is the same here, and what is not inherited, and why:
 # [docs/gala2021.md](../docs/gala2021.md).
+
+# %%
+import session_info2
+
+session_info2.session_info(os=False, dependencies=False)

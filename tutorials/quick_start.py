@@ -161,9 +161,8 @@ scores.pivot_table(index=["metric", "source", "target", "n_cells"], columns="met
 # %% [markdown]
 # Electrophysiology follows from genes better than genes do from electrophysiology, and the transcriptome says more of
 # morphology than electrophysiology does. With 60 to 120 test cells, differences of a few hundredths between the two
-# methods mean nothing; [the next tutorial](cross_modal_prediction.ipynb) compares them fold by fold. From morphology,
-# of which there is least, one network predicts worse than ridge regression. An `Ensemble` has both, and weighs them
-# ([few pairs](few_pairs.ipynb)).
+# methods mean nothing; [the next tutorial](cross_modal_prediction.ipynb) compares them fold by fold. Where one network
+# predicts worse than a regression, an `Ensemble` has both, and weighs them ([few pairs](few_pairs.ipynb)).
 #
 # ## Clusters
 #

@@ -14,22 +14,22 @@
 # %% [markdown]
 # # From recordings to cell types
 #
-# You have patched neurons: files of current steps, no table of features, no transcriptomes. This tutorial goes from the
-# files to features, looks at what was measured, and asks a reference of mouse motor cortex
-# ([Scala et al., 2021](https://doi.org/10.1038/s41586-020-2907-3)) which types the cells are of. With six cells of
-# unknown origin that is asking much, and the last part says what the answers are worth.
+# You have patched neurons: files of current steps, no table of features, no transcriptomes. Which types are they of? This
+# tutorial goes from the files to features, looks at what was measured, and asks a reference of mouse motor cortex
+# ([Scala et al., 2021](https://doi.org/10.1038/s41586-020-2907-3)). With six cells of unknown origin that is asking
+# much, and the last part says what the answers are worth.
 #
 # The recordings are six ABF files that come with [pyABF](https://github.com/swharden/pyABF) (MIT licence): different
 # rigs, protocols and holding currents. Of one cell it is known what it is, a fast-spiking interneuron, since its file
 # is named so. Features need `pip install "scvi-cae[ephys]"`.
 
+# %% tags=["remove-cell"]
+import _tutorial  # keeps libraries quiet; leave it out in a notebook of your own
+
 # %%
-import logging
 import os
 import warnings
 from pathlib import Path
-
-warnings.filterwarnings("ignore", message="IProgress not found|.*LeafSpec|From 0.4 .update")  # of libraries
 
 import matplotlib.pyplot as plt
 import mudata
@@ -39,32 +39,9 @@ import pyabf
 
 import scvi_cae
 
-for name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(name).setLevel(logging.ERROR)
 
-simulated = os.environ.get("SCVI_CAE_TUTORIAL_DATA") == "simulated"  # stands in where the data cannot be had
-if simulated:
-    import sys
-    import tempfile
-
-    import scvi
-
-    sys.path.insert(0, "../tests")
-    from neurons import LeakyNeuron, write_abf_with_steps
-
-    folder = Path(tempfile.mkdtemp())
-    for i, tau in enumerate((10, 15, 20, 30)):
-        sweeps = LeakyNeuron(tau=tau, resistance=10 * tau).sweeps(np.arange(-100, 500, 50))
-        write_abf_with_steps(folder / f"cell_{i}.abf", sweeps, -100, 50)
-    scvi.settings.seed = 0
-    known = scvi_cae.datasets.simulate_patchseq(1000)
-    known.obs["rna_family"] = known.obs["family"]
-    scvi_cae.Ensemble.setup_mudata(known, labels_key="rna_family")
-    reference = scvi_cae.Ensemble(known, n_models=2)
-    reference.train(50)
-else:
-    folder = Path(os.environ["SCVI_CAE_DATA"]) / "recordings"
-    reference = scvi_cae.datasets.reference("scala2020")
+folder = Path(os.environ["SCVI_CAE_DATA"]) / "recordings"
+reference = scvi_cae.datasets.reference("scala2020")
 
 sorted(path.name for path in folder.glob("*.abf"))
 
@@ -128,7 +105,7 @@ for axis, cell in zip(axes.flat, ephys.obs_names):
         axis.axvspan(step["start_ms"], step["end_ms"], color="#eeeeee", zorder=0)
     start, end = min(step["start_ms"] for step in shown), max(step["end_ms"] for step in shown)
     axis.set_xlim(max(0, start - 100), end + 150)
-    axis.set(title=cell, xlabel="ms", ylabel="mV")
+    axis.set(title=cell, xlabel="time (ms)", ylabel="potential (mV)")
     axis.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False)
 for axis in axes.flat[ephys.n_obs :]:
     axis.remove()
@@ -158,9 +135,10 @@ for axis, cell in zip(axes.flat, ephys.obs_names):
         axis.plot(since, step["asymptote_mV"] + above * np.exp(-since / step["tau_ms"]), "k--", lw=1)
     values = ephys.to_df().loc[cell]
     axis.set_title(
-        f"{cell}: {values['membrane_time_constant']:.1f} ms, {values['input_resistance']:.0f} MOhm", fontsize=9
+        f"{cell}: {values['membrane_time_constant']:.1f} ms, {values['input_resistance']:.0f} MOhm",
+        fontsize=9,
     )
-    axis.set(xlabel="ms from the start of the step", ylabel="mV")
+    axis.set(xlabel="time from the start of the step (ms)", ylabel="potential (mV)")
 for axis in axes.flat[ephys.n_obs :]:
     axis.remove()
 figure.tight_layout()
@@ -188,8 +166,10 @@ for cell in ephys.obs_names:
     axes[0].hlines(half, left, left + values["ap_width"], color=line.get_color(), lw=2.5)
     rates = of_cell["n_spikes"] / (of_cell["end_ms"] - of_cell["start_ms"]) * 1000
     axes[1].plot(of_cell["current_pA"], rates, "o-", color=line.get_color(), ms=3)
-axes[0].set(xlabel="ms from the peak", ylabel="mV", title="first action potential, with its width")
-axes[1].set(xlabel="pA", ylabel="Hz", title="rate")
+axes[0].set(
+    xlabel="time from the peak (ms)", ylabel="potential (mV)", title="first action potential, with its width"
+)
+axes[1].set(xlabel="current (pA)", ylabel="action potentials per second (Hz)", title="rate")
 axes[0].legend(fontsize=7)
 figure.tight_layout()
 
@@ -239,7 +219,7 @@ mapped[columns].round(3)
 #   the reference's, which these are not. Calibrated sets need labelled cells of the own laboratory, some 50 of them: a
 #   Cre line, or a few that were sequenced.
 # - Probabilities are those of a classifier among the reference's families, all of mouse motor cortex. A cell of another
-#   region or species gets one of them all the same, and can get a high probability: 17o05028_ic_steps is .94 Sst, and
+#   region or species gets one of them all the same, and can get a high probability: 17o05028_ic_steps is called Sst with more than .9, and
 #   its `novelty_p_ephys` says that hardly any cell of the reference is as far from the others.
 # - Two of the cells are called as they are without rheobase and latencies, which are missing; that costs accuracy
 #   (the tutorial [another laboratory's cells](other_laboratory.ipynb) measures it).
@@ -250,3 +230,8 @@ mapped[columns].round(3)
 # That is one cell, of the easiest type. Of the other five: their features, which the figures support, and that they are
 # not typical of the reference. Not their types: nothing here could show that a call is wrong. More in
 # [features from recordings](../docs/recordings.md) and [other data](../docs/queries.md).
+
+# %%
+import session_info2
+
+session_info2.session_info(os=False, dependencies=False)

@@ -17,30 +17,22 @@
 # Few experiments measure everything in every cell. Of the neurons of mouse motor cortex in
 # [Scala et al. (2021)](https://doi.org/10.1038/s41586-020-2907-3), half were reconstructed, and a quarter of the values
 # of these reconstructions are missing. A coupled autoencoder trains on all of it: what a cell lacks enters no loss and
-# no gradient, and is never taken for zero. This notebook shows what that makes possible, on cells held out.
+# no gradient, and is never taken for zero. What does that make possible? This notebook shows it, on cells held out.
+
+# %% tags=["remove-cell"]
+import _tutorial  # keeps libraries quiet; leave it out in a notebook of your own
 
 # %%
-import logging
-import os
-import warnings
-
-warnings.filterwarnings("ignore", message="IProgress not found|.*LeafSpec|From 0.4 .update")  # of libraries
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import scvi
 
 import scvi_cae
 
-scvi.settings.verbosity = logging.ERROR
-for name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(name).setLevel(logging.ERROR)
 
 # %%
-simulated = os.environ.get("SCVI_CAE_TUTORIAL_DATA") == "simulated"  # stands in where the data cannot be had
-mdata = scvi_cae.datasets.simulate_patchseq(n_morph=12) if simulated else scvi_cae.datasets.scala2020()
-family = mdata.obs["family" if simulated else "rna_family"]
+mdata = scvi_cae.datasets.scala2020()
+family = mdata.obs["rna_family"]
 mdata.obs["family"] = family.where(family != "low quality").cat.remove_unused_categories()
 
 # %% [markdown]
@@ -176,9 +168,9 @@ for target, (first, second) in sources.items():
 pd.DataFrame(rows).T.round(3)
 
 # %% [markdown]
-# Genes are predicted better from physiology and shape together than from either, in every fold. Where the
-# transcriptome is one of the sources, the other adds little or nothing to it: the latent of the poorer source counts as
-# much in the mean as that of the better one. Ridge regression, which weighs features, gains little from it, too.
+# A second source adds little to the better one, and a poor one takes away from it: its latent counts as much in the mean.
+# Morphology, of which a quarter is missing, is the poor one here, and says less by the model than by ridge regression,
+# which weighs features, and gains little from a second source, too.
 #
 # What several sources are for, then, is first of all that cells may have the one or the other. `predict` takes what
 # there is, and no cell with either is left without a prediction:
@@ -220,15 +212,18 @@ for axis, target in zip(axes, ("ephys", "morph"), strict=True):
     for source, scores in table.loc[target].iterrows():
         axis.plot(fractions, scores, "o-", label=f"from {source}")
     axis.set(
-        title=f"hidden values of {target}", xlabel="fraction hidden", ylabel="R² of what was hidden", ylim=0
+        title=f"hidden values of {target}",
+        xlabel="fraction hidden",
+        ylabel="R² of what was hidden",
+        ylim=(0, 1.1 * table.max().max()),
     )
     axis.legend(frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
 
 # %% [markdown]
 # The fewer values are left, the less they say of the others, while the transcriptome says about the same throughout.
-# With half of the values hidden, both together are better than either; with seven tenths of the electrophysiological
-# values hidden, the transcriptome alone is as good.
+# With few hidden, those that are left are best asked by themselves; with seven tenths hidden, both together are better
+# than either.
 #
 # ## Labels of cells that have none
 #
@@ -254,12 +249,17 @@ rows["(the commonest family)"] = {"right": share.max(), "cells": scored.sum()}
 pd.DataFrame(rows).T.style.format({"right": "{:.2f}", "probability": "{:.2f}", "cells": "{:.0f}"}, na_rep="")
 
 # %% [markdown]
-# Families are transcriptomic, and the transcriptome says them best. Electrophysiology and morphology together say
-# more of them than either alone. All of that was learnt from the labels of half of the training cells. Most
-# probabilities are too cautious rather than too sure.
+# Families are transcriptomic, and the transcriptome says them best; morphology says least of them, and adds nothing to
+# electrophysiology. All of that was learnt from the labels of half of the training cells. Probabilities from several
+# sources are too cautious, those from morphology too sure.
 #
 # Labels shape the networks, but have no part in the joint latent `X_cae`, which is the mean over measured modalities
 # only; and the labels of test cells have entered nothing.
 #
 # More of this, with numbers of ten folds: [any modalities, any gaps](../docs/modalities.md), on likelihoods, technical
 # batches and large unpaired references, too.
+
+# %%
+import session_info2
+
+session_info2.session_info(os=False, dependencies=False)

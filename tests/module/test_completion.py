@@ -57,12 +57,12 @@ def test_a_feature_that_others_determine_is_found():
     assert errors < 0.2 * (x[400:][:, [2, 5]] ** 2).mean()
 
 
-@pytest.mark.parametrize("regression", [RidgeBaseline(), KernelRidgeBaseline(), "network"], ids=str)
-def test_predictions_withstand_features_that_a_query_lacks(regression):
+@pytest.mark.parametrize("kind", [RidgeBaseline, KernelRidgeBaseline, CoupledAE])
+def test_predictions_withstand_features_that_a_query_lacks(kind):
     """Beside those of all features, the error grows little: two of eight features hold nothing that the others lack."""
     mdata = make_mdata(300, n_features={"rna": 12, "ephys": 8}, fraction={"rna": 1.0, "ephys": 1.0})
     x, y = (mdata[name].to_df().sort_index() for name in ("ephys", "rna"))
-    if regression == "network":
+    if kind is CoupledAE:
         training = mdata[~mdata.obs_names.isin(x.index[200:])].copy()
         CoupledAE.setup_mudata(training)
         model = fit(training, max_epochs=60)
@@ -71,8 +71,7 @@ def test_predictions_withstand_features_that_a_query_lacks(regression):
             query = mudata.MuData({"ephys": anndata.AnnData(values.astype(np.float32))})
             return model.predict("ephys", "rna", query).loc[values.index].to_numpy()
     else:
-        regression.fit(x[:200], y[:200])
-        predict = regression.predict
+        predict = kind().fit(x[:200], y[:200]).predict
     fewer = x[200:].copy()
     fewer.iloc[:, [1, 6]] = np.nan
     truth = y[200:].to_numpy()
