@@ -55,8 +55,8 @@ pd.DataFrame({name: {m: data[m].n_obs for m in data.mod} for name, data in made.
 #
 # An `Ensemble`, one model, and ridge regression from all features. The first two are trained on the pairs alone, and
 # with the reference, in which cells lack electrophysiology; nothing need be said about that. R² is pooled over all
-# features of the new cells, on the scale of all cells that are not new: 1 is perfect, 0 their mean. (Set-up tells of a gene
-# that is the same in all hundred cells. It is predicted as its constant, and scored so.)
+# features of the new cells, on the scale of all cells that are not new: 1 is perfect, 0 their mean. (Set-up tells of a
+# gene that is the same in all hundred cells. It is predicted as its constant, and scored so.)
 
 # %%
 fitted = {}
