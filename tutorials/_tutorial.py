@@ -43,6 +43,8 @@ def simulated_scala2020(n_cells: int = 800) -> mudata.MuData:
     simulated = scvi_cae.datasets.simulate_patchseq(n_cells, n_morph=12)
     truth = simulated.uns["simulation"]
     modalities = {name: simulated[name].copy() for name in simulated.mod}
+    for adata in modalities.values():
+        adata.obs = adata.obs[[]]  # which the real ones lack
 
     rna, ephys = modalities["rna"], modalities["ephys"]
     shared = truth["loadings"]["rna"] @ truth["loadings"]["ephys"].T

@@ -219,8 +219,8 @@ mapped[columns].round(3)
 #   the reference's, which these are not. Calibrated sets need labelled cells of the own laboratory, some 50 of them: a
 #   Cre line, or a few that were sequenced.
 # - Probabilities are those of a classifier among the reference's families, all of mouse motor cortex. A cell of another
-#   region or species gets one of them all the same, and can get a high probability: 17o05028_ic_steps is called Sst with more than .9, and
-#   its `novelty_p_ephys` says that hardly any cell of the reference is as far from the others.
+#   region or species gets one of them all the same, and can get a high probability: 17o05028_ic_steps is called Sst
+#   with more than .9, and its `novelty_p_ephys` says that hardly any cell of the reference is as far from the others.
 # - Two of the cells are called as they are without rheobase and latencies, which are missing; that costs accuracy
 #   (the tutorial [another laboratory's cells](other_laboratory.ipynb) measures it).
 #
