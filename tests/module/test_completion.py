@@ -87,3 +87,30 @@ def test_classes_withstand_features_that_a_query_lacks():
     fewer = np.where(np.arange(6) == 0, np.nan, x[300:])
     accuracy = [(fitted.predict(z).argmax(1) == (kinds[300:] == "b")).mean() for z in (x[300:], fewer)]
     assert accuracy[1] > accuracy[0] - 0.1
+
+
+def test_features_that_many_training_cells_lack_stay_missing():
+    """Their gaps have a reason, which training saw as well; they neither are expected nor tell of others."""
+    x = scores(300, 6, 2, seed=1)
+    rare = x.copy()
+    rare[:100, 2] = np.nan
+    correlation = Correlation(6)
+    correlation.add(rare)
+    matrix = correlation.matrix
+    np.testing.assert_array_equal(matrix[2], np.eye(6)[2])
+    observed = np.ones((5, 6), dtype=bool)
+    observed[:, [2, 4]] = False
+    out = complete(x[:5], observed, matrix)
+    assert (out[:, 2] == 0).all()
+    assert (out[:, 4] != 0).all()
+
+
+def test_networks_read_rare_features_as_in_training():
+    mdata = make_mdata(200, missing={"ephys": 0.3})
+    CoupledAE.setup_mudata(mdata)
+    model = fit(mdata, max_epochs=5)
+    likelihood = model.module.arm("ephys").likelihood
+    observation = model.module.arm("ephys").observe(torch.from_numpy(mdata["ephys"].X.astype(np.float32)))
+    values, observed = likelihood.complete(observation.values, observation.observed)
+    torch.testing.assert_close(values, observation.values)
+    torch.testing.assert_close(observed, observation.observed)

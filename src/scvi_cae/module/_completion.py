@@ -9,6 +9,9 @@ import torch
 MAX_SCORE = 3.0
 #: Number of cells with uncorrelated features that are added, and smallest eigenvalue of correlations.
 PRIOR_CELLS, MIN_EIGENVALUE = 10, 0.01
+#: Smallest share of the cells that must have a feature. What many lack has a reason, such as the kind of cell, and is
+#: missing in training as well.
+MIN_SHARE = 0.9
 #: Number of values of matrices that are solved at once.
 MAX_VALUES = 2**22
 
@@ -17,7 +20,7 @@ class Correlation:
     """Correlation of standardised features, from any number of parts of the data.
 
     Each pair of features is correlated over the cells that have both. Cells with uncorrelated features are added, and the
-    result is made positive definite.
+    result is made positive definite. Features that more than a tenth of the cells lack are not correlated with others.
 
     Parameters
     ----------
@@ -26,12 +29,14 @@ class Correlation:
     """
 
     def __init__(self, n_features: int) -> None:
+        self._n_cells = 0
         self._products = np.zeros((n_features, n_features))
         self._numbers = np.zeros((n_features, n_features))
 
     def add(self, scores: np.ndarray) -> None:
         """Add ``(n_cells, n_features)`` standard scores, NaN where missing."""
         known = np.isfinite(scores).astype(np.float64)
+        self._n_cells += int(known.any(axis=1).sum())
         values = np.clip(np.nan_to_num(scores), -MAX_SCORE, MAX_SCORE).astype(np.float64)
         self._products += values.T @ values
         self._numbers += known.T @ known
@@ -40,10 +45,12 @@ class Correlation:
     def matrix(self) -> np.ndarray:
         """``(n_features, n_features)`` correlation; the identity without any cell."""
         identity = np.eye(len(self._products))
-        values, vectors = np.linalg.eigh(
-            (self._products + PRIOR_CELLS * identity) / (self._numbers + PRIOR_CELLS)
-        )
-        return (vectors * np.maximum(values, MIN_EIGENVALUE)) @ vectors.T
+        usual = np.diag(self._numbers) >= MIN_SHARE * max(self._n_cells, 1)
+        matrix = (self._products + PRIOR_CELLS * identity) / (self._numbers + PRIOR_CELLS)
+        both = np.outer(usual, usual)
+        values, vectors = np.linalg.eigh(np.where(both, matrix, identity))
+        # Rounding would leave the others slightly correlated.
+        return np.where(both, (vectors * np.maximum(values, MIN_EIGENVALUE)) @ vectors.T, identity)
 
 
 def complete(scores: torch.Tensor, observed: torch.Tensor, correlation: torch.Tensor) -> torch.Tensor:

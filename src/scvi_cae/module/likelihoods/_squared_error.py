@@ -100,7 +100,10 @@ class SquaredError(Likelihood):
         return observation._replace(values=within + beyond.sign() * beyond.abs().log1p())
 
     def complete(self, inputs: torch.Tensor, observed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of few features, missing inputs are their means given the others (:func:`complete`)."""
+        """Of few features, missing inputs are their means given the others (:func:`complete`).
+
+        Those of features that many training cells lack are uncorrelated with the others, and stay missing.
+        """
         if not self.completes or observed.shape[-1] == 1:
             return inputs, observed
         if inputs.dim() == 2:
@@ -108,7 +111,9 @@ class SquaredError(Likelihood):
         else:
             members = zip(inputs, observed > 0, self.correlation, strict=True)
             completed = torch.stack([complete(*member) for member in members])
-        return completed, torch.ones_like(observed[..., :1])
+        others = self.correlation - torch.diag_embed(torch.diagonal(self.correlation, dim1=-2, dim2=-1))
+        found = (others != 0).any(dim=-1).unsqueeze(-2) & (observed.sum(dim=-1, keepdim=True) > 0)
+        return completed, torch.where(found, 1.0, observed)
 
     def _within(self, values: torch.Tensor) -> torch.Tensor:
         """Values, at most the limits."""
