@@ -169,8 +169,8 @@ pd.DataFrame(rows).T.round(3)
 
 # %% [markdown]
 # A second source adds little to the better one, and a poor one takes away from it: its latent counts as much in the mean.
-# Morphology, of which a quarter is missing, is the poor one here, and says less by the model than by ridge regression,
-# which weighs features, and gains little from a second source, too.
+# Morphology, of which a quarter is missing, is the poor one here. Ridge regression, which weighs features, gains little
+# from a second source, too.
 #
 # What several sources are for, then, is first of all that cells may have the one or the other. `predict` takes what
 # there is, and no cell with either is left without a prediction:
@@ -249,9 +249,9 @@ rows["(the commonest family)"] = {"right": share.max(), "cells": scored.sum()}
 pd.DataFrame(rows).T.style.format({"right": "{:.2f}", "probability": "{:.2f}", "cells": "{:.0f}"}, na_rep="")
 
 # %% [markdown]
-# Families are transcriptomic, and the transcriptome says them best; morphology says least of them, and adds nothing to
-# electrophysiology. All of that was learnt from the labels of half of the training cells. Probabilities from several
-# sources are too cautious, those from morphology too sure.
+# Families are transcriptomic, and the transcriptome says them best. Electrophysiology and morphology together say
+# more of them than either alone. All of that was learnt from the labels of half of the training cells. Probabilities
+# from several sources are too cautious.
 #
 # Labels shape the networks, but have no part in the joint latent `X_cae`, which is the mean over measured modalities
 # only; and the labels of test cells have entered nothing.

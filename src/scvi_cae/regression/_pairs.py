@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 describe = insert_descriptions(
     source="""
         ``(n_cells, n_source)`` values, NaN where missing. Of at most 200 features, a missing one is replaced by its mean
-        given the others, as for a normal distribution; of more, by the training mean.
+        given the others, as for a normal distribution; of more, or if a tenth of the training cells lack it, by the
+        training mean.
     """,
     target="``(n_cells, n_target)`` values, NaN where missing.",
     labels="``(n_cells,)`` types, missing where unknown.",
