@@ -8,7 +8,7 @@ import typer
 
 from scvi_cae._files import remove_unfinished, write_file
 
-from ._files import MUDATA, SEPARATORS, check_input, check_output, ending, read_mudata
+from ._files import MUDATA, SEPARATORS, check_input, check_output, read_mudata, write_table
 from ._messages import note, reporting
 from ._models import check_model, load
 from ._options import (
@@ -30,6 +30,8 @@ from ._options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from ._options import Preparation
 
 
 @reporting()
@@ -112,11 +114,7 @@ def predict(
     sources = name_list(source) or []
     how = preparation(rename, min_features, normalize, match_medians, align)
     loaded, mdata = _open(model, data, out, tuple(SEPARATORS), overwrite)
-    query = mdata
-    if prepare or how.wanted:
-        from . import _query
-
-        query = _query.prepare(mdata, loaded, how)
+    query = _prepared(mdata, loaded, prepare, how)
     prediction = loaded.predict(
         sources, target, adata=query, quantiles=quantiles or None, recalibrate=recalibrate
     )
@@ -130,9 +128,9 @@ def predict(
     if quantiles:
         from scvi_cae.model._tables import tidy_table
 
-        _write_table(tidy_table(prediction).set_index("cell"), out)
+        write_table(tidy_table(prediction).set_index("cell"), out)
     else:
-        _write_table(prediction, out)
+        write_table(prediction, out)
     lacking = f"; {empty} of them lack {named} and have empty rows" if empty else ""
     note(f"Wrote {out}: {target!r} of {len(prediction)} cells from {named}{lacking}.")
 
@@ -160,13 +158,9 @@ def novelty(
     """
     how = preparation(rename, min_features, normalize, match_medians, align)
     loaded, mdata = _open(model, data, out, tuple(SEPARATORS), overwrite)
-    query = mdata
-    if prepare or how.wanted:
-        from . import _query
-
-        query = _query.prepare(mdata, loaded, how)
+    query = _prepared(mdata, loaded, prepare, how)
     table = loaded.novelty(query, modality).reindex(_cells(mdata))
-    _write_table(table, out)
+    write_table(table, out)
     few, known = int((table["p_value"] < 0.05).sum()), int(table["p_value"].notna().sum())
     note(
         f"Wrote {out}: {few} of {known} cells have a p-value below 0.05, where 5% of cells like the training's have."
@@ -210,7 +204,7 @@ def map_cells(
     table = loaded.map_query(
         _query.prepare(mdata, loaded, how), name_list(labels), name_list(source), coverage
     )
-    _write_table(table.reindex(_cells(mdata)), out)
+    write_table(table.reindex(_cells(mdata)), out)
     columns = [name.removesuffix("_calibrated") for name in table if name.endswith("_calibrated")]
     for name in columns:
         note(
@@ -228,14 +222,16 @@ def _open(model: Path, data: Path, out: Path, endings: Sequence[str], overwrite:
     return load(model), read_mudata(data)
 
 
+def _prepared(mdata: Any, model: Any, prepare: bool, how: Preparation) -> Any:
+    """The data, brought to the model's features if that is asked for."""
+    if not (prepare or how.wanted):
+        return mdata
+
+    from . import _query
+
+    return _query.prepare(mdata, model, how)
+
+
 def _cells(mdata: Any) -> Any:
     """Names of the cells of a file, as the index of a table."""
     return mdata.obs_names.rename("cell")
-
-
-def _write_table(table: Any, out: Path) -> None:
-    """Write a table of cells, whole or not at all."""
-    end = ending(out, tuple(SEPARATORS)) or ""
-    options: Any = {"sep": SEPARATORS[end], "compression": "gzip" if end.endswith(".gz") else None}
-    write_file(out, lambda path: table.to_csv(path, **options))
-    remove_unfinished(out)

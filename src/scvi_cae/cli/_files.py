@@ -6,7 +6,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from scvi_cae._files import is_unfinished
+from scvi_cae._files import is_unfinished, remove_unfinished, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,3 +143,19 @@ def check_output(
         raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} to. Create it first.")
     if not os.access(parent, os.W_OK):
         raise PermissionError(f"No permission to write to the folder {path.parent}. Choose another folder.")
+
+
+def write_table(table: pd.DataFrame, out: Path) -> None:
+    """Write a table of cells, whole or not at all.
+
+    Parameters
+    ----------
+    table
+        Cells by anything.
+    out
+        The file, with an ending of a table.
+    """
+    end = ending(out, tuple(SEPARATORS)) or ""
+    options: Any = {"sep": SEPARATORS[end], "compression": "gzip" if end.endswith(".gz") else None}
+    write_file(out, lambda path: table.to_csv(path, index_label="cell", **options))
+    remove_unfinished(out)

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scvi_cae._files import remove_unfinished, write_file
-
-from ._files import SEPARATORS, check_output, ending
+from ._files import SEPARATORS, check_output, ending, write_table
 from ._messages import note, reporting
 from ._options import Overwrite, TableOut  # noqa: TC001 (typer reads annotations when it runs)
 
@@ -73,7 +71,7 @@ def recordings(
         (others["cells"], ephys.obs),
         (out, ephys.to_df()),
     ):
-        _write(table, path, end)
+        write_table(table, path)
     skipped = int((sweeps["skipped"] != "").sum())
     note(
         f"Measured {ephys.n_obs} cells on {len(sweeps) - skipped} steps; {skipped} steps or sweeps were skipped, "
@@ -105,10 +103,3 @@ def _commands(table: pd.DataFrame, path: Path) -> dict[str, dict[str, Any]]:
         amplitudes = rows.sort_values("sweep")["current_pA"].to_numpy(dtype=float)
         commands[str(file)] = {"start": float(start), "end": float(end), "amplitudes": amplitudes}
     return commands
-
-
-def _write(table: pd.DataFrame, out: Path, end: str) -> None:
-    """Write a table, whole or not at all."""
-    options: Any = {"sep": SEPARATORS[end], "compression": "gzip" if end.endswith(".gz") else None}
-    write_file(out, lambda path: table.to_csv(path, index_label="cell", **options))
-    remove_unfinished(out)

@@ -72,8 +72,8 @@ class PredictionMixin(CoreModel):
         Returns
         -------
         Data frame of cells by features of ``target``, in the units of the training data, or in those of a query that
-        :meth:`align_query` aligned; NaN for cells without any ``source``. Counts are those expected at the mean library size of the training cells; for labels, columns are
-        classes and values class probabilities. With ``quantiles``, columns have two levels, ``feature`` and
+        :meth:`align_query` aligned; NaN for cells without any ``source``. Counts are those expected at the mean library
+        size of the training cells; for labels, columns are classes and values class probabilities. With ``quantiles``, columns have two levels, ``feature`` and
         ``quantile``: ``table.xs(0.05, axis=1, level="quantile")`` is one quantile. The index is named ``cell``.
 
         Raises
@@ -252,7 +252,7 @@ class Calibrated(Protocol):
     ) -> Predicted: ...
 
 
-class Mapped(Protocol):
+class Trained(Protocol):
     """What knows which cells it was trained on: a model, or an ensemble."""
 
     def set_membership(self, adata: AlignedData) -> pd.Series:
@@ -321,7 +321,7 @@ def check_recalibration(recalibrate: bool, quantiles: Sequence[float] | None) ->
         raise ValueError("recalibrate=True is for quantiles: add quantiles=[0.05, 0.95].")
 
 
-def calibrating_cells(model: Mapped, data: AlignedData, sources: Sequence[str], target: str) -> np.ndarray:
+def calibrating_cells(model: Trained, data: AlignedData, sources: Sequence[str], target: str) -> np.ndarray:
     """Positions of the cells of other data that calibrate quantiles on them.
 
     Parameters
